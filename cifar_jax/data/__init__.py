@@ -1,0 +1,1 @@
+"""Named data sets, splits, normalisation and augmentation."""

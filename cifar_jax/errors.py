@@ -1,0 +1,21 @@
+"""The one exception that is shown to a user as a sentence, without a traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can mend: the message says what and how, in one sentence."""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Returns the closest valid name as a hint, or all of them when none is close.
+
+    >>> nearest('cosin', ['cosine', 'step'])
+    "did you mean 'cosine'?"
+    >>> nearest('zzz', ['cosine', 'step'])
+    'known: cosine, step'
+    """
+    choices = sorted(choices)
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f'known: {", ".join(choices)}'

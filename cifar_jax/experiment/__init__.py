@@ -1,0 +1,1 @@
+"""Configs, workdirs and what a user sees of a run."""

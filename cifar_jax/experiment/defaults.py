@@ -1,0 +1,69 @@
+"""Every hyper-parameter there is, with its default: a config file changes what it needs."""
+
+from ml_collections import ConfigDict
+
+
+def get_defaults() -> ConfigDict:
+    """Returns a fresh, complete config; `configs/*.py` start from it.
+
+    A duration is an int (steps) or a string: '500 steps', '8 epochs', '10%' (of the run).
+    An empty string switches the thing off.
+    """
+    return ConfigDict(
+        dict(
+            seed=0,
+            data=dict(
+                source='cifar10',  # a name in cifar_jax.data.sources.SOURCES
+                dir='~/tensorflow_datasets',  # where prepared sets live, as TFDS has it
+                labels='fine',  # cifar100: 'fine' (100 classes) or 'coarse' (20)
+                classes=0,  # keep only the first k classes; 0 keeps all
+                fraction=1.0,  # keep a stratified share of every split
+                validation='stratified',  # 'stratified', 'last', 'random' or 'none'
+                validation_fraction=0.2,
+                memory_gb=4.0,  # refuse a set whose decoded images are larger than this
+                normalize='channel',  # 'scale', 'given', 'channel' or 'pixel'
+                mean=(0.5, 0.5, 0.5),  # of 'given', for pixels in [0, 1]
+                std=(0.5, 0.5, 0.5),
+                augment=(),  # dicts: a name in cifar_jax.data.augment.AUGMENTATIONS and its options
+            ),
+            model=dict(name=''),  # a name in cifar_jax.models.MODELS and its options
+            precision='float32',  # or 'bfloat16': compute only, the state stays float32
+            loss=dict(label_smoothing=0.0),
+            optimizer=dict(
+                name='sgd',  # 'sgd', 'adam' or 'adamw'
+                momentum=0.9,  # sgd
+                nesterov=True,  # sgd
+                b1=0.9,  # adam, adamw
+                b2=0.999,
+                eps=1e-8,
+                l2=0.0,  # sgd, adam: added to the gradient of every parameter
+                weight_decay=0.0,  # adamw: decoupled from the gradient
+                clip_norm=0.0,  # global gradient norm; 0 does not clip
+            ),
+            schedule=dict(
+                name='constant',  # a name in cifar_jax.training.optimizers.SCHEDULES
+                rate=0.1,  # the peak
+                warmup='',  # a duration of linear warm-up from 0
+                end=0.0,  # cosine, one_cycle: the last rate as a share of the peak
+                decay=0.0,  # inverse_time: per step; step, exponential: the factor
+                every='',  # exponential: the duration between factors
+                at=(),  # step: the durations after which the factor applies
+                peak=0.3,  # one_cycle: the share of the run that the rate rises in
+                start=0.04,  # one_cycle: the first rate as a share of the peak
+            ),
+            ema=0.0,  # decay of the averaged weights and batch statistics; 0 is off
+            train=dict(
+                length='10 epochs',
+                batch_size=128,
+                patience=0,  # evaluations without a better one before stopping; 0 never stops early
+                monitor='accuracy',  # validation 'accuracy' or 'loss': what "best" means
+                select='last',  # the weights that the run reports: 'last' or 'best'
+            ),
+            eval_batch_size=500,
+            checkpoint=dict(every='1 epochs'),
+            mesh=dict(devices=0),  # CPU: how many virtual devices; 0 chooses
+            ops=dict(backend='auto'),
+            log=dict(every=10, tensorboard=True),  # steps between progress updates
+            debug=dict(nans=False, no_jit=False),
+        )
+    )
