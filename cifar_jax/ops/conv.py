@@ -1,0 +1,145 @@
+"""Two-dimensional convolution with a kernel gradient that is fast on a CPU."""
+
+import functools
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float
+
+Padding = str | Sequence[tuple[int, int]]
+
+# Output positions that are worked on together in the kernel gradient: their patches stay in
+# the second-level cache. Measured on an AMD EPYC (Zen 3): 53 to 85 GFLOP/s on two cores,
+# against 7 to 60 for XLA's own kernel gradient.
+_POSITIONS = 4096
+
+
+def conv(
+    x: Float[Array, 'batch height width channels'],
+    kernel: Float[Array, 'rows columns in_channels features'],
+    *,
+    strides: tuple[int, int] = (1, 1),
+    padding: Padding = 'SAME',
+    groups: int = 1,
+) -> Float[Array, 'batch out_height out_width features']:
+    """Cross-correlates images with a kernel, as every deep-learning library means "convolution".
+
+    Args:
+      x: NHWC images, any float dtype.
+      kernel: HWIO weights of the same dtype; `in_channels` is `channels / groups`.
+      strides: steps between outputs, (vertical, horizontal).
+      padding: 'SAME', 'VALID' or ((top, bottom), (left, right)); zeros.
+      groups: channels and features are split into as many independent convolutions.
+
+    Returns:
+      NHWC outputs of the dtype of `x`.
+
+    Raises:
+      TypeError: the kernel's channels do not fit (from `lax`); or forward-mode differentiation
+        (jvp, jacfwd), which a custom gradient excludes.
+    """
+    if not isinstance(padding, str):
+        pads = tuple((int(low), int(high)) for low, high in padding)
+    else:
+        pads = tuple(lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding))
+    return _conv(x, kernel, tuple(strides), pads, groups)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _conv(x, kernel, strides, pads, groups):
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        strides,
+        pads,
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+        feature_group_count=groups,
+    )
+
+
+def _forward(x, kernel, strides, pads, groups):
+    return _conv(x, kernel, strides, pads, groups), (x, kernel)
+
+
+def _backward(strides, pads, groups, saved, gradient):
+    x, kernel = saved
+    plain = functools.partial(_conv.fun, strides=strides, pads=pads, groups=groups)
+    (x_gradient,) = jax.vjp(lambda x: plain(x, kernel), x)[1](gradient)
+
+    def by_xla(x, gradient):
+        return jax.vjp(lambda kernel: plain(x, kernel), kernel)[1](gradient)[0]
+
+    def by_strips(x, gradient):
+        return _sum_over_devices(
+            functools.partial(
+                _kernel_gradient_by_strips, shape=kernel.shape, strides=strides, pads=pads
+            )
+        )(x, gradient).astype(kernel.dtype)
+
+    if groups > 1:
+        return x_gradient, by_xla(x, gradient)
+    kernel_gradient = lax.platform_dependent(x, gradient, cpu=by_strips, default=by_xla)
+    return x_gradient, kernel_gradient
+
+
+_conv.defvjp(_forward, _backward)
+
+
+def _kernel_gradient_by_strips(x, gradient, *, shape, strides, pads):
+    """dL/dK[i, j] = sum over positions of x[. + i, . + j] outer dL/dy, a few images at a time.
+
+    Only the horizontal shifts are copied side by side; the vertical ones are slices of that,
+    so the copy is `columns` times the image and not `rows * columns` times.
+    """
+    rows, columns, in_channels, features = shape
+    batch, height, width, _ = gradient.shape
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    largest = max(1, _POSITIONS // (height * width))
+    together = max(n for n in range(1, min(batch, largest) + 1) if batch % n == 0)
+
+    def shifted(x, start, count, stride, axis):
+        return lax.slice_in_dim(x, start, start + (count - 1) * stride + 1, stride, axis)
+
+    def of_images(images):
+        x, gradient = images
+        # Negative padding crops, as in lax.
+        x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)))
+        strip = jnp.concatenate(
+            [shifted(x, j, width, strides[1], 2) for j in range(columns)], axis=-1
+        )
+        by_row = [
+            jnp.einsum(
+                'bhwi,bhwo->io',
+                shifted(strip, i, height, strides[0], 1),
+                gradient,
+                preferred_element_type=dtype,
+            )
+            for i in range(rows)
+        ]
+        return jnp.stack(by_row)
+
+    def in_groups(a):
+        return a.reshape(batch // together, together, *a.shape[1:])
+
+    return lax.map(of_images, (in_groups(x), in_groups(gradient))).sum(0).reshape(shape)
+
+
+def _sum_over_devices(function):
+    """Runs `function` on each device's part of the batch and adds the results up.
+
+    Loops over images must not cross devices, which automatic partitioning would make them do.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or math.prod(mesh.axis_sizes) == 1:
+        return function
+    axis = mesh.axis_names[0]
+    batch = PartitionSpec(axis)
+    return jax.shard_map(
+        lambda *args: lax.psum(function(*args), axis),
+        in_specs=(batch, batch),
+        out_specs=PartitionSpec(),
+    )
