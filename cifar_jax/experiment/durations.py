@@ -1,0 +1,49 @@
+"""Lengths of time in a config, as steps, epochs or a share of the run, made into steps."""
+
+import re
+
+from cifar_jax.errors import UserError
+
+_DURATION = re.compile(r'([0-9]*\.?[0-9]+)\s*(steps?|epochs?|%)?')
+_EXAMPLES = "'500 steps', '8 epochs', '0.5 epochs' or '10%'"
+
+
+def steps(duration: int | str, *, steps_per_epoch: int, total_steps: int | None) -> int:
+    """Converts a duration to a number of steps, the nearest whole one.
+
+    A duration above zero is at least one step, so that what it switches on stays on in a
+    short run. The empty string is no step at all.
+
+    Args:
+        duration: an int or digits (steps), 'N steps', 'N epochs' or 'N%' of the run.
+        steps_per_epoch: steps in one pass over the training images.
+        total_steps: steps in the run; None where the run's own length is being converted.
+
+    Raises:
+        UserError: for anything else, a fraction of a step, a share above 100 % and a share of
+            the run's own length.
+
+    >>> steps('0.5 epochs', steps_per_epoch=300, total_steps=None)
+    150
+    >>> steps('10%', steps_per_epoch=300, total_steps=4000)
+    400
+    """
+    text = str(duration).strip()
+    if not text:
+        return 0
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise UserError(f"'{text}' is no duration: write {_EXAMPLES}.")
+    number, unit = float(match[1]), (match[2] or 'steps').rstrip('s')
+    if unit == 'step' and not number.is_integer():
+        raise UserError(f"'{text}' is no whole number of steps: write {_EXAMPLES}.")
+    if unit == '%' and total_steps is None:
+        raise UserError(
+            f"'{text}' is a share of the run, which cannot be the run's own length: "
+            "write '500 steps' or '8 epochs'."
+        )
+    if unit == '%' and number > 100:
+        raise UserError(f"'{text}' is more than the whole run: write {_EXAMPLES}.")
+    unit_steps = {'step': 1.0, 'epoch': steps_per_epoch, '%': (total_steps or 0) / 100}[unit]
+    exact = number * unit_steps
+    return max(1, round(exact)) if exact > 0 else 0

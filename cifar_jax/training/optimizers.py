@@ -1,0 +1,231 @@
+"""Learning-rate schedules and optimizers by name, all built of optax's parts."""
+
+import math
+from collections.abc import Callable, Collection
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
+
+from cifar_jax.errors import UserError, nearest
+from cifar_jax.experiment import durations
+
+# The arguments: config.schedule, a duration -> its steps, and the steps after the warm-up.
+Builder = Callable[[ConfigDict, Callable[[int | str], int], int], optax.Schedule]
+
+
+def constant(config: ConfigDict, steps: Callable[[int | str], int], length: int) -> optax.Schedule:
+    """rate."""
+    return optax.constant_schedule(config.rate)
+
+
+def linear(config: ConfigDict, steps: Callable[[int | str], int], length: int) -> optax.Schedule:
+    """A straight line from rate to rate * end at the end of the run."""
+    return optax.linear_schedule(config.rate, config.rate * config.end, length)
+
+
+def inverse_time(
+    config: ConfigDict, steps: Callable[[int | str], int], length: int
+) -> optax.Schedule:
+    """rate / (1 + decay * step), as `decay` of Keras' first optimizers; optax has none."""
+    return lambda step: config.rate / (1.0 + config.decay * step)
+
+
+def step_decay(
+    config: ConfigDict, steps: Callable[[int | str], int], length: int
+) -> optax.Schedule:
+    """rate, times decay from each duration of `at` on, counted from the start of the run."""
+    warmup = steps(config.warmup)
+    scales: dict[int, float] = {}
+    for duration in config.at:
+        boundary = steps(duration) - warmup
+        if boundary < 0:
+            raise UserError(
+                f"config.schedule.at has '{duration}', which is before the warm-up of "
+                f"'{config.warmup}' ends: shorten the warm-up or leave that drop out."
+            )
+        # In a short run two durations can round to one step: both drops still apply.
+        scales[boundary] = scales.get(boundary, 1.0) * config.decay
+    return optax.piecewise_constant_schedule(config.rate, scales)
+
+
+def exponential(
+    config: ConfigDict, steps: Callable[[int | str], int], length: int
+) -> optax.Schedule:
+    """rate * decay ** (step / every), falling a little at every step."""
+    return optax.exponential_decay(config.rate, steps(config.every), config.decay)
+
+
+def cosine(config: ConfigDict, steps: Callable[[int | str], int], length: int) -> optax.Schedule:
+    """Half a cosine from rate to rate * end (Loshchilov & Hutter, arXiv:1608.03983, eq. 5)."""
+    return optax.cosine_decay_schedule(config.rate, length, alpha=config.end)
+
+
+def one_cycle(config: ConfigDict, steps: Callable[[int | str], int], length: int) -> optax.Schedule:
+    """Straight lines: rate * start, rate after the share `peak`, rate * end at the end.
+
+    Smith & Topin, Super-Convergence (arXiv:1708.07120). optax's own one-cycle schedules mix
+    dtypes, which strict promotion refuses, and end elsewhere.
+    """
+    rise = round(config.peak * length)
+    up = optax.linear_schedule(config.rate * config.start, config.rate, rise)
+    down = optax.linear_schedule(config.rate, config.rate * config.end, length - rise)
+    return optax.join_schedules([up, down], [rise])
+
+
+SCHEDULES: dict[str, Builder] = {
+    'constant': constant,
+    'linear': linear,
+    'inverse_time': inverse_time,
+    'step': step_decay,
+    'exponential': exponential,
+    'cosine': cosine,
+    'one_cycle': one_cycle,
+}
+
+
+def make_schedule(
+    config: ConfigDict, *, total_steps: int, steps_per_epoch: int
+) -> Callable[[int | Int[Array, '']], Float[Array, '']]:
+    """Returns the function from a 0-based step to its learning rate, in float32.
+
+    A warm-up of w steps is a straight line from 0 to the schedule's first rate. The schedule
+    begins where it ends: its step 0 is step w of the run, and what spans a run (linear, cosine,
+    one_cycle) spans the rest of it; only `at` counts from the start of the run.
+
+    Args:
+        config: `config.schedule`; its names and values as `check` accepts them.
+        total_steps: steps in the run.
+        steps_per_epoch: steps in one pass over the training images.
+
+    Raises:
+        UserError: where the durations do not fit into the run.
+    """
+
+    def steps(duration: int | str) -> int:
+        return durations.steps(duration, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+
+    warmup = steps(config.warmup)
+    if warmup and warmup >= total_steps:
+        raise UserError(
+            f"config.schedule.warmup is '{config.warmup}', {warmup} steps, and the run has "
+            f'{total_steps}: shorten the warm-up or lengthen config.train.length.'
+        )
+    schedule = SCHEDULES[config.name](config, steps, total_steps - warmup)
+    if warmup:
+        rise = optax.linear_schedule(0.0, float(schedule(jnp.float32(0))), warmup)
+        schedule = optax.join_schedules([rise, schedule], [warmup])
+    # optax divides the step by Python floats, for which strict promotion wants a float.
+    return lambda step: jnp.asarray(schedule(jnp.asarray(step, jnp.float32)), jnp.float32)
+
+
+def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+    r"""Returns the optimizer of `config.optimizer`, as `check` accepts it.
+
+    In this order, as in PyTorch with `clip_grad_norm_` before `step`:
+
+    1. `clip_norm` scales the gradient of the loss down to that global norm;
+    2. `l2` times the parameter is added to the gradient of every parameter, batch norm and
+       biases too (sgd, adam: what PyTorch calls `weight_decay` there);
+    3. sgd: :math:`v \leftarrow \mu v + g`, the update is v, with Nesterov :math:`g + \mu v`;
+       adam and adamw: Adam's moments with bias correction;
+    4. adamw adds `weight_decay` times the parameter to the update, of every parameter
+       (Loshchilov & Hutter, arXiv:1711.05101, algorithm 2);
+    5. the update is multiplied by minus the scheduled rate.
+    """
+    parts = []
+    if config.clip_norm:
+        parts.append(optax.clip_by_global_norm(config.clip_norm))
+    if config.l2:
+        parts.append(optax.add_decayed_weights(config.l2))
+    if config.name == 'sgd':
+        parts.append(optax.sgd(schedule, config.momentum or None, config.nesterov))
+    elif config.name == 'adam':
+        parts.append(optax.adam(schedule, config.b1, config.b2, config.eps))
+    else:
+        decay = config.weight_decay
+        parts.append(optax.adamw(schedule, config.b1, config.b2, config.eps, weight_decay=decay))
+    return _with_standard_promotion(optax.chain(*parts))
+
+
+def _with_standard_promotion(
+    transformation: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+    # optax's bias correction raises a Python float to an int32, which strict promotion refuses.
+    def update(
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
+        with jax.numpy_dtype_promotion('standard'):
+            return transformation.update(updates, state, params)
+
+    return optax.GradientTransformation(transformation.init, update)
+
+
+def check(config: ConfigDict) -> None:
+    """Checks `config.optimizer`, `config.schedule`, `config.loss` and `config.ema`; runs no JAX.
+
+    Raises:
+        UserError: for an unknown name, an impossible value, or one that the chosen optimizer or
+            schedule has no use for where ignoring it would change what the user means.
+    """
+    _check_optimizer(config.optimizer)
+    _check_schedule(config.schedule)
+    _check_range('loss.label_smoothing', config.loss.label_smoothing, 1.0)
+    _check_range('ema', config.ema, 1.0)
+
+
+def _check_optimizer(config: ConfigDict) -> None:
+    _check_name('optimizer', config.name, ('sgd', 'adam', 'adamw'))
+    for key in ('momentum', 'b1', 'b2'):
+        _check_range(f'optimizer.{key}', config[key], 1.0)
+    for key in ('l2', 'weight_decay', 'clip_norm', 'eps'):
+        _check_range(f'optimizer.{key}', config[key], math.inf)
+    if config.weight_decay and config.name != 'adamw':
+        raise UserError(
+            f"config.optimizer.weight_decay is adamw's, and the optimizer is {config.name}: "
+            'set config.optimizer.l2 to add it to the gradient, or take adamw.'
+        )
+    if config.l2 and config.name == 'adamw':
+        raise UserError(
+            'config.optimizer.l2 adds to the gradient, which adamw is made to avoid: '
+            'set config.optimizer.weight_decay, or take adam.'
+        )
+
+
+def _check_schedule(config: ConfigDict) -> None:
+    _check_name('schedule', config.name, SCHEDULES)
+    _check_range('schedule.rate', config.rate, math.inf)
+    for key in ('end', 'peak', 'start'):
+        _check_range(f'schedule.{key}', config[key], 1.0, closed=True)
+    _check_range('schedule.decay', config.decay, math.inf)
+    for duration in (config.warmup, config.every, *config.at):
+        durations.steps(duration, steps_per_epoch=1, total_steps=100)
+    if config.name in ('step', 'exponential') and not 0 < config.decay <= 1:
+        raise UserError(
+            f'config.schedule.decay is the factor of the schedule {config.name} and must lie in '
+            f'(0, 1], for example 0.1; it is {config.decay}.'
+        )
+    if config.name == 'inverse_time' and not config.decay:
+        raise UserError(
+            'config.schedule.decay must be above 0 for inverse_time, for example 1e-6; '
+            'for a rate that never falls take the schedule constant.'
+        )
+    if config.name == 'exponential' and not durations.steps(
+        config.every, steps_per_epoch=1, total_steps=100
+    ):
+        raise UserError("Set config.schedule.every for exponential, for example '1 epochs'.")
+    if config.name == 'step' and not config.at:
+        raise UserError("Set config.schedule.at for step, for example ('15 epochs', '30 epochs').")
+
+
+def _check_name(group: str, name: str, choices: Collection[str]) -> None:
+    if name not in choices:
+        raise UserError(f"config.{group}.name has no '{name}': {nearest(name, choices)}")
+
+
+def _check_range(key: str, value: int | float, high: float, *, closed: bool = False) -> None:
+    if not (0 <= value < high or (closed and value == high)):
+        end = ']' if closed else ')'
+        raise UserError(f'config.{key} must lie in [0, {high:g}{end}; it is {value}.')
