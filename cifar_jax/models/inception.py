@@ -1,0 +1,93 @@
+"""InceptionNet: four-branch modules for 32x32 images."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from cifar_jax.models.layers import BatchNorm, Conv, widened
+from cifar_jax.ops.pool import global_avg_pool, max_pool
+
+HE_INIT = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
+
+
+class ConvUnit(nn.Module):
+    """Convolution without bias, batch norm, ReLU (Szegedy et al. 2016, arXiv:1512.00567)."""
+
+    width: int
+    kernel: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, 'batch height width channels'], *, train: bool
+    ) -> Float[Array, 'batch height width features']:
+        size = (self.kernel, self.kernel)
+        x = Conv(self.width, size, use_bias=False, kernel_init=HE_INIT, dtype=self.dtype)(x)
+        return nn.relu(BatchNorm(dtype=self.dtype)(x, train=train))
+
+
+class InceptionModule(nn.Module):
+    """Four branches side by side, concatenated to `width` channels in this order.
+
+    1x1: width/4; 1x1 to 3 width/8, then 3x3: width/2; 1x1 to width/16, then two 3x3 (the 5x5 of
+    2015 factorised, 2016): width/8; 3x3 max-pool with stride 1, then 1x1: width/8. These are the
+    shares of GoogLeNet's module 3a (Szegedy et al. 2015, arXiv:1409.4842, table 1).
+    """
+
+    width: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, 'batch height width channels'], *, train: bool
+    ) -> Float[Array, 'batch height width features']:
+        def unit(x: Array, width: int, kernel: int, name: str) -> Array:
+            return ConvUnit(width, kernel, dtype=self.dtype, name=name)(x, train=train)
+
+        width = self.width
+        one = unit(x, width // 4, 1, 'one')
+        three = unit(x, 3 * width // 8, 1, 'three_reduce')
+        three = unit(three, width // 2, 3, 'three')
+        five = unit(x, width // 16, 1, 'five_reduce')
+        five = unit(five, width // 8, 3, 'five_a')
+        five = unit(five, width // 8, 3, 'five_b')
+        pooled = max_pool(x, 3, 1, 'SAME')
+        pooled = unit(pooled, width // 8, 1, 'pool')
+        return jnp.concatenate([one, three, five, pooled], axis=-1)
+
+
+class InceptionNet(nn.Module):
+    """A 3x3 stem, stages of Inception modules with max-pool 2 between them, mean, dense.
+
+    Options:
+        stem: features of the stem.
+        widths, modules: output features (a multiple of 16) and number of modules of each stage.
+    """
+
+    classes: int
+    stem: int = 32
+    widths: tuple[int, ...] = (64, 128, 256)
+    modules: tuple[int, ...] = (2, 3, 2)
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Float[Array, 'batch height width channels'],
+        *,
+        train: bool,
+        progress: Float[Array, ''] | float = 1.0,
+    ) -> Float[Array, 'batch classes']:
+        """Returns logits."""
+        x = images.astype(self.dtype)
+        x = ConvUnit(self.stem, 3, dtype=self.dtype, name='stem')(x, train=train)
+        for stage, (width, count) in enumerate(zip(self.widths, self.modules, strict=True)):
+            if stage:
+                x = max_pool(x)
+            for module in range(count):
+                name = f'stage{stage + 1}_module{module + 1}'
+                x = InceptionModule(width, dtype=self.dtype, name=name)(x, train=train)
+        x = global_avg_pool(x)
+        return widened(nn.Dense(self.classes, dtype=self.dtype, name='head')(x))

@@ -1,0 +1,195 @@
+"""Layers that several models share. Parameters are float32, compute runs in `dtype`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from cifar_jax.ops.conv import conv
+from cifar_jax.ops.pool import global_avg_pool
+
+Padding = str | tuple[tuple[int, int], tuple[int, int]]
+
+# PyTorch's default for convolutions and dense layers: uniform in +-1 / sqrt(fan in).
+torch_init = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
+
+
+def widened(x: Float[Array, '...']) -> Float[Array, '...']:
+    """Returns half-precision values as float32, and others as they are."""
+    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+
+
+class Conv(nn.Module):
+    """A 2-D convolution, NHWC by HWIO, with an optional bias for each feature."""
+
+    features: int
+    kernel_size: tuple[int, int] = (3, 3)
+    strides: tuple[int, int] = (1, 1)
+    padding: Padding = 'SAME'
+    groups: int = 1
+    use_bias: bool = True
+    kernel_init: Callable = nn.initializers.lecun_normal()
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, 'batch height width channels']
+    ) -> Float[Array, 'batch rows columns features']:
+        shape = (*self.kernel_size, x.shape[-1] // self.groups, self.features)
+        kernel = self.param('kernel', self.kernel_init, shape, jnp.float32)
+        y = conv(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            strides=self.strides,
+            padding=self.padding,
+            groups=self.groups,
+        )
+        if self.use_bias:
+            bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
+            y = y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+        return y
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all axes but the last (Ioffe and Szegedy 2015, arXiv:1502.03167).
+
+    Flax's own promotes bfloat16 inputs implicitly, which strict promotion forbids. Moments are
+    at least float32, the variance is the biased one, `momentum` is the share of the moving
+    statistics that is kept, and `axis` is always the last. The moments are those of the batch
+    that the program sees, which under one global view is the global batch.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    scale_init: Callable = nn.initializers.ones
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, '*batch features'], *, train: bool) -> Float[Array, '...']:
+        shape = x.shape[-1:]
+        scale = self.param('scale', self.scale_init, shape, jnp.float32)
+        bias = self.param('bias', nn.initializers.zeros, shape, jnp.float32)
+        moving_mean = self.variable('batch_stats', 'mean', jnp.zeros, shape, jnp.float32)
+        moving_var = self.variable('batch_stats', 'var', jnp.ones, shape, jnp.float32)
+        exact = widened(x).dtype
+        if train:
+            mean, var = _moments(x.astype(exact))
+            if not self.is_initializing():
+                self._move(moving_mean, mean)
+                self._move(moving_var, var)
+        else:
+            mean, var = moving_mean.value.astype(exact), moving_var.value.astype(exact)
+        factor = scale.astype(exact) * lax.rsqrt(var + self.epsilon)
+        ones = (1,) * (x.ndim - 1)
+        centred = x.astype(exact) - mean.reshape(*ones, -1)
+        y = centred * factor.reshape(*ones, -1) + bias.astype(exact).reshape(*ones, -1)
+        return y.astype(self.dtype)
+
+    def _move(self, moving: nn.Variable, value: Array) -> None:
+        old = moving.value
+        moving.value = self.momentum * old + (1 - self.momentum) * value.astype(old.dtype)
+
+
+def _moments(x: Array) -> tuple[Array, Array]:
+    """Returns mean and biased variance of each feature, in one pass over the data."""
+    axes = tuple(range(x.ndim - 1))
+    mean = jnp.mean(x, axes)
+    square = jnp.mean(jnp.square(x), axes)
+    return mean, jnp.maximum(square - jnp.square(mean), 0.0)
+
+
+class DropBlock(nn.Module):
+    """Zeroes square blocks of all channels in training and rescales what is kept.
+
+    Seeds are drawn with probability gamma and grow to `size` x `size` blocks (exactly, for even
+    sizes too; a size larger than the map is cut to it). What is kept is divided by its share
+    over the whole batch. Identity at evaluation.
+
+    `gamma` is 'published' (rate / size^2, seeds anywhere, blocks cut at the border: what S4
+    used) or 'ghiasi' (Ghiasi et al. 2018, arXiv:1810.12890, equation 1: the published one times
+    h w / ((h - size + 1) (w - size + 1)), seeds only where the whole block fits).
+    """
+
+    rate: float
+    size: int
+    gamma: str = 'published'
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, 'batch height width channels'],
+        *,
+        train: bool,
+        progress: Float[Array, ''] | float = 1.0,
+    ) -> Float[Array, 'batch height width channels']:
+        """Drops blocks at `rate` times `progress`: Ghiasi's schedule raises it from 0 to 1."""
+        if not train or self.rate == 0:
+            return x
+        dropped = block_mask(
+            self.make_rng('dropout'), x.shape[:3], self.rate * progress, self.size, self.gamma
+        )
+        kept = 1 - dropped.astype(jnp.float32)
+        kept = kept / jnp.maximum(jnp.mean(kept), 1 / kept.size)
+        return x * kept.astype(x.dtype)[..., None]
+
+
+def block_mask(
+    key: Array,
+    shape: tuple[int, ...],
+    rate: Float[Array, ''] | float,
+    size: int,
+    gamma: str = 'published',
+) -> Bool[Array, 'batch height width']:
+    """Returns True where DropBlock drops, for a `shape` of (batch, height, width)."""
+    batch, height, width = shape
+    size = min(size, height, width)
+    probability = rate / size**2
+    if gamma == 'ghiasi':
+        rows, columns = height - size + 1, width - size + 1
+        probability = probability * (height * width / (rows * columns))
+        before = after = size - 1
+    elif gamma == 'published':
+        rows, columns = height, width
+        before, after = size // 2, (size - 1) // 2
+    else:
+        raise ValueError(f"gamma is 'published' or 'ghiasi', not {gamma!r}")
+    mask = jax.random.bernoulli(key, probability, (batch, rows, columns))
+    mask = jnp.pad(mask, ((0, 0), (before, after), (before, after)))
+    return _spread(_spread(mask, 1, size), 2, size)
+
+
+def _spread(mask: Array, axis: int, size: int) -> Array:
+    """Returns the 'or' of every `size` neighbours along an axis, in log2(size) steps."""
+    reach = 1
+    while reach < size:
+        step = min(reach, size - reach)
+        length = mask.shape[axis]
+        first = lax.slice_in_dim(mask, 0, length - step, axis=axis)
+        mask = first | lax.slice_in_dim(mask, step, length, axis=axis)
+        reach += step
+    return mask
+
+
+class SqueezeExcite(nn.Module):
+    """Scales each channel by a gate computed from all channels' means.
+
+    gate = sigmoid(W2 relu(W1 mean(x) + b1) + b2), with channels / reduction hidden units (Hu et
+    al. 2018, arXiv:1709.01507, equations 2 to 4).
+    """
+
+    reduction: int = 16
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, 'batch height width channels']
+    ) -> Float[Array, 'batch height width channels']:
+        channels = x.shape[-1]
+        gate = global_avg_pool(x)
+        gate = nn.Dense(max(channels // self.reduction, 1), dtype=self.dtype, name='squeeze')(gate)
+        gate = nn.Dense(channels, dtype=self.dtype, name='excite')(nn.relu(gate))
+        return x * nn.sigmoid(gate)[:, None, None, :]

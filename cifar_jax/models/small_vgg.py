@@ -1,0 +1,41 @@
+"""SmallVGG: the plain network of S3."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from cifar_jax.models.layers import Conv, widened
+from cifar_jax.ops.pool import max_pool
+
+KERAS_INIT = nn.initializers.glorot_uniform()
+
+
+class SmallVGG(nn.Module):
+    """[conv 3x3, ReLU] twice and max-pool 2 for each width; flatten; dense.
+
+    307,498 parameters for 10 classes, 32x32x3 images and the default widths (S3); kernels start
+    as Keras starts them (Glorot uniform), biases at 0.
+    """
+
+    classes: int
+    widths: tuple[int, ...] = (32, 64, 128)
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Float[Array, 'batch height width channels'],
+        *,
+        train: bool,
+        progress: Float[Array, ''] | float = 1.0,
+    ) -> Float[Array, 'batch classes']:
+        """Returns logits."""
+        x = images.astype(self.dtype)
+        for width in self.widths:
+            for _ in range(2):
+                x = nn.relu(Conv(width, kernel_init=KERAS_INIT, dtype=self.dtype)(x))
+            x = max_pool(x)
+        x = x.reshape(x.shape[0], -1)
+        return widened(nn.Dense(self.classes, kernel_init=KERAS_INIT, dtype=self.dtype)(x))
