@@ -1,0 +1,92 @@
+"""Augmentations that move or hide pixels: each draws for every image of the global batch."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, Shaped
+
+from cifar_jax.errors import UserError
+
+
+def flip(
+    key: Key[Array, ''], images: Float[Array, 'batch h w c'], *, probability: float = 0.5
+) -> Float[Array, 'batch h w c']:
+    """Mirrors each image left to right with the given probability."""
+    if not 0 <= probability <= 1:
+        raise UserError(f'flip: a probability of {probability} is impossible: from 0 to 1.')
+    chosen = jax.random.bernoulli(key, probability, (len(images), 1, 1, 1))
+    return jnp.where(chosen, images[:, :, ::-1], images)
+
+
+def translate(
+    key: Key[Array, ''],
+    images: Float[Array, 'batch h w c'],
+    *,
+    pixels: int = 4,
+    mode: str = 'reflect',
+) -> Float[Array, 'batch h w c']:
+    """Shifts each image by up to `pixels` each way: pads on all sides, crops at random.
+
+    The shifts down and right are independent and uniform over -pixels..pixels. The border is
+    filled with zeros ('zero') or with the image mirrored at its outermost pixel ('reflect', as
+    `np.pad` does it).
+    """
+    _, height, width, _ = images.shape
+    if mode not in ('reflect', 'zero'):
+        raise UserError(f"translate: there is no mode '{mode}': choose 'reflect' or 'zero'.")
+    if not 0 <= pixels < min(height, width):
+        raise UserError(
+            f'translate: {pixels} pixels are impossible for images of {height}x{width}: from 0 to '
+            f'{min(height, width) - 1}.'
+        )
+    shifts = jax.random.randint(key, (2, len(images)), -pixels, pixels + 1, jnp.int32)
+    for axis, shift in zip((1, 2), shifts, strict=True):
+        images = _shift(images, shift, axis, mode)
+    return images
+
+
+def cutout(
+    key: Key[Array, ''],
+    images: Float[Array, 'batch h w c'],
+    *,
+    size: int = 8,
+    fill: float = 0.5,
+) -> Float[Array, 'batch h w c']:
+    """Fills a square of `size` pixels a side in each image.
+
+    Its centre is uniform over all pixels, so that it may hang over the border, where it is
+    clipped; the centre of an even side is the pixel right of and below the middle.
+
+    References:
+      DeVries and Taylor, 2017, Improved Regularization of Convolutional Neural Networks with
+      Cutout, arXiv:1708.04552.
+    """
+    if size < 0:
+        raise UserError(f'cutout: a size of {size} is impossible: 0 or more.')
+    _, height, width, _ = images.shape
+    rows, columns = (
+        _within(jax.random.randint(k, (len(images), 1), 0, side, jnp.int32), side, size)
+        for k, side in zip(jax.random.split(key), (height, width), strict=True)
+    )
+    hidden = rows[:, :, None, None] & columns[:, None, :, None]
+    return jnp.where(hidden, jnp.asarray(fill, images.dtype), images)
+
+
+def _shift(
+    images: Shaped[Array, 'batch h w c'], shift: Int[Array, ' batch'], axis: int, mode: str
+) -> Shaped[Array, 'batch h w c']:
+    size = images.shape[axis]
+    source = jnp.arange(size, dtype=jnp.int32)[None] - shift[:, None]
+    mirrored = jnp.abs(source)
+    mirrored = size - 1 - jnp.abs(size - 1 - mirrored)
+    along = (len(images), size, 1, 1) if axis == 1 else (len(images), 1, size, 1)
+    moved = jnp.take_along_axis(images, mirrored.reshape(along), axis=axis)
+    if mode == 'reflect':
+        return moved
+    inside = ((source >= 0) & (source < size)).reshape(along)
+    return jnp.where(inside, moved, jnp.zeros((), images.dtype))
+
+
+def _within(centre: Int[Array, 'batch 1'], side: int, size: int) -> Shaped[Array, 'batch side']:
+    first = centre - size // 2
+    position = jnp.arange(side, dtype=jnp.int32)[None]
+    return (position >= first) & (position < first + size)

@@ -1,0 +1,97 @@
+"""Decoded data sets on disk: plain .npy files, written whole or not at all."""
+
+import json
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+FOLDER = 'cifar_jax-v1'
+INDEX = 'index.json'
+# What `read` raises on a file that is missing, cut short or not what the index says.
+DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError)
+
+log = logging.getLogger('cifar_jax')
+
+
+class Decoded(NamedTuple):
+    """A decoded data set.
+
+    arrays: '{train,test}_images' uint8[n h w c], '{train,test}_{labels kind}' int32[n].
+    classes: labels kind ('fine', 'coarse') -> the names of its classes, in label order.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    classes: Mapping[str, list[str]]
+
+
+def newest(root: Path, file: str) -> Path | None:
+    """Returns the newest version folder of `root` that holds `file`, or None.
+
+    A version is a folder's name such as '3.0.2'; other folders are passed over.
+    """
+    found = [path.parents[file.count('/')] for path in root.glob(f'*/{file}')]
+    versions = [path for path in found if path.name.replace('.', '').isdigit()]
+    return max(versions, key=lambda path: [int(n) for n in path.name.split('.')], default=None)
+
+
+def read(folder: Path) -> Decoded:
+    """Maps a cache into memory, without copying; raises one of `DAMAGED` if it is not whole."""
+    index = json.loads((folder / INDEX).read_text())
+    arrays = {name: _map(folder / f'{name}.npy', spec) for name, spec in index['arrays'].items()}
+    return Decoded(arrays, index['classes'])
+
+
+def write(folder: Path, decoded: Decoded) -> None:
+    """Writes a cache as `folder`, at once: readers see all of it or nothing.
+
+    Where another process was first, its cache is left alone. Where the disk refuses (read-only,
+    full), the run goes on without a cache and says so.
+    """
+    # In the same parent, for a rename is atomic within one file system only.
+    draft = folder.with_name(f'.{folder.name}-{os.getpid()}-{secrets.token_hex(4)}')
+    try:
+        draft.mkdir()
+        for name, array in decoded.arrays.items():
+            _save(draft / f'{name}.npy', array)
+        index = {
+            'arrays': {k: [list(v.shape), str(v.dtype)] for k, v in decoded.arrays.items()},
+            'classes': dict(decoded.classes),
+        }
+        (draft / INDEX).write_text(json.dumps(index, indent=1))
+        draft.rename(folder)
+    except OSError as error:
+        if not (folder / INDEX).exists():
+            log.warning('The decoded images are not cached: %s.', error)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def remove(folder: Path) -> None:
+    """Removes a cache, so that no other process ever sees half of it; as far as it may."""
+    draft = folder.with_name(f'.{folder.name}-old-{secrets.token_hex(4)}')
+    try:
+        folder.rename(draft)
+    except OSError:
+        return
+    shutil.rmtree(draft, ignore_errors=True)
+
+
+def _map(file: Path, spec: list) -> np.ndarray:
+    array = np.load(file, mmap_mode='r', allow_pickle=False)
+    if [list(array.shape), str(array.dtype)] != spec:
+        raise ValueError(f'{file} holds {array.dtype}{list(array.shape)}, not {spec}')
+    return array
+
+
+def _save(file: Path, array: np.ndarray) -> None:
+    with file.open('wb') as stream:
+        np.save(stream, array, allow_pickle=False)
+        # A crash of the machine must not leave the name without the bytes.
+        stream.flush()
+        os.fsync(stream.fileno())

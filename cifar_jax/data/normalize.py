@@ -1,0 +1,101 @@
+"""Normalisation: constants fitted on the training part, applied to every image alike."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
+
+from cifar_jax.errors import UserError, nearest
+
+METHODS = ('scale', 'given', 'channel', 'pixel')
+
+
+class Normalizer(NamedTuple):
+    """Mean and standard deviation of pixels in [0, 1]: float32, [1 1 c] or [h w c]."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+
+def fit(images: UInt8[np.ndarray, 'n h w c'], config: ConfigDict) -> Normalizer:
+    """Returns the normaliser that `config.data` asks for.
+
+    Args:
+      images: the training part and nothing else, for no other image may shape the inputs.
+      config: `config.data`; `normalize` is 'scale' (pixels stay in [0, 1]), 'given' (`mean` and
+        `std` of the config), 'channel' or 'pixel' (a mean and a population standard deviation for
+        each channel, or each pixel of each channel). Where a deviation is 0 it counts as 1.
+
+    Raises:
+      UserError: an unknown method, or constants that do not fit the images.
+    """
+    check(config)
+    channels = images.shape[-1]
+    if config.normalize == 'scale':
+        return _constants([0.0] * channels, [1.0] * channels)
+    if config.normalize == 'given':
+        if len(config.mean) not in (1, channels) or len(config.std) not in (1, channels):
+            raise UserError(
+                f'--config.data.mean and std need one number for each of {channels} channels, or '
+                f'one for all; they have {len(config.mean)} and {len(config.std)}.'
+            )
+        return _constants(
+            np.broadcast_to(config.mean, channels), np.broadcast_to(config.std, channels)
+        )
+    total, squares = _moments(images)
+    count = len(images)
+    if config.normalize == 'channel':
+        count *= images.shape[1] * images.shape[2]
+        total, squares = (x.sum(axis=(0, 1), keepdims=True) for x in (total, squares))
+    # Python's integers are exact, so that the difference loses nothing and nothing overflows.
+    total, squares = total.astype(object), squares.astype(object)
+    variance = ((count * squares - total**2) / count**2).astype(np.float64)
+    std = np.where(variance > 0, np.sqrt(variance) / 255, 1)
+    return Normalizer((total / count / 255).astype(np.float32), std.astype(np.float32))
+
+
+def apply(
+    normalizer: Normalizer, images: Float[Array, 'batch h w c']
+) -> Float[Array, 'batch h w c']:
+    """Returns (images - mean) / std, for images in [0, 1]; in their own dtype."""
+    mean, std = (jnp.asarray(x, images.dtype)[None] for x in normalizer)
+    return (images - mean) / std
+
+
+def to_unit(images: UInt8[Array, 'batch h w c']) -> Float[Array, 'batch h w c']:
+    """Returns pixels in [0, 1] as float32."""
+    return images.astype(jnp.float32) / 255
+
+
+def check(config: ConfigDict) -> None:
+    """Raises UserError for an unknown method or impossible constants in `config.data`."""
+    if config.normalize not in METHODS:
+        raise UserError(
+            f"There is no normalisation '{config.normalize}': {nearest(config.normalize, METHODS)}"
+        )
+    if config.normalize == 'given' and not all(x > 0 for x in config.std):
+        raise UserError(
+            f'--config.data.std={tuple(config.std)} is impossible: every number is above 0.'
+        )
+
+
+def _constants(mean: ArrayLike, std: ArrayLike) -> Normalizer:
+    return Normalizer(*(np.asarray(x, np.float32).reshape(1, 1, -1) for x in (mean, std)))
+
+
+def _moments(
+    images: UInt8[np.ndarray, 'n h w c'],
+) -> tuple[Int[np.ndarray, 'h w c'], Int[np.ndarray, 'h w c']]:
+    """Returns the sums of the pixels and of their squares over all images, exact.
+
+    A chunk is as many images as uint32 can hold the squares of, and a small temporary.
+    """
+    total, squares = (np.zeros(images.shape[1:], np.int64) for _ in range(2))
+    for start in range(0, len(images), 256):
+        chunk = images[start : start + 256].astype(np.uint32)
+        total += chunk.sum(axis=0, dtype=np.int64)
+        squares += np.square(chunk).sum(axis=0, dtype=np.int64)
+    return total, squares

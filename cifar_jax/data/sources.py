@@ -1,0 +1,146 @@
+"""Named data sets as arrays: one function each, and its entry in `SOURCES`."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+from ml_collections import ConfigDict
+
+from cifar_jax.data import catalogue, splits
+from cifar_jax.errors import UserError, nearest
+
+DRAW = 0  # the seed of every fixed draw below: a share is the same in every run
+
+
+class Arrays(NamedTuple):
+    """Images and their labels: uint8[n h w c] and int32[n]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+class Dataset(NamedTuple):
+    """A data set with the names of its classes, in label order."""
+
+    name: str
+    train: Arrays
+    test: Arrays
+    classes: tuple[str, ...]
+
+
+def cifar10(config: ConfigDict) -> Dataset:
+    """CIFAR-10: 50,000 and 10,000 images of 32x32x3 in 10 classes (Krizhevsky, 2009)."""
+    return _prepared(CIFAR10, config)
+
+
+def cifar100(config: ConfigDict) -> Dataset:
+    """CIFAR-100: 50,000 and 10,000 images of 32x32x3, 100 fine or 20 coarse classes."""
+    return _prepared(CIFAR100, config)
+
+
+def digits(config: ConfigDict) -> Dataset:
+    """scikit-learn's digits: 1,797 real images, resized from 8x8 to 32x32x3; no download.
+
+    A fixed stratified draw makes 1,437 of them the training and 360 the test set.
+    """
+    from PIL import Image
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    del config
+    bunch = load_digits()
+    grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    sizes = [Image.fromarray(image).resize((32, 32), Image.Resampling.BILINEAR) for image in grey]
+    images = np.repeat(np.stack([np.asarray(image) for image in sizes])[..., None], 3, axis=-1)
+    labels = bunch.target.astype(np.int32)
+    parts = train_test_split(
+        np.arange(len(labels)), test_size=360, stratify=labels, random_state=DRAW
+    )
+    train, test = (Arrays(images[rows], labels[rows]) for rows in map(np.sort, parts))
+    return Dataset('digits', train, test, tuple(map(str, range(10))))
+
+
+CIFAR10 = catalogue.Recipe(
+    'cifar10', 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz', {'fine': 'label'}
+)
+CIFAR100 = catalogue.Recipe(
+    'cifar100',
+    'https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz',
+    {'fine': 'label', 'coarse': 'coarse_label'},
+)
+SOURCES: Mapping[str, Callable[[ConfigDict], Dataset]] = MappingProxyType(
+    {'cifar10': cifar10, 'cifar100': cifar100, 'digits': digits}
+)
+
+
+def load(config: ConfigDict) -> Dataset:
+    """Loads the data set that `config.data` names, cut down to the classes and share it asks for.
+
+    classes: the first k classes are kept, so that labels stay as they are; 0 keeps all.
+    fraction: a stratified share of the training and of the test set, the same in every run.
+
+    Raises:
+      UserError: the source is unknown, cannot be had or exceeds `memory_gb`; a value is impossible.
+    """
+    check(config)
+    data = SOURCES[config.source](config)
+    sizes = data.train.images.nbytes + data.test.images.nbytes
+    catalogue.check_memory(data.name, sizes, config.memory_gb)
+    keep = config.classes or len(data.classes)
+    if not 2 <= keep <= len(data.classes):
+        raise UserError(
+            f'--config.data.classes={config.classes} is impossible: {data.name} has '
+            f'{len(data.classes)} classes, of which 2 or more may be kept, or 0 for all.'
+        )
+    train, test = (_reduce(part, keep, config.fraction) for part in (data.train, data.test))
+    return Dataset(data.name, train, test, data.classes[:keep])
+
+
+def check(config: ConfigDict) -> None:
+    """Raises UserError for what is impossible in `config.data`, before anything is loaded."""
+    if config.source not in SOURCES:
+        raise UserError(
+            f"There is no data set '{config.source}': {nearest(config.source, SOURCES)}"
+        )
+    if config.labels not in ('fine', 'coarse'):
+        raise UserError(
+            f"--config.data.labels='{config.labels}' is impossible: choose 'fine' or 'coarse'."
+        )
+    if config.labels == 'coarse' and config.source != 'cifar100':
+        raise UserError(f"'{config.source}' has no coarse labels: use --config.data.labels=fine.")
+    if not 0 < config.fraction <= 1:
+        raise UserError(
+            f'--config.data.fraction={config.fraction} is impossible: it is a share above 0 and '
+            'up to 1.'
+        )
+    if config.classes < 0 or config.classes == 1:
+        raise UserError(
+            f'--config.data.classes={config.classes} is impossible: 2 or more, or 0 for all.'
+        )
+    if not config.memory_gb > 0:
+        raise UserError(f'--config.data.memory_gb={config.memory_gb} is impossible: above 0.')
+
+
+def _prepared(recipe: catalogue.Recipe, config: ConfigDict) -> Dataset:
+    decoded = catalogue.load(recipe, config.dir, config.memory_gb)
+    train, test = (
+        Arrays(decoded.arrays[f'{split}_images'], decoded.arrays[f'{split}_{config.labels}'])
+        for split in catalogue.SPLITS
+    )
+    return Dataset(recipe.name, train, test, tuple(decoded.classes[config.labels]))
+
+
+def _reduce(part: Arrays, classes: int, fraction: float) -> Arrays:
+    rows = np.flatnonzero(part.labels < classes)
+    if fraction < 1:
+        rows = rows[_share(part.labels[rows], fraction)]
+    if len(rows) == len(part.labels):
+        return part
+    return Arrays(part.images[rows], part.labels[rows])
+
+
+def _share(labels: Int[np.ndarray, ' n'], fraction: float) -> Int[np.ndarray, ' share']:
+    kept, _ = splits.stratified(labels, 1 - fraction, DRAW)
+    return kept
