@@ -1,0 +1,31 @@
+"""A config's data, ready to train on: loaded, split, and its normalisation fitted."""
+
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from cifar_jax.data import normalize, sources, splits
+
+
+class Prepared(NamedTuple):
+    """The parts of a data set in host memory, uint8; the normalizer knows the training part only."""
+
+    train: sources.Arrays
+    validation: sources.Arrays | None
+    test: sources.Arrays
+    classes: tuple[str, ...]
+    normalizer: normalize.Normalizer
+
+
+def prepare(config: ConfigDict) -> Prepared:
+    """Returns the data of `config.data`.
+
+    Raises:
+      UserError: the set is not there, is too large, or cannot be split as asked.
+    """
+    dataset = sources.load(config)
+    train, validation = splits.split(
+        dataset.train, config.validation, config.validation_fraction, config.split_seed
+    )
+    normalizer = normalize.fit(train.images, config)
+    return Prepared(train, validation, dataset.test, dataset.classes, normalizer)

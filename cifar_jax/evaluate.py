@@ -1,0 +1,49 @@
+"""Exact metrics of a run on every image of a split: python -m cifar_jax.evaluate --workdir W."""
+
+import argparse
+import json
+from collections.abc import Sequence
+
+from cifar_jax.errors import UserError
+from cifar_jax.experiment import console
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the command line."""
+    parser = argparse.ArgumentParser(
+        prog='python -m cifar_jax.evaluate', description=__doc__, allow_abbrev=False
+    )
+    parser.add_argument('--workdir', type=console.is_path, required=True)
+    parser.add_argument('--split', default='test', choices=('train', 'validation', 'test'))
+    parser.add_argument(
+        '--checkpoint',
+        default='chosen',
+        choices=('chosen', 'best', 'latest'),
+        help='chosen: the weights that the run reports',
+    )
+    parser.add_argument('--data-dir', help='where the data set is, if it has moved')
+    parser.add_argument('--json', action='store_true', help='end with one JSON object')
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command; a user's mistake ends it with one sentence and status 1."""
+    args = parser().parse_args(arguments)
+    console.show_log()
+    try:
+        from cifar_jax.experiment.evaluation import evaluate
+
+        result = evaluate(args.workdir, args.split, args.checkpoint, args.data_dir)
+    except UserError as error:
+        console.fail(str(error))
+    columns = ('split', 'images', 'loss', 'accuracy', 'top5')
+    shown = [result['split'], result['images'], f'{result["loss"]:.4f}']
+    shown += [f'{result[key]:.2%}' for key in ('accuracy', 'top5')]
+    console.table(str(args.workdir), columns, [shown])
+    print(f'weights sha256 {result["sha256"]}')
+    if args.json:
+        print(json.dumps(result))
+
+
+if __name__ == '__main__':
+    main()

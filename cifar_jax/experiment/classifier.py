@@ -1,0 +1,96 @@
+"""From a workdir to a function of images: what evaluate, report and predict start from."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import linen as nn
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
+from ml_collections import ConfigDict
+
+from cifar_jax import models
+from cifar_jax.data.normalize import Normalizer
+from cifar_jax.data.pipeline import Prepared
+from cifar_jax.errors import UserError
+from cifar_jax.experiment import workdir as workdirs
+from cifar_jax.experiment.workdir import Workdir
+from cifar_jax.training import checkpoints, history, optimizers, parallel, precision
+from cifar_jax.training import state as states
+
+
+class Classifier(NamedTuple):
+    """A trained model with all that belongs between an image and its class."""
+
+    config: ConfigDict
+    model: nn.Module
+    variables: Mapping[str, Any]
+    normalizer: Normalizer
+    classes: tuple[str, ...]
+    dtype: DTypeLike
+    mesh: Mesh
+    step: int
+
+
+def write_preprocessing(workdir: Workdir, data: Prepared) -> None:
+    """Keeps what a model's inputs and outputs mean beside it, apart from the data set."""
+    value = {
+        'classes': list(data.classes),
+        'image_shape': list(data.train.images.shape[1:]),
+        'mean': data.normalizer.mean.tolist(),
+        'std': data.normalizer.std.tolist(),
+    }
+    workdirs.write_json(workdir.preprocessing, value)
+
+
+def load(workdir: Workdir, checkpoint: str = 'chosen') -> Classifier:
+    """Returns the classifier of a run.
+
+    Args:
+      checkpoint: 'latest', 'best', or 'chosen': the weights that the run reports.
+
+    Raises:
+      UserError: the workdir is missing or damaged, or has no such checkpoint yet.
+    """
+    config = workdirs.read_config(workdir)
+    mesh = parallel.make_mesh(config.mesh.devices, config.train.batch_size)
+    stored = workdirs.read_json(workdir.preprocessing)
+    classes = tuple(stored['classes'])
+    normalizer = Normalizer(*(np.asarray(stored[key], np.float32) for key in ('mean', 'std')))
+    dtype, _ = precision.compute_dtype(config.precision)
+    options = {key: value for key, value in config.model.items() if key != 'name'}
+    model = models.create(config.model.name, len(classes), dtype=dtype, **options)
+    # Of the optimizer only the shape of its state matters here.
+    optimizer = optimizers.make_optimizer(config.optimizer, lambda step: 0.0)
+    shapes = jax.eval_shape(
+        lambda: states.create(
+            model,
+            optimizer,
+            seed=config.seed,
+            image_shape=tuple(stored['image_shape']),
+            ema=config.ema > 0,
+        )
+    )
+    if not workdir.checkpoints.is_dir():
+        raise UserError(f'{workdir.path} has no checkpoint yet: train it first.')
+    with checkpoints.manager(workdir.checkpoints, read_only=True) as manager:
+        restored = checkpoints.restore_latest(manager, shapes, parallel.replicated(mesh))
+        if restored is None:
+            raise UserError(f'{workdir.path} has no checkpoint yet: train it first.')
+        line = _line(restored.history, config.train, checkpoint)
+        if line and line['step'] != int(restored.state.step):
+            restored = checkpoints.restore(
+                manager, shapes, line['step'], parallel.replicated(mesh)
+            )
+    state = restored.state
+    return Classifier(
+        config, model, states.evaluated(state), normalizer, classes, dtype, mesh, int(state.step)
+    )
+
+
+def _line(log: list[history.Line], train: ConfigDict, checkpoint: str) -> history.Line | None:
+    if checkpoint == 'latest' or not log:
+        return None
+    return history.best(log, train.monitor) if checkpoint == 'best' else history.chosen(log, train)
+

@@ -1,0 +1,185 @@
+"""Config files, their variants, command-line overrides, and the check of all of it."""
+
+import ast
+import importlib.util
+import pathlib
+from collections.abc import Sequence
+
+from ml_collections import ConfigDict
+
+from cifar_jax import models
+from cifar_jax.data import augment, sources, splits
+from cifar_jax.errors import UserError, nearest
+from cifar_jax.experiment.durations import steps
+from cifar_jax.training import optimizers
+
+# Their keys are the options of a model: which ones there are depends on the model's name.
+_FREE = ('model',)
+
+_CHOICES = {
+    'data.source': sources.SOURCES,
+    'data.labels': ('fine', 'coarse'),
+    'data.validation': splits.METHODS,
+    'data.normalize': ('scale', 'given', 'channel', 'pixel'),
+    'precision': ('float32', 'bfloat16'),
+    'train.monitor': ('accuracy', 'loss'),
+    'train.select': ('last', 'best'),
+    'ops.backend': ('auto', 'xla'),
+}
+_AT_LEAST = {
+    'seed': 0,
+    'data.classes': 0,
+    'data.memory_gb': 0,
+    'train.batch_size': 1,
+    'train.patience': 0,
+    'eval_batch_size': 1,
+    'mesh.devices': 0,
+    'log.every': 1,
+    'ema': 0,
+}
+
+
+def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """Returns the checked config of `FILE[:variant]` with `--config.key=value` overrides.
+
+    Raises:
+      UserError: the file, the variant or a key is not there, or a value is impossible.
+    """
+    path, _, variant = spec.partition(':')
+    config = _from_file(pathlib.Path(path), variant)
+    for key, value in _pairs(overrides):
+        _override(config, key, value)
+    check(config)
+    return config.lock()
+
+
+def name(spec: str) -> str:
+    """Returns a name for the runs of `configs/senet.py:digits`: 'senet-digits'."""
+    path, _, variant = spec.partition(':')
+    return '-'.join(filter(None, (pathlib.Path(path).stem, variant)))
+
+
+def _from_file(path: pathlib.Path, variant: str) -> ConfigDict:
+    if not path.is_file():
+        known = [str(p) for p in path.parent.glob('*.py')]
+        raise UserError(f'No config file {path}: {nearest(str(path), known)}')
+    module_spec = importlib.util.spec_from_file_location(f'config_{path.stem}', path)
+    assert module_spec is not None and module_spec.loader is not None
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    variants = getattr(module, 'VARIANTS', ())
+    if variant and variant not in variants:
+        raise UserError(f"{path} has no variant '{variant}': {nearest(variant, variants)}")
+    return module.get_config(variant)
+
+
+def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """Splits `--config.a=1` and `--config.a 1` into names and texts."""
+    pairs, rest = [], list(arguments)
+    while rest:
+        head = rest.pop(0)
+        if not head.startswith('--config.'):
+            raise UserError(f"Unknown argument '{head}': overrides look like --config.seed=1.")
+        key, equals, value = head.removeprefix('--config.').partition('=')
+        if not equals:
+            if not rest or rest[0].startswith('--'):
+                raise UserError(f"--config.{key} needs a value: write --config.{key}=VALUE.")
+            value = rest.pop(0)
+        pairs.append((key, value))
+    return pairs
+
+
+def _override(config: ConfigDict, key: str, text: str) -> None:
+    *parents, leaf = key.split('.')
+    node = config
+    for i, part in enumerate(parents):
+        if part not in node or not isinstance(node[part], ConfigDict):
+            _unknown('.'.join(parents[: i + 1]), config)
+        node = node[part]
+    value = _parse(text)
+    if leaf not in node:
+        if tuple(parents) != _FREE:
+            _unknown(key, config)
+        node[leaf] = value
+        return
+    default = node[leaf]
+    if isinstance(default, ConfigDict):
+        raise UserError(f"--config.{key} is a group: set one of its keys, {', '.join(default)}.")
+    if tuple(parents) == _FREE and leaf != 'name':
+        with node.ignore_type():
+            node[leaf] = value  # models.check knows the types
+        return
+    node[leaf] = _as_type(key, value, text, default)
+
+
+def _parse(text: str) -> object:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {'true': True, 'false': False}.get(text.lower(), text)
+
+
+def _as_type(key: str, value: object, text: str, default: object) -> object:
+    if isinstance(default, str):
+        return text
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+        return tuple(ConfigDict(v) if isinstance(v, dict) else v for v in value)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is type(default):
+        return value
+    wanted = {tuple: 'a list'}.get(type(default), f'of type {type(default).__name__}')
+    raise UserError(f"--config.{key}={text} is not {wanted}: its default is {default!r}.")
+
+
+def flat(config: ConfigDict) -> dict[str, object]:
+    """Returns the config as one level of dotted keys; tuples stay values."""
+    found = {}
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            found.update({f'{key}.{inner}': v for inner, v in flat(value).items()})
+        else:
+            found[key] = value
+    return found
+
+
+def _unknown(key: str, config: ConfigDict) -> None:
+    raise UserError(f"No config key '{key}': {nearest(key, flat(config))}")
+
+
+def check(config: ConfigDict) -> None:
+    """Refuses unknown names and impossible values before anything is loaded.
+
+    Raises:
+      UserError: one sentence with the key, its value and what would be valid.
+    """
+    values = flat(config)
+    for key, choices in _CHOICES.items():
+        if values[key] not in choices:
+            raise UserError(f"config.{key}='{values[key]}': {nearest(str(values[key]), choices)}")
+    for key, least in _AT_LEAST.items():
+        if values[key] < least:
+            raise UserError(f'config.{key}={values[key]} must be at least {least}.')
+    if not 0 < config.data.fraction <= 1:
+        raise UserError(f'config.data.fraction={config.data.fraction} must be in (0, 1].')
+    if config.data.validation != 'none' and not 0 < config.data.validation_fraction < 1:
+        raise UserError(
+            f'config.data.validation_fraction={config.data.validation_fraction} must be between '
+            "0 and 1; for none, set config.data.validation='none'."
+        )
+    if config.ema >= 1:
+        raise UserError(f'config.ema={config.ema} must be below 1: it is the share kept each step.')
+    if config.data.validation == 'none' and (
+        config.train.patience or config.train.select == 'best'
+    ):
+        raise UserError(
+            'config.train.patience and select=best need validation images: '
+            "set config.data.validation to 'stratified', 'last' or 'random'."
+        )
+    if steps(config.train.length, steps_per_epoch=1000, total_steps=None) < 1:
+        raise UserError(f"config.train.length='{config.train.length}' trains nothing.")
+    if steps(config.checkpoint.every, steps_per_epoch=1000, total_steps=1000) < 1:
+        raise UserError(f"config.checkpoint.every='{config.checkpoint.every}' is no duration.")
+    augment.check(config.data.augment)
+    optimizers.check(config)
+    models.check(config.model.name, {k: v for k, v in config.model.items() if k != 'name'})

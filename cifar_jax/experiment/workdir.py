@@ -1,0 +1,200 @@
+"""A workdir holds all of a run; this module knows its files."""
+
+import contextlib
+import json
+import os
+import pathlib
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from cifar_jax.errors import UserError
+from cifar_jax.experiment import config as config_lib
+from cifar_jax.experiment.durations import steps
+from cifar_jax.experiment.environment import environment
+
+try:
+    import fcntl
+except ImportError:  # Windows has none: there, two runs in one workdir are not noticed.
+    fcntl = None  # type: ignore[assignment]
+
+# What may differ between a run and its continuation: it changes no number, or only adds steps.
+_MAY_CHANGE = ('mesh.', 'ops.', 'log.', 'data.dir', 'eval_batch_size')
+
+
+class Workdir(NamedTuple):
+    """The folder of a run and the paths inside it."""
+
+    path: pathlib.Path
+
+    @property
+    def config(self) -> pathlib.Path:
+        return self.path / 'config.json'
+
+    @property
+    def preprocessing(self) -> pathlib.Path:
+        return self.path / 'preprocessing.json'
+
+    @property
+    def metrics(self) -> pathlib.Path:
+        return self.path / 'metrics.jsonl'
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        return self.path / 'checkpoints'
+
+    @property
+    def summary(self) -> pathlib.Path:
+        return self.path / 'summary.json'
+
+
+def write(path: pathlib.Path, text: str) -> None:
+    """Replaces a file in one step, so that it is always whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile('w', dir=path.parent, delete=False, suffix='.tmp') as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(file.name, 0o644)  # a temporary file is private, a result is not
+    os.replace(file.name, path)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes indented JSON in one step."""
+    write(path, json.dumps(value, indent=2) + '\n')
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """Returns the content of a JSON file of a workdir.
+
+    Raises:
+      UserError: the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f'{path} is missing: {path.parent} is not the workdir of a run.') from None
+    except (ValueError, OSError) as error:
+        raise UserError(f'{path} cannot be read ({error}): restore it or train anew.') from None
+
+
+def write_metrics(workdir: Workdir, history: list[dict[str, Any]]) -> None:
+    """Writes metrics.jsonl anew: what a resumed run's checkpoint knows, and nothing later."""
+    write(workdir.metrics, ''.join(json.dumps(line) + '\n' for line in history))
+
+
+def append_metrics(workdir: Workdir, line: dict[str, Any]) -> None:
+    """Adds one line to metrics.jsonl and waits until it is on disk."""
+    with workdir.metrics.open('a') as file:
+        file.write(json.dumps(line) + '\n')
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_config(workdir: Workdir) -> ConfigDict:
+    """Returns the checked config of a run.
+
+    Raises:
+      UserError: the workdir, or its config.json, is missing, damaged or of another version.
+    """
+    if not workdir.path.is_dir():
+        raise UserError(f'No workdir {workdir.path}: --workdir names the folder of a run.')
+    stored = read_json(workdir.config)
+    try:
+        config = ConfigDict(_tuples(stored['config']))
+        config_lib.check(config)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f'{workdir.config} is of another version of cifar_jax or damaged ({error!r}): '
+            'use the version that wrote it, or train anew.'
+        ) from None
+    return config.lock()
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def prepare(workdir: Workdir, config: ConfigDict) -> list[str]:
+    """Writes config.json for a new run, or checks that the run there may go on with `config`.
+
+    Returns:
+      Sentences on what is different about this machine from the one that began the run.
+
+    Raises:
+      UserError: the folder belongs to a run of another config; the differing keys are named.
+    """
+    now = {'config': json.loads(config.to_json_best_effort()), 'environment': environment()}
+    if not workdir.config.exists():
+        if workdir.path.is_dir() and any(
+            p.name not in ('.lock',) for p in workdir.path.iterdir()
+        ):
+            raise UserError(
+                f'{workdir.path} holds files but no config.json: choose an empty --workdir.'
+            )
+        write_json(workdir.config, now | {'command': ' '.join(sys.orig_argv[1:])})
+        return []
+    before = read_json(workdir.config)
+    _refuse_differences(workdir, read_config(workdir), config)
+    changed = [
+        f'{key} was {old!r} and is {now["environment"].get(key)!r}'
+        for key, old in before.get('environment', {}).items()
+        if now['environment'].get(key) != old
+    ]
+    write_json(workdir.config, before | {'config': now['config']})
+    return changed
+
+
+def _refuse_differences(workdir: Workdir, old: ConfigDict, new: ConfigDict) -> None:
+    before, after = config_lib.flat(old), config_lib.flat(ConfigDict(_tuples(_plain(new))))
+    differing = [
+        f'{key} ({before.get(key, "absent")!r} there, {after.get(key, "absent")!r} here)'
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+        and not key.startswith(_MAY_CHANGE)
+        and not (key == 'train.length' and _longer(before[key], after[key]))
+    ]
+    if differing:
+        raise UserError(
+            f'{workdir.path} is the run of another config, which differs in '
+            f'{"; ".join(differing)}: choose another --workdir.'
+        )
+
+
+def _plain(config: ConfigDict) -> Any:
+    return json.loads(config.to_json_best_effort())
+
+
+def _longer(old: str, new: str) -> bool:
+    """Compares lengths of the same unit; epochs and steps cannot be compared without the data."""
+    if ('epoch' in str(old)) != ('epoch' in str(new)):
+        return False
+    length_in_steps = (
+        steps(value, steps_per_epoch=10**6, total_steps=None) for value in (old, new)
+    )
+    return next(length_in_steps) <= next(length_in_steps)
+
+
+@contextlib.contextmanager
+def lock(workdir: Workdir) -> Iterator[None]:
+    """Keeps a second process out of a workdir; the lock goes with the process, however it ends.
+
+    Raises:
+      UserError: another process trains there.
+    """
+    workdir.path.mkdir(parents=True, exist_ok=True)
+    with (workdir.path / '.lock').open('w') as file:
+        try:
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f'Another process trains in {workdir.path}: wait for it, or choose another '
+                '--workdir.'
+            ) from None
+        yield

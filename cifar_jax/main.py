@@ -1,0 +1,50 @@
+"""Train a model, or go on with it: python -m cifar_jax.main --config configs/senet.py."""
+
+import argparse
+import json
+import pathlib
+import sys
+
+from collections.abc import Sequence
+
+from cifar_jax.errors import UserError
+from cifar_jax.experiment import console
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the command line; `--config.key=value` is left for the config."""
+    parser = argparse.ArgumentParser(
+        prog='python -m cifar_jax.main',
+        description=__doc__,
+        epilog='Any key of the config can be set: --config.seed=1 --config.data.dir=DIR. '
+        'The keys and their meanings are in cifar_jax/experiment/defaults.py.',
+        allow_abbrev=False,
+    )
+    parser.add_argument('--config', required=True, metavar='FILE[:VARIANT]')
+    parser.add_argument('--workdir', type=console.is_path, help='default: runs/<config>')
+    parser.add_argument('--profile', action='store_true', help='write a trace of a few steps')
+    parser.add_argument('--json', action='store_true', help='end with one JSON object')
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command; a user's mistake ends it with one sentence and status 1."""
+    args, overrides = parser().parse_known_args(arguments)
+    console.show_log()
+    try:
+        # JAX is loaded here, after the arguments are known to be right.
+        from cifar_jax.experiment import config as configs
+        from cifar_jax.experiment.run import train
+
+        config = configs.load(args.config, overrides)
+        folder = args.workdir or pathlib.Path('runs') / configs.name(args.config)
+        summary = train(config, folder, profile=args.profile)
+    except UserError as error:
+        console.fail(str(error))
+    if args.json:
+        print(json.dumps(summary))
+    sys.exit(0 if summary['finished'] else 130)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,146 @@
+"""Checkpoints of the whole state through orbax: the latest two and the best one are kept."""
+
+import logging
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as managers
+
+from cifar_jax.errors import UserError
+from cifar_jax.training.state import TrainState, sha256, to_host
+
+log = logging.getLogger('cifar_jax')
+
+
+class Restored(NamedTuple):
+    """A state and the lines of metrics.jsonl up to its step."""
+
+    state: TrainState
+    history: list[dict[str, Any]]
+
+
+def manager(folder: pathlib.Path, *, read_only: bool = False) -> ocp.CheckpointManager:
+    """Returns orbax's manager of a folder; close it, since it writes in the background.
+
+    Args:
+      read_only: never changes the folder, in which another process may be training.
+    """
+    if read_only:
+        options = ocp.CheckpointManagerOptions(read_only=True)
+        return ocp.CheckpointManager(folder.absolute(), options=options)
+    keep = managers.AnyPreservationPolicy(
+        [
+            managers.LatestN(2),
+            managers.BestN(
+                n=1,
+                # Of equals the earliest is the best, as in the history.
+                get_metric_fn=lambda m: (m['score'], -m['step']),
+                keep_checkpoints_without_metrics=False,
+            ),
+        ]
+    )
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=keep, cleanup_tmp_directories=True, enable_async_checkpointing=True
+    )
+    return ocp.CheckpointManager(folder.absolute(), options=options)
+
+
+def save(
+    checkpoints: ocp.CheckpointManager,
+    state: TrainState,
+    history: list[dict[str, Any]],
+    score: float | None,
+) -> None:
+    """Starts writing a checkpoint; returns as soon as the state may be overwritten.
+
+    Args:
+      state: is copied first, since the training step reuses its memory.
+      history: the lines of metrics.jsonl so far, kept with the state so that both agree.
+      score: of this step's validation, the higher the better; None where there was none.
+    """
+    state = to_host(state)
+    step = int(state.step)
+    checkpoints.save(
+        step,
+        args=ocp.args.Composite(
+            state=ocp.args.StandardSave(state._asdict()),
+            meta=ocp.args.JsonSave({'history': history, 'sha256': sha256(state._asdict())}),
+        ),
+        metrics=None if score is None else {'score': score, 'step': step},
+        force=True,
+    )
+
+
+def restore(
+    checkpoints: ocp.CheckpointManager, shapes: TrainState, step: int, sharding: Any = None
+) -> Restored:
+    """Reads one checkpoint and checks every byte of it against the SHA-256 stored with it.
+
+    Args:
+      shapes: the state as `jax.eval_shape` gives it.
+      sharding: where the arrays go; None leaves them in host memory.
+
+    Raises:
+      Exception: whatever a damaged file makes orbax, or the check, raise.
+    """
+    host = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    target = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding or host),
+        shapes._asdict(),
+    )
+    found = checkpoints.restore(
+        step,
+        args=ocp.args.Composite(
+            state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()
+        ),
+    )
+    if sha256(found['state']) != found['meta']['sha256']:
+        raise ValueError('its bytes are not the ones that were written')
+    return Restored(TrainState(**found['state']), found['meta']['history'])
+
+
+def restore_latest(
+    checkpoints: ocp.CheckpointManager, shapes: TrainState, sharding: Any = None
+) -> Restored | None:
+    """Reads the latest whole checkpoint; a damaged one is said, set aside, and passed over.
+
+    Returns:
+      None where there is no checkpoint at all.
+
+    Raises:
+      UserError: there are checkpoints, and all of them are damaged.
+    """
+    steps = sorted(checkpoints.all_steps(), reverse=True)
+    damaged = []
+    for step in steps:
+        try:
+            restored = restore(checkpoints, shapes, step, sharding)
+        except Exception as error:  # orbax and tensorstore raise many kinds
+            reason = str(error).strip().split('\n')[0][:200]
+            log.warning('checkpoint %d is damaged (%s): trying the one before', step, reason)
+            damaged.append(step)
+            continue
+        for bad in damaged:
+            _set_aside(checkpoints, bad)
+        return restored
+    if steps:
+        raise UserError(
+            f'Every checkpoint in {checkpoints.directory} is damaged: restore one from a copy, '
+            'or train anew in another --workdir.'
+        )
+    return None
+
+
+def _set_aside(checkpoints: ocp.CheckpointManager, step: int) -> None:
+    """Moves a damaged checkpoint away, since its step will be reached and saved again."""
+    folder = pathlib.Path(checkpoints.directory)
+    target = folder.parent / 'damaged' / f'{step}'
+    number = 0
+    while target.exists():
+        number += 1
+        target = target.with_name(f'{step}-{number}')
+    target.parent.mkdir(exist_ok=True)
+    (folder / str(step)).rename(target)
+    checkpoints.reload()

@@ -1,0 +1,88 @@
+"""Exact metrics of some variables over every image of a part of the data."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+from flax import linen as nn
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Int, Int32, PyTree, UInt8
+
+from cifar_jax.data import batches, normalize, sources
+from cifar_jax.training import losses, metrics, parallel
+
+
+class Images(NamedTuple):
+    """A part of the data on the devices, whole on each of them."""
+
+    images: UInt8[Array, 'n height width channels']
+    labels: Int32[Array, 'n']
+
+
+def on_device(arrays: sources.Arrays, mesh: Mesh) -> Images:
+    """Puts a part of the data on every device."""
+    return Images(*jax.device_put(tuple(arrays), parallel.replicated(mesh)))
+
+
+def eval_step(
+    variables: Mapping[str, PyTree],
+    sums: metrics.Sums,
+    data: Images,
+    indices: Int[Array, 'batch'],
+    mask: Bool[Array, 'batch'],
+    *,
+    model: nn.Module,
+    normalizer: normalize.Normalizer,
+    dtype: DTypeLike,
+    mesh: Mesh,
+) -> metrics.Sums:
+    """Adds the images of a batch that `mask` counts to the sums; nothing is augmented."""
+    images, labels = batches.gather(*data, indices)
+    images, labels = jax.lax.with_sharding_constraint((images, labels), parallel.over_batch(mesh))
+    images = normalize.apply(normalizer, normalize.to_unit(images)).astype(dtype)
+    logits = model.apply(variables, images, train=False)
+    return metrics.add(sums, losses.cross_entropy(logits, labels), logits, labels, mask)
+
+
+def make_evaluate(
+    model: nn.Module,
+    normalizer: normalize.Normalizer,
+    dtype: DTypeLike,
+    mesh: Mesh,
+    batch_size: int,
+) -> Callable[[Mapping[str, PyTree], Images], dict[str, float]]:
+    """Returns a function of (variables, data) to loss, accuracy and top5 over every image.
+
+    Args:
+      batch_size: rounded up to what the devices share evenly; it does not change the result
+        beyond the order in which losses are added.
+    """
+    batch_size = -(-batch_size // mesh.size) * mesh.size
+    everywhere = parallel.replicated(mesh)
+
+    def step(variables, sums, data, indices, mask):
+        return eval_step(
+            variables,
+            sums,
+            data,
+            indices,
+            mask,
+            model=model,
+            normalizer=normalizer,
+            dtype=dtype,
+            mesh=mesh,
+        )
+
+    compiled = jax.jit(
+        step, out_shardings=everywhere, compiler_options=parallel.compiler_options(mesh)
+    )
+
+    def evaluate(variables: Mapping[str, PyTree], data: Images) -> dict[str, float]:
+        with jax.set_mesh(mesh):
+            sums = jax.device_put(metrics.zeros(), everywhere)
+            for indices, mask in batches.evaluation_batches(len(data.labels), batch_size):
+                sums = compiled(variables, sums, data, indices, mask)
+        return metrics.mean(sums)
+
+    return evaluate

@@ -1,0 +1,49 @@
+"""Questions to a run's log: the lines of metrics.jsonl, one an epoch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+Line = dict[str, Any]
+
+
+def score(line: Mapping[str, Any], monitor: str) -> float | None:
+    """Returns how good an epoch was, higher is better; None where it was not validated.
+
+    Args:
+      monitor: 'accuracy' or 'loss', of the validation images.
+    """
+    value = line.get(f'val_{monitor}')
+    return -value if value is not None and monitor == 'loss' else value
+
+
+def best(history: Sequence[Line], monitor: str) -> Line | None:
+    """Returns the earliest of the best validated lines, or None where none was validated."""
+    validated = [line for line in history if score(line, monitor) is not None]
+    return max(validated, key=lambda line: score(line, monitor) or 0.0, default=None)
+
+
+def out_of_patience(history: Sequence[Line], config: ConfigDict) -> bool:
+    """Tells whether the last `patience` epochs brought nothing better; patience 0 never runs out.
+
+    Args:
+      config: `config.train`.
+    """
+    top = best(history, config.monitor)
+    if not config.patience or top is None:
+        return False
+    return len(history) - 1 - history.index(top) >= config.patience
+
+
+def chosen(history: Sequence[Line], config: ConfigDict) -> Line:
+    """Returns the line of the weights that a run reports: its last, or its best.
+
+    Early stopping implies the best: the weights after it are the ones that were not better.
+
+    Args:
+      config: `config.train`.
+    """
+    if config.select == 'best' or config.patience:
+        return best(history, config.monitor) or history[-1]
+    return history[-1]

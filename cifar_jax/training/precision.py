@@ -1,0 +1,26 @@
+"""Which dtype a run computes in, which depends on the processor."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from cifar_jax.experiment.environment import processor, processor_flags
+
+# x86 and ARM processors that list one of these compute in bfloat16; others emulate it.
+_NATIVE_BFLOAT16 = {'avx512_bf16', 'amx_bf16', 'bf16'}
+
+
+def compute_dtype(precision: str) -> tuple[DTypeLike, str]:
+    """Returns the dtype for activations and a sentence where it is not the one asked for.
+
+    Args:
+      precision: 'float32' or 'bfloat16'; the state is float32 in both.
+    """
+    if precision == 'float32':
+        return jnp.float32, ''
+    if jax.default_backend() == 'cpu' and not processor_flags() & _NATIVE_BFLOAT16:
+        return jnp.float32, (
+            f'precision: float32, since {processor()} has no bfloat16 instructions and would '
+            'emulate them'
+        )
+    return jnp.bfloat16, ''

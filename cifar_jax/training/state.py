@@ -1,0 +1,87 @@
+"""All that a training run knows, as one tree of arrays."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from jaxtyping import Array, Int, PyTree
+
+from cifar_jax.training import metrics
+
+
+class TrainState(NamedTuple):
+    """What the next step depends on, besides the data and the config.
+
+    There is no random key: a step's randomness is a function of (seed, step).
+    """
+
+    step: Int[Array, '']  # steps done
+    variables: Mapping[str, PyTree]  # 'params' and, with batch norm, 'batch_stats'
+    opt_state: PyTree
+    average: Mapping[str, PyTree]  # the EMA of `variables`; empty when off
+    sums: metrics.Sums  # of the epoch's training batches so far
+    bad_step: Int[Array, '']  # the first step with a non-finite loss; -1 when there was none
+
+
+def create(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    image_shape: tuple[int, ...],
+    ema: bool,
+) -> TrainState:
+    """Returns the state before the first step; jit it, or `jax.eval_shape` it for its shapes.
+
+    Args:
+      image_shape: (height, width, channels).
+      ema: whether an average of the variables is kept.
+    """
+    images = jnp.zeros((1, *image_shape), jnp.float32)
+    variables = dict(model.init(jax.random.key(seed), images, train=False))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        variables=variables,
+        opt_state=optimizer.init(variables['params']),
+        average=jax.tree.map(jnp.copy, variables) if ema else {},
+        sums=metrics.zeros(),
+        bad_step=jnp.full((), -1, jnp.int32),
+    )
+
+
+def evaluated(state: TrainState) -> Mapping[str, PyTree]:
+    """Returns the variables that a run is judged by: the average, where one is kept."""
+    return state.average or state.variables
+
+
+def update_average(
+    average: Mapping[str, PyTree], new: Mapping[str, PyTree], step: Int[Array, ''], decay: float
+) -> Mapping[str, PyTree]:
+    """Moves the average towards the new variables, batch statistics included.
+
+    The share kept is min(decay, (1 + step) / (10 + step)), so that the first steps do not hold
+    on to the initial weights (as TensorFlow's ExponentialMovingAverage with num_updates).
+    """
+    t = step.astype(jnp.float32)
+    kept = jnp.minimum(jnp.float32(decay), (1 + t) / (10 + t))
+    return jax.tree.map(lambda a, b: (a + (1 - kept).astype(a.dtype) * (b - a)), average, new)
+
+
+def sha256(tree: PyTree) -> str:
+    """Returns the SHA-256 over the names, shapes, dtypes and bytes of a tree of arrays."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f'{jax.tree_util.keystr(path)} {leaf.shape} {array.dtype}\n'.encode())
+        digest.update(memoryview(array.reshape(-1)).cast('B'))
+    return digest.hexdigest()
+
+
+def to_host(tree: Any) -> Any:
+    """Copies a tree of arrays into host memory of its own."""
+    return jax.tree.map(lambda a: np.array(a, copy=True), tree)

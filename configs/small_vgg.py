@@ -1,0 +1,27 @@
+"""S3's small VGG with its own recipe: Adam, batch 80, 8 epochs, no augmentation.
+
+    python -m cifar_jax.main --config configs/small_vgg.py
+
+Expected: 76 to 78 % on the test images.
+`:digits` trains on scikit-learn's digits without any download, `:smoke` in seconds.
+"""
+
+from ml_collections import ConfigDict
+
+from cifar_jax.experiment import variants
+from cifar_jax.experiment.defaults import get_defaults
+
+VARIANTS = ('digits', 'smoke')
+
+
+def get_config(variant: str = '') -> ConfigDict:
+    """Returns the config of a variant; '' is the full run on CIFAR-10."""
+    config = get_defaults()
+    config.model.name = 'SmallVGG'
+    config.data.validation = 'last'
+    config.data.normalize = 'scale'
+    config.optimizer.name = 'adam'
+    config.schedule.rate = 1e-3
+    config.train.batch_size = 80
+    config.train.length = '8 epochs'
+    return variants.apply(config, variant)
