@@ -1,5 +1,6 @@
 """Decoded data sets on disk: plain .npy files, written whole or not at all."""
 
+import errno
 import json
 import logging
 import os
@@ -31,11 +32,11 @@ class Decoded(NamedTuple):
 
 
 def newest(root: Path, file: str) -> Path | None:
-    """Returns the newest version folder of `root` that holds `file`, or None.
+    """Returns the newest version folder of `root` that holds `file` (or a folder), or None.
 
     A version is a folder's name such as '3.0.2'; other folders are passed over.
     """
-    found = [path.parents[file.count('/')] for path in root.glob(f'*/{file}')]
+    found = [path.parent for path in root.glob(f'*/{file}')]
     versions = [path for path in found if path.name.replace('.', '').isdigit()]
     return max(versions, key=lambda path: [int(n) for n in path.name.split('.')], default=None)
 
@@ -66,7 +67,7 @@ def write(folder: Path, decoded: Decoded) -> None:
         (draft / INDEX).write_text(json.dumps(index, indent=1))
         draft.rename(folder)
     except OSError as error:
-        if not (folder / INDEX).exists():
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
             log.warning('The decoded images are not cached: %s.', error)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -83,9 +84,12 @@ def remove(folder: Path) -> None:
 
 
 def _map(file: Path, spec: list) -> np.ndarray:
-    array = np.load(file, mmap_mode='r', allow_pickle=False)
+    try:
+        array = np.load(file, mmap_mode='r', allow_pickle=False)
+    except DAMAGED as error:
+        raise ValueError(f'{file.name}: {error}') from error
     if [list(array.shape), str(array.dtype)] != spec:
-        raise ValueError(f'{file} holds {array.dtype}{list(array.shape)}, not {spec}')
+        raise ValueError(f'{file.name} holds {array.dtype}{list(array.shape)}, not {spec}')
     return array
 
 

@@ -44,15 +44,13 @@ def load(recipe: Recipe, data_dir: str, memory_gb: float) -> cache.Decoded:
 
     Raises:
       UserError: no data and no network; a damaged set; images larger than `memory_gb` (of 2**30
-        bytes).
+        bytes), where they would have to be decoded: a cache takes no memory until it is read.
     """
     root = Path(data_dir).expanduser() / recipe.name
-    cached = cache.newest(root, f'{cache.FOLDER}/{cache.INDEX}')
+    cached = cache.newest(root, cache.FOLDER)
     if cached is not None:
         decoded = _read(cached / cache.FOLDER)
         if decoded is not None:
-            size = sum(decoded.arrays[f'{split}_images'].nbytes for split in SPLITS)
-            check_memory(recipe.name, size, memory_gb)
             return decoded
     version = cache.newest(root, 'dataset_info.json') or prepare(recipe, root.parent)
     check_memory(recipe.name, decoded_bytes(version), memory_gb)
@@ -150,6 +148,12 @@ def decode(version: Path, labels: Mapping[str, str]) -> cache.Decoded:
                     kinds[kind][rows] = batch[feature]
             arrays[f'{split}_images'] = images
             arrays |= {f'{split}_{kind}': array for kind, array in kinds.items()}
+    except NotImplementedError as error:
+        raise UserError(
+            f'The set in {version} is prepared as {builder.info.file_format.value}, which cannot '
+            'be decoded here: point --config.data.dir at a folder that has it as tfrecord, or at '
+            'an empty one, where it is prepared anew.'
+        ) from error
     except (tf.errors.OpError, OSError, ValueError, KeyError) as error:
         raise _damaged(version, error) from error
     return cache.Decoded(arrays, {kind: features[name].names for kind, name in labels.items()})

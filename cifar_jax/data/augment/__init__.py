@@ -40,7 +40,7 @@ def augment(
     return images
 
 
-def check(policy: Policy, shape: tuple[int, int, int] = (32, 32, 3)) -> None:
+def check(policy: Sequence[Any], shape: tuple[int, int, int] = (32, 32, 3)) -> None:
     """Raises UserError for an unknown name or option, or an impossible value; computes nothing.
 
     Args:

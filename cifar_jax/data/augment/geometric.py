@@ -8,12 +8,12 @@ from cifar_jax.errors import UserError
 
 
 def flip(
-    key: Key[Array, ''], images: Float[Array, 'batch h w c'], *, probability: float = 0.5
+    key: Key[Array, ''], images: Float[Array, 'batch h w c'], *, probability: int | float = 0.5
 ) -> Float[Array, 'batch h w c']:
     """Mirrors each image left to right with the given probability."""
     if not 0 <= probability <= 1:
         raise UserError(f'flip: a probability of {probability} is impossible: from 0 to 1.')
-    chosen = jax.random.bernoulli(key, probability, (len(images), 1, 1, 1))
+    chosen = jax.random.bernoulli(key, float(probability), (len(images), 1, 1, 1))
     return jnp.where(chosen, images[:, :, ::-1], images)
 
 
@@ -33,10 +33,10 @@ def translate(
     _, height, width, _ = images.shape
     if mode not in ('reflect', 'zero'):
         raise UserError(f"translate: there is no mode '{mode}': choose 'reflect' or 'zero'.")
-    if not 0 <= pixels < min(height, width):
+    if not isinstance(pixels, int) or not 0 <= pixels < min(height, width):
         raise UserError(
-            f'translate: {pixels} pixels are impossible for images of {height}x{width}: from 0 to '
-            f'{min(height, width) - 1}.'
+            f'translate: {pixels} pixels are impossible for images of {height}x{width}: a whole '
+            f'number from 0 to {min(height, width) - 1}.'
         )
     shifts = jax.random.randint(key, (2, len(images)), -pixels, pixels + 1, jnp.int32)
     for axis, shift in zip((1, 2), shifts, strict=True):
@@ -49,7 +49,7 @@ def cutout(
     images: Float[Array, 'batch h w c'],
     *,
     size: int = 8,
-    fill: float = 0.5,
+    fill: int | float = 0.5,
 ) -> Float[Array, 'batch h w c']:
     """Fills a square of `size` pixels a side in each image.
 
@@ -60,8 +60,8 @@ def cutout(
       DeVries and Taylor, 2017, Improved Regularization of Convolutional Neural Networks with
       Cutout, arXiv:1708.04552.
     """
-    if size < 0:
-        raise UserError(f'cutout: a size of {size} is impossible: 0 or more.')
+    if not isinstance(size, int) or size < 0:
+        raise UserError(f'cutout: a size of {size} is impossible: a whole number, 0 or more.')
     _, height, width, _ = images.shape
     rows, columns = (
         _within(jax.random.randint(k, (len(images), 1), 0, side, jnp.int32), side, size)

@@ -1,0 +1,201 @@
+"""Augmentations against images moved by hand, and as pure functions of a key."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from cifar_jax.data import augment as augmentation
+from cifar_jax.data.augment import AUGMENTATIONS, augment, cutout, flip, translate
+from cifar_jax.errors import UserError
+
+
+def jitted(function, **options):
+    return jax.jit(functools.partial(function, **options))
+
+
+POLICY = ({'name': 'flip'}, {'name': 'translate', 'pixels': 2}, {'name': 'cutout', 'size': 3})
+
+
+def random_images(count, height=6, width=7, channels=2):
+    return np.random.default_rng(0).random((count, height, width, channels), np.float32) * 0.4
+
+
+def test_flip_gives_each_image_or_its_mirror_at_the_stated_rate():
+    images = random_images(2000)
+    out = np.asarray(jitted(flip, probability=0.3)(jax.random.key(0), images))
+    mirrored = [np.array_equal(o, i[:, ::-1]) for o, i in zip(out, images, strict=True)]
+    kept = [np.array_equal(o, i) for o, i in zip(out, images, strict=True)]
+    assert all(m != k for m, k in zip(mirrored, kept, strict=True))
+    assert np.mean(mirrored) == pytest.approx(0.3, abs=4 * math.sqrt(0.21 / 2000))
+
+
+@pytest.mark.parametrize('probability', [0, 1])
+def test_flip_takes_the_extreme_rates_literally(probability):
+    images = jnp.asarray(random_images(50))
+    out = jitted(flip, probability=probability)(jax.random.key(0), images)
+    assert np.array_equal(out, images[:, :, ::-1] if probability else images)
+
+
+def shifted_by_hand(image, down, right, pixels, mode):
+    """Returns the crop of a padded image, pixel by pixel."""
+    height, width, channels = image.shape
+    padded = np.pad(
+        image,
+        ((pixels, pixels), (pixels, pixels), (0, 0)),
+        **({'mode': 'reflect'} if mode == 'reflect' else {'mode': 'constant'}),
+    )
+    out = np.empty_like(image)
+    for row in range(height):
+        for column in range(width):
+            for channel in range(channels):
+                source = (row - down + pixels, column - right + pixels, channel)
+                out[row, column, channel] = padded[source]
+    return out
+
+
+@pytest.mark.parametrize('mode', ['reflect', 'zero'])
+@pytest.mark.parametrize('pixels', [1, 5])
+def test_translate_gives_crops_of_the_padded_image(mode, pixels):
+    images = random_images(60)
+    out = np.asarray(jitted(translate, pixels=pixels, mode=mode)(jax.random.key(1), images))
+    shifts = range(-pixels, pixels + 1)
+    crop = functools.lru_cache(None)(
+        lambda i, d, r: shifted_by_hand(images[i], d, r, pixels, mode).tobytes()
+    )
+    for i, image in enumerate(out):
+        assert any(image.tobytes() == crop(i, d, r) for d in shifts for r in shifts)
+
+
+def test_translate_draws_every_pair_of_shifts_about_equally_often():
+    marked = np.zeros((4000, 5, 5, 1), np.float32)
+    marked[:, 2, 2] = 1
+    out = np.asarray(jitted(translate, pixels=2, mode='zero')(jax.random.key(0), marked))
+    counts = out.sum(axis=(0, 3))
+    assert counts.sum() == 4000
+    assert np.abs(counts - 160).max() < 5 * math.sqrt(160)
+
+
+def square_by_hand(height, width, row, column, size):
+    hidden = np.zeros((height, width), bool)
+    for i in range(size):
+        for j in range(size):
+            y, x = row - size // 2 + i, column - size // 2 + j
+            if 0 <= y < height and 0 <= x < width:
+                hidden[y, x] = True
+    return hidden
+
+
+@pytest.mark.parametrize('size', [1, 2, 3, 4])
+def test_cutout_fills_one_square_that_the_border_clips(size):
+    images = random_images(400)
+    out = np.asarray(jitted(cutout, size=size, fill=0.5)(jax.random.key(2), images))
+    squares = {
+        square_by_hand(6, 7, row, column, size).tobytes() for row in range(6) for column in range(7)
+    }
+    seen = set()
+    for before, after in zip(images, out, strict=True):
+        hidden = (after == 0.5).all(axis=-1)
+        assert np.array_equal(after, np.where(hidden[:, :, None], np.float32(0.5), before))
+        seen.add(hidden.tobytes())
+    assert seen == squares
+
+
+def test_cutout_of_no_size_changes_nothing():
+    images = jnp.asarray(random_images(5))
+    assert np.array_equal(jitted(cutout, size=0)(jax.random.key(0), images), images)
+
+
+@pytest.mark.parametrize('name', sorted(AUGMENTATIONS))
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'float64'])
+def test_every_augmentation_keeps_shape_and_dtype(name, dtype):
+    with jax.enable_x64(dtype == 'float64'):
+        images = jax.ShapeDtypeStruct((4, 6, 7, 2), dtype)
+        out = jax.eval_shape(AUGMENTATIONS[name], jax.random.key(0), images)
+    assert (out.shape, out.dtype) == (images.shape, images.dtype)
+
+
+@pytest.mark.parametrize('name', sorted(AUGMENTATIONS))
+def test_every_augmentation_follows_from_its_key(name):
+    images = jnp.asarray(random_images(32))
+    function = jax.jit(AUGMENTATIONS[name])
+    first, again, other = (function(jax.random.key(seed), images) for seed in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_a_policy_applies_its_entries_in_order_with_a_key_for_each_position():
+    @jax.jit
+    def by_hand(key, images):
+        images = flip(jax.random.fold_in(key, 0), images)
+        images = translate(jax.random.fold_in(key, 1), images, pixels=2)
+        return cutout(jax.random.fold_in(key, 2), images, size=3)
+
+    key, images = jax.random.key(3), random_images(16)
+    assert np.array_equal(jitted(augment, policy=POLICY)(key, images), by_hand(key, images))
+
+
+def test_the_same_augmentation_twice_draws_twice():
+    images = random_images(64)
+    twice = jitted(augment, policy=({'name': 'flip'},) * 2)(jax.random.key(0), images)
+    assert not np.array_equal(twice, images)
+
+
+def test_an_empty_policy_changes_nothing():
+    images = jnp.asarray(random_images(3))
+    assert augment(jax.random.key(0), images, ()) is images
+
+
+def test_a_policy_may_come_from_a_config():
+    config = ConfigDict({'augment': tuple(map(ConfigDict, POLICY))})
+    augmentation.check(config.augment)
+    key, images = jax.random.key(0), random_images(8)
+    from_config, plain = (jitted(augment, policy=p)(key, images) for p in (config.augment, POLICY))
+    assert np.array_equal(from_config, plain)
+
+
+def test_augmentation_is_the_same_on_any_number_of_devices_and_moves_no_image():
+    key, images = jax.random.key(5), jnp.asarray(random_images(16))
+    expected = jax.jit(lambda k, x: augment(k, x, POLICY))(key, images)
+    for devices in (2, 4):
+        mesh = jax.make_mesh(
+            (devices,), ('batch',), (AxisType.Auto,), devices=jax.devices()[:devices]
+        )
+        rows = NamedSharding(mesh, PartitionSpec('batch'))
+        step = jax.jit(
+            lambda k, x: augment(k, x, POLICY),
+            in_shardings=(NamedSharding(mesh, PartitionSpec()), rows),
+            out_shardings=rows,
+        )
+        assert np.array_equal(step(key, images), expected)
+        text = step.lower(key, images).compile().as_text()
+        assert not any(word in text for word in ('all-gather', 'all-to-all', 'collective-permute'))
+
+
+@pytest.mark.parametrize(
+    ('entry', 'words'),
+    [
+        ({'name': 'flipp'}, "'flip'"),
+        ({'pixels': 4}, 'no name'),
+        ('flip', 'no name'),
+        ({'name': 'translate', 'pixel': 4}, "'pixels'"),
+        ({'name': 'flip', 'probability': 1.5}, 'from 0 to 1'),
+        ({'name': 'flip', 'probability': 'often'}, 'flip: impossible options'),
+        ({'name': 'translate', 'pixels': 32}, 'from 0 to 31'),
+        ({'name': 'translate', 'pixels': -1}, 'from 0 to 31'),
+        ({'name': 'translate', 'mode': 'reflectt'}, "'reflect' or 'zero'"),
+        ({'name': 'cutout', 'size': -2}, '0 or more'),
+    ],
+)
+def test_what_is_impossible_is_refused_with_what_is_possible(entry, words):
+    with pytest.raises(UserError, match=words):
+        augmentation.check([{'name': 'flip'}, entry])
+
+
+def test_checking_a_policy_passes_the_valid_ones():
+    augmentation.check(POLICY)

@@ -1,0 +1,60 @@
+"""The order of the images and the batches of an evaluation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cifar_jax.data import batches
+
+
+def test_an_epoch_visits_every_image_once():
+    order = batches.epoch_order(0, 3, 101)
+    assert order.dtype == jnp.int32
+    assert np.array_equal(np.sort(order), np.arange(101))
+
+
+def test_the_order_follows_from_seed_and_epoch():
+    orders = [batches.epoch_order(seed, epoch, 50) for seed in (0, 1) for epoch in (0, 1)]
+    assert np.array_equal(orders[0], batches.epoch_order(0, 0, 50))
+    assert len({np.asarray(order).tobytes() for order in orders}) == 4
+
+
+def test_a_traced_epoch_gives_the_same_order():
+    traced = jax.jit(lambda epoch: batches.epoch_order(7, epoch, 40))(jnp.int32(5))
+    assert np.array_equal(traced, batches.epoch_order(7, 5, 40))
+
+
+def test_the_order_is_the_same_with_double_precision_on():
+    expected = batches.epoch_order(2, 4, 30)
+    with jax.enable_x64(True):
+        order = batches.epoch_order(2, 4, 30)
+    assert order.dtype == jnp.int32
+    assert np.array_equal(order, expected)
+
+
+def test_gather_takes_images_with_their_labels():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (20, 4, 4, 3), np.uint8)
+    labels = np.arange(20, dtype=np.int32)
+    rows = np.array([3, 19, 3, 0], np.int32)
+    taken, marks = jax.jit(batches.gather)(images, labels, rows)
+    assert np.array_equal(taken, images[rows])
+    assert np.array_equal(marks, rows)
+
+
+@settings(deadline=None)
+@given(size=st.integers(1, 200), batch=st.integers(1, 64))
+def test_evaluation_sees_each_image_exactly_once(size, batch):
+    parts = batches.evaluation_batches(size, batch)
+    assert all(rows.shape == mask.shape == (batch,) for rows, mask in parts)
+    assert all(rows.dtype == np.int32 and rows.max() < size for rows, _ in parts)
+    seen = np.concatenate([rows[mask] for rows, mask in parts])
+    assert np.array_equal(seen, np.arange(size))
+
+
+@pytest.mark.parametrize(('size', 'count'), [(10, 2), (11, 3), (4, 1)])
+def test_evaluation_takes_no_batch_more_than_it_needs(size, count):
+    assert len(batches.evaluation_batches(size, 5)) == count

@@ -1,0 +1,119 @@
+"""Normalisation: fitted on the training part and on nothing else."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cifar_jax.data import normalize, splits
+from cifar_jax.data.sources import Arrays
+from cifar_jax.errors import UserError
+from cifar_jax.experiment.defaults import get_defaults
+
+
+def config(**changes):
+    data = get_defaults().data
+    data.update(changes)
+    return data
+
+
+def pixels(count, seed=0, shape=(5, 4, 3)):
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape), np.uint8)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    count=st.integers(1, 600),
+    seed=st.integers(0, 1000),
+    method=st.sampled_from(['channel', 'pixel']),
+)
+def test_the_fit_is_numpys_mean_and_population_deviation(count, seed, method):
+    images = pixels(count, seed)
+    mean, std = normalize.fit(images, config(normalize=method))
+    axes = (0, 1, 2) if method == 'channel' else (0,)
+    unit = images.astype(np.float64) / 255
+    deviation = unit.std(axis=axes, keepdims=True)[0]
+    np.testing.assert_allclose(mean, unit.mean(axis=axes, keepdims=True)[0], rtol=1e-6)
+    np.testing.assert_allclose(std, np.where(deviation > 1e-12, deviation, 1), rtol=1e-6)
+    assert mean.dtype == std.dtype == np.float32
+
+
+@pytest.mark.parametrize('method', ['channel', 'pixel'])
+def test_training_images_come_out_centred_with_unit_deviation(method):
+    images = pixels(200)
+    normalizer = normalize.fit(images, config(normalize=method))
+    out = np.asarray(normalize.apply(normalizer, normalize.to_unit(jnp.asarray(images))))
+    axes = (0, 1, 2) if method == 'channel' else 0
+    np.testing.assert_allclose(out.mean(axis=axes), 0, atol=1e-5)
+    np.testing.assert_allclose(out.std(axis=axes), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize('method', ['channel', 'pixel'])
+@pytest.mark.parametrize('split', ['stratified', 'last', 'random'])
+def test_validation_images_do_not_shape_the_normaliser(method, split):
+    arrays = Arrays(pixels(100), (np.arange(100) % 5).astype(np.int32))
+    train, validation = splits.split(arrays, split, 0.2, 0)
+    expected = normalize.fit(train.images, config(normalize=method))
+    spoilt = arrays.images.copy()
+    held_out = (spoilt[:, None] == validation.images[None]).all(axis=(2, 3, 4)).any(axis=1)
+    spoilt[held_out] = 255
+    train, _ = splits.split(Arrays(spoilt, arrays.labels), split, 0.2, 0)
+    for got, want in zip(
+        normalize.fit(train.images, config(normalize=method)), expected, strict=True
+    ):
+        assert np.array_equal(got, want)
+
+
+@pytest.mark.parametrize('value', [0, 37, 255])
+@pytest.mark.parametrize('method', ['channel', 'pixel'])
+def test_a_constant_pixel_is_centred_and_not_blown_up(value, method):
+    images = np.full((300, 4, 4, 3), value, np.uint8)
+    normalizer = normalize.fit(images, config(normalize=method))
+    assert np.all(normalizer.std == 1)
+    out = normalize.apply(normalizer, normalize.to_unit(jnp.asarray(images[:2])))
+    np.testing.assert_allclose(out, 0, atol=1e-7)
+
+
+def test_the_sums_do_not_overflow():
+    images = np.full((2000, 32, 32, 1), 255, np.uint8)
+    images[:1000] = 254
+    mean, std = normalize.fit(images, config(normalize='channel'))
+    assert mean.item() == pytest.approx(254.5 / 255, rel=1e-7)
+    assert std.item() == pytest.approx(0.5 / 255, rel=1e-7)
+
+
+def test_scale_leaves_pixels_between_0_and_1():
+    images = jnp.asarray(pixels(3))
+    normalizer = normalize.fit(np.asarray(images), config(normalize='scale'))
+    out = normalize.apply(normalizer, normalize.to_unit(images))
+    np.testing.assert_allclose(out, np.asarray(images, np.float32) / 255, rtol=1e-6)
+
+
+def test_given_constants_are_taken_as_they_are():
+    given_ = config(normalize='given', mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+    mean, std = normalize.fit(pixels(3), given_)
+    np.testing.assert_array_equal(mean, np.float32([[[0.1, 0.2, 0.3]]]))
+    np.testing.assert_array_equal(std, np.float32([[[0.5, 0.6, 0.7]]]))
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_applying_keeps_the_dtype_in_a_jitted_step(dtype):
+    images = jnp.full((2, 5, 4, 3), 0.25, dtype)
+    normalizer = normalize.fit(pixels(10), config(normalize='pixel'))
+    out = jax.jit(normalize.apply)(normalizer, images)
+    assert (out.shape, out.dtype) == (images.shape, images.dtype)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'normalize': 'chanel'}, "'channel'"),
+        ({'normalize': 'given', 'std': (0.5, 0.0, 0.5)}, 'above 0'),
+        ({'normalize': 'given', 'mean': (0.5, 0.5)}, 'each of 3 channels'),
+    ],
+)
+def test_impossible_constants_are_refused(changes, words):
+    with pytest.raises(UserError, match=words):
+        normalize.fit(pixels(3), config(**changes))
