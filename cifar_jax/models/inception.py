@@ -59,17 +59,17 @@ class InceptionModule(nn.Module):
 
 
 class InceptionNet(nn.Module):
-    """A 3x3 stem, stages of Inception modules with max-pool 2 between them, mean, dense.
+    """3x3 stem; stages of max-pool 2 and Inception modules; mean over positions; dense.
 
     Options:
-        stem: features of the stem.
+        stem: features of the 3x3 units before the first max-pool.
         widths, modules: output features (a multiple of 16) and number of modules of each stage.
     """
 
     classes: int
-    stem: int = 32
-    widths: tuple[int, ...] = (64, 128, 256)
-    modules: tuple[int, ...] = (2, 3, 2)
+    stem: tuple[int, ...] = (32, 64)
+    widths: tuple[int, ...] = (128, 256)
+    modules: tuple[int, ...] = (3, 3)
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -82,10 +82,10 @@ class InceptionNet(nn.Module):
     ) -> Float[Array, 'batch classes']:
         """Returns logits."""
         x = images.astype(self.dtype)
-        x = ConvUnit(self.stem, 3, dtype=self.dtype, name='stem')(x, train=train)
+        for index, width in enumerate(self.stem):
+            x = ConvUnit(width, 3, dtype=self.dtype, name=f'stem{index + 1}')(x, train=train)
         for stage, (width, count) in enumerate(zip(self.widths, self.modules, strict=True)):
-            if stage:
-                x = max_pool(x)
+            x = max_pool(x)
             for module in range(count):
                 name = f'stage{stage + 1}_module{module + 1}'
                 x = InceptionModule(width, dtype=self.dtype, name=name)(x, train=train)
