@@ -8,7 +8,7 @@ from cifar_jax.data import normalize, sources, splits
 
 
 class Prepared(NamedTuple):
-    """The parts of a data set in host memory, uint8; the normalizer knows the training part only."""
+    """The parts of a data set in host memory; the normalizer knows the training part only."""
 
     train: sources.Arrays
     validation: sources.Arrays | None

@@ -36,6 +36,9 @@ from cifar_jax.training.history import Line
 from cifar_jax.training.state import TrainState
 
 
+_STEP_STREAM = 0x57E9
+
+
 class Plan(NamedTuple):
     """What a config and its data come to: everything that is fixed before the first step."""
 
@@ -130,7 +133,9 @@ def train_step(
     """
     config = plan.config
     size = config.train.batch_size
-    key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    # Apart from the keys of the epochs' orders, which fold into the bare seed.
+    stream = jax.random.fold_in(jax.random.key(config.seed), _STEP_STREAM)
+    key = jax.random.fold_in(stream, state.step)
     augment_key, dropout_key = jax.random.split(key)
 
     start = (state.step % plan.steps_per_epoch) * size
