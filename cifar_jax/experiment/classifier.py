@@ -80,9 +80,7 @@ def load(workdir: Workdir, checkpoint: str = 'chosen') -> Classifier:
             raise UserError(f'{workdir.path} has no checkpoint yet: train it first.')
         line = _line(restored.history, config.train, checkpoint)
         if line and line['step'] != int(restored.state.step):
-            restored = checkpoints.restore(
-                manager, shapes, line['step'], parallel.replicated(mesh)
-            )
+            restored = checkpoints.restore(manager, shapes, line['step'], parallel.replicated(mesh))
     state = restored.state
     return Classifier(
         config, model, states.evaluated(state), normalizer, classes, dtype, mesh, int(state.step)
@@ -93,4 +91,3 @@ def _line(log: list[history.Line], train: ConfigDict, checkpoint: str) -> histor
     if checkpoint == 'latest' or not log:
         return None
     return history.best(log, train.monitor) if checkpoint == 'best' else history.chosen(log, train)
-

@@ -83,7 +83,7 @@ def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
         key, equals, value = head.removeprefix('--config.').partition('=')
         if not equals:
             if not rest or rest[0].startswith('--'):
-                raise UserError(f"--config.{key} needs a value: write --config.{key}=VALUE.")
+                raise UserError(f'--config.{key} needs a value: write --config.{key}=VALUE.')
             value = rest.pop(0)
         pairs.append((key, value))
     return pairs
@@ -104,7 +104,7 @@ def _override(config: ConfigDict, key: str, text: str) -> None:
         return
     default = node[leaf]
     if isinstance(default, ConfigDict):
-        raise UserError(f"--config.{key} is a group: set one of its keys, {', '.join(default)}.")
+        raise UserError(f'--config.{key} is a group: set one of its keys, {", ".join(default)}.')
     if tuple(parents) == _FREE and leaf != 'name':
         with node.ignore_type():
             node[leaf] = value  # models.check knows the types
@@ -129,7 +129,7 @@ def _as_type(key: str, value: object, text: str, default: object) -> object:
     if type(value) is type(default):
         return value
     wanted = {tuple: 'a list'}.get(type(default), f'of type {type(default).__name__}')
-    raise UserError(f"--config.{key}={text} is not {wanted}: its default is {default!r}.")
+    raise UserError(f'--config.{key}={text} is not {wanted}: its default is {default!r}.')
 
 
 def flat(config: ConfigDict) -> dict[str, object]:

@@ -37,7 +37,9 @@ def environment() -> dict[str, object]:
 
     return {
         'processor': processor(),
-        'cores': len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
+        'cores': len(os.sched_getaffinity(0))
+        if hasattr(os, 'sched_getaffinity')
+        else os.cpu_count(),
         'backend': jax.default_backend(),
         'devices': jax.device_count(),
         'hosts': jax.process_count(),

@@ -82,8 +82,12 @@ def _summarize(
         log.info('first step %.1f s after the start', process_age(watcher.first_step_at))
     workdirs.write_json(workdir.summary, {**_evaluations(workdir, summary), **summary})
     rows = [
-        [name, f'{line[f"{part}_loss"]:.4f}', f'{line[f"{part}_accuracy"]:.2%}',
-         f'{line[f"{part}_top5"]:.2%}']
+        [
+            name,
+            f'{line[f"{part}_loss"]:.4f}',
+            f'{line[f"{part}_accuracy"]:.2%}',
+            f'{line[f"{part}_top5"]:.2%}',
+        ]
         for part, name in (('train', 'train, as it went'), ('val', 'validation'))
         if f'{part}_loss' in line
     ]

@@ -131,9 +131,7 @@ def prepare(workdir: Workdir, config: ConfigDict) -> list[str]:
     """
     now = {'config': json.loads(config.to_json_best_effort()), 'environment': environment()}
     if not workdir.config.exists():
-        if workdir.path.is_dir() and any(
-            p.name not in ('.lock',) for p in workdir.path.iterdir()
-        ):
+        if workdir.path.is_dir() and any(p.name not in ('.lock',) for p in workdir.path.iterdir()):
             raise UserError(
                 f'{workdir.path} holds files but no config.json: choose an empty --workdir.'
             )

@@ -35,7 +35,6 @@ from cifar_jax.training.evaluation import Images, make_evaluate, on_device
 from cifar_jax.training.history import Line
 from cifar_jax.training.state import TrainState
 
-
 _STEP_STREAM = 0x57E9
 
 

@@ -69,7 +69,7 @@ def update_average(
     """
     t = step.astype(jnp.float32)
     kept = jnp.minimum(jnp.float32(decay), (1 + t) / (10 + t))
-    return jax.tree.map(lambda a, b: (a + (1 - kept).astype(a.dtype) * (b - a)), average, new)
+    return jax.tree.map(lambda a, b: a + (1 - kept).astype(a.dtype) * (b - a), average, new)
 
 
 def sha256(tree: PyTree) -> str:

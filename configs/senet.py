@@ -1,0 +1,26 @@
+"""SENet, a residual network with squeeze and excitation, on CIFAR-10.
+
+    python -m cifar_jax.main --config configs/senet.py
+
+RECIPE: Nesterov SGD, one-cycle rate, flips and shifted crops, label smoothing.
+`:short` is a few epochs, for the comparison at an equal budget of time; `:digits` is narrower and
+trains on scikit-learn's digits without any download; `:smoke` takes seconds.
+"""
+
+from ml_collections import ConfigDict
+
+from cifar_jax.experiment import variants
+from cifar_jax.experiment.defaults import get_defaults
+
+VARIANTS = ('short', 'digits', 'smoke')
+
+
+def get_config(variant: str = '') -> ConfigDict:
+    """Returns the config of a variant; '' is the full run on CIFAR-10."""
+    config = get_defaults()
+    config.model.name = 'SENet'
+    variants.one_cycle_sgd(config)
+    config.train.length = '4 epochs' if variant == 'short' else '30 epochs'
+    if variant in ('digits', 'smoke'):
+        config.model.widths = (8, 16, 32, 64)
+    return variants.apply(config, variant)
