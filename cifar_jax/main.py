@@ -4,7 +4,6 @@ import argparse
 import json
 import pathlib
 import sys
-
 from collections.abc import Sequence
 
 from cifar_jax.errors import UserError

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -64,7 +65,8 @@ def _from_file(path: pathlib.Path, variant: str) -> ConfigDict:
         known = [str(p) for p in path.parent.glob('*.py')]
         raise UserError(f'No config file {path}: {nearest(str(path), known)}')
     module_spec = importlib.util.spec_from_file_location(f'config_{path.stem}', path)
-    assert module_spec is not None and module_spec.loader is not None
+    assert module_spec is not None
+    assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
     variants = getattr(module, 'VARIANTS', ())
@@ -128,11 +130,11 @@ def _as_type(key: str, value: object, text: str, default: object) -> object:
         return float(value)
     if type(value) is type(default):
         return value
-    wanted = {tuple: 'a list'}.get(type(default), f'of type {type(default).__name__}')
+    wanted = 'a list' if isinstance(default, tuple) else f'of type {type(default).__name__}'
     raise UserError(f'--config.{key}={text} is not {wanted}: its default is {default!r}.')
 
 
-def flat(config: ConfigDict) -> dict[str, object]:
+def flat(config: ConfigDict) -> dict[str, Any]:
     """Returns the config as one level of dotted keys; tuples stay values."""
     found = {}
     for key, value in config.items():

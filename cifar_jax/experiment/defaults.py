@@ -20,7 +20,7 @@ def get_defaults() -> ConfigDict:
                 fraction=1.0,  # keep a stratified share of every split
                 validation='stratified',  # 'stratified', 'last', 'random' or 'none'
                 validation_fraction=0.2,
-                split_seed=0,  # apart from `seed`: runs of other seeds share their validation images
+                split_seed=0,  # not `seed`: runs of all seeds share their validation images
                 memory_gb=4.0,  # refuse a set whose decoded images are larger than this
                 normalize='channel',  # 'scale', 'given', 'channel' or 'pixel'
                 mean=(0.5, 0.5, 0.5),  # of 'given', for pixels in [0, 1]

@@ -140,7 +140,7 @@ def _kernel_gradient_by_strips(x, gradient, *, shape, strides, pads):
     Only the horizontal shifts are copied side by side; the vertical ones are slices of that,
     so the copy is `columns` times the image and not `rows * columns` times.
     """
-    rows, columns, in_channels, features = shape
+    rows, columns, _, _ = shape
     batch, height, width, _ = gradient.shape
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     largest = max(1, _POSITIONS // (height * width))

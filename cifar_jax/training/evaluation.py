@@ -42,6 +42,7 @@ def eval_step(
     images, labels = jax.lax.with_sharding_constraint((images, labels), parallel.over_batch(mesh))
     images = normalize.apply(normalizer, normalize.to_unit(images)).astype(dtype)
     logits = model.apply(variables, images, train=False)
+    assert isinstance(logits, jax.Array)  # and no pair: nothing is mutable
     return metrics.add(sums, losses.cross_entropy(logits, labels), logits, labels, mask)
 
 

@@ -113,12 +113,12 @@ def make_schedule(
             f"config.schedule.warmup is '{config.warmup}', {warmup} steps, and the run has "
             f'{total_steps}: shorten the warm-up or lengthen config.train.length.'
         )
-    schedule = SCHEDULES[config.name](config, steps, total_steps - warmup)
+    schedule = warm = SCHEDULES[config.name](config, steps, total_steps - warmup)
     if warmup:
-        rise = optax.linear_schedule(0.0, float(schedule(jnp.float32(0))), warmup)
-        schedule = optax.join_schedules([rise, schedule], [warmup])
+        rise = optax.linear_schedule(0.0, 1.0, warmup)
+        warm = optax.join_schedules([lambda step: rise(step) * schedule(0.0), schedule], [warmup])
     # optax divides the step by Python floats, for which strict promotion wants a float.
-    return lambda step: jnp.asarray(schedule(jnp.asarray(step, jnp.float32)), jnp.float32)
+    return lambda step: jnp.asarray(warm(jnp.asarray(step, jnp.float32)), jnp.float32)
 
 
 def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:

@@ -1,5 +1,6 @@
 """One global view: a mesh over all devices, batches split over it, all else everywhere."""
 
+import contextlib
 import os
 
 import jax
@@ -29,10 +30,9 @@ def make_mesh(devices: int, batch_size: int) -> Mesh:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     wanted = devices or _largest_divisor(batch_size, min(cores or 1, _MOST_CPU_DEVICES))
-    try:
+    # Where JAX runs already, in a notebook or a test, the devices are those it has.
+    with contextlib.suppress(RuntimeError):
         jax.config.update('jax_num_cpu_devices', wanted)
-    except RuntimeError:
-        pass  # JAX runs already, in a notebook or a test: take the devices it has.
     there = jax.device_count()
     if jax.default_backend() == 'cpu':
         count = wanted if devices else _largest_divisor(batch_size, min(there, wanted))

@@ -78,7 +78,7 @@ def sha256(tree: PyTree) -> str:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         array = np.ascontiguousarray(leaf)
         digest.update(f'{jax.tree_util.keystr(path)} {leaf.shape} {array.dtype}\n'.encode())
-        digest.update(memoryview(array.reshape(-1)).cast('B'))
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 
