@@ -3,6 +3,7 @@
 import argparse
 import json
 import pathlib
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -37,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         config = configs.load(args.config, overrides)
         folder = args.workdir or pathlib.Path('runs') / configs.name(args.config)
-        summary = train(config, folder, profile=args.profile)
+        typed = sys.argv[1:] if arguments is None else arguments
+        command = shlex.join(['python', '-m', 'cifar_jax.main', *typed])
+        summary = train(config, folder, command=command, profile=args.profile)
     except UserError as error:
         console.fail(str(error))
     if args.json:

@@ -1,12 +1,25 @@
 """Several fake devices, strict promotion, and annotations checked: before JAX starts."""
 
 import os
+import tempfile
 
 import jax
+import pytest
 
 jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+jax.devices()  # From here on the number of devices is settled, whatever a run asks for.
 
-# Subprocess tests start the commands as a user does, but must not share a user's cache.
-os.environ.setdefault('CIFAR_JAX_CACHE', '')
+_CACHE = tempfile.TemporaryDirectory(prefix='cifar_jax-tests-')
+# Commands that tests start must not share a user's cache, but may share one between them.
+os.environ['CIFAR_JAX_CACHE'] = _CACHE.name
+
+
+@pytest.fixture(scope='session', autouse=True)
+def compile_once():
+    """Several tests train the same tiny network: the second finds it compiled."""
+    jax.config.update('jax_compilation_cache_dir', os.path.join(_CACHE.name, 'tests'))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+    yield
+    _CACHE.cleanup()

@@ -19,7 +19,9 @@ from cifar_jax.training import state as states
 log = logging.getLogger('cifar_jax')
 
 
-def train(config: ConfigDict, folder: pathlib.Path, *, profile: bool = False) -> dict[str, Any]:
+def train(
+    config: ConfigDict, folder: pathlib.Path, *, command: str = '', profile: bool = False
+) -> dict[str, Any]:
     """Trains, or goes on training, and returns what summary.json then holds.
 
     Raises:
@@ -33,7 +35,7 @@ def train(config: ConfigDict, folder: pathlib.Path, *, profile: bool = False) ->
     data = pipeline.prepare(config.data)
     plan = loop.plan(config, data)
     with workdirs.lock(workdir):
-        for change in workdirs.prepare(workdir, config):
+        for change in workdirs.prepare(workdir, config, command):
             log.warning('%s: this run will not go on to the same bits', change)
         classifier.write_preprocessing(workdir, data)
         _describe(plan, data, mesh)

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import pathlib
-import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -120,8 +119,11 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def prepare(workdir: Workdir, config: ConfigDict) -> list[str]:
+def prepare(workdir: Workdir, config: ConfigDict, command: str) -> list[str]:
     """Writes config.json for a new run, or checks that the run there may go on with `config`.
+
+    Args:
+      command: what the user typed, kept for those who want to repeat the run.
 
     Returns:
       Sentences on what is different about this machine from the one that began the run.
@@ -135,7 +137,7 @@ def prepare(workdir: Workdir, config: ConfigDict) -> list[str]:
             raise UserError(
                 f'{workdir.path} holds files but no config.json: choose an empty --workdir.'
             )
-        write_json(workdir.config, now | {'command': ' '.join(sys.orig_argv[1:])})
+        write_json(workdir.config, now | {'command': command})
         return []
     before = read_json(workdir.config)
     _refuse_differences(workdir, read_config(workdir), config)

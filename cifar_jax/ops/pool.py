@@ -5,8 +5,10 @@ walked one axis at a time, combining strided slices of the (padded) array, so th
 is made of elementwise operations that XLA fuses.
 """
 
+import functools
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -22,11 +24,16 @@ def max_pool(
     """Returns the largest value of each square window; `stride` defaults to `window`.
 
     Padding is 'VALID' (windows that do not fit are dropped) or 'SAME' (ceil(size / stride)
-    windows, padding never wins). The gradient of a tie is shared between the tied inputs:
-    equally between the two sides of each pairwise maximum.
+    windows, padding never wins). Of tied inputs, with stride 1 the first column's first row
+    takes the whole gradient; otherwise the two sides of each pairwise maximum share it equally.
+    Stride 1 has a gradient of its own, and so no forward-mode differentiation (jvp).
     """
     for axis in (1, 2):
-        x = _combine(x, axis, window, stride or window, padding, -jnp.inf, jnp.maximum)
+        if stride == 1:
+            low, high, _ = _layout(x.shape[axis], window, 1, padding)
+            x = _sliding_max(x, axis, window, (low, high))
+        else:
+            x = _combine(x, axis, window, stride or window, padding, -jnp.inf, jnp.maximum)
     return x
 
 
@@ -58,14 +65,62 @@ def _combine(
     """Reduces windows along one axis by combining one strided slice per window position."""
     low, high, count = _layout(x.shape[axis], window, stride, padding)
     if low or high:
-        widths = [(0, 0, 0)] * x.ndim
-        widths[axis] = (low, high, 0)
-        x = lax.pad(x, jnp.asarray(fill, x.dtype), widths)
+        x = _pad(x, axis, low, high, fill)
     limit = (count - 1) * stride + 1
     result = lax.slice_in_dim(x, 0, limit, stride, axis)
     for offset in range(1, window):
         result = combine(result, lax.slice_in_dim(x, offset, offset + limit, stride, axis))
     return result
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _sliding_max(x: Array, axis: int, window: int, pads: tuple[int, int]) -> Array:
+    """Returns the largest value of each window along one axis, in steps of 1."""
+    return _sliding_max_forward(x, axis, window, pads)[0]
+
+
+def _sliding_max_forward(
+    x: Array, axis: int, window: int, pads: tuple[int, int]
+) -> tuple[Array, Array]:
+    """Returns the maxima, and as int8 which place of its window each was found at."""
+    # The barriers keep XLA from fusing paddings into what reads them: that would test for the
+    # border at every value, and takes three times as long.
+    padded = lax.optimization_barrier(_pad(x, axis, *pads, -jnp.inf))
+    count = padded.shape[axis] - window + 1
+    best = lax.slice_in_dim(padded, 0, count, axis=axis)
+    place = jnp.zeros(best.shape, jnp.int8)
+    for offset in range(1, window):
+        other = lax.slice_in_dim(padded, offset, offset + count, axis=axis)
+        place = jnp.where(other > best, jnp.int8(offset), place)
+        best = jnp.maximum(best, other)
+    return lax.optimization_barrier((best, place))
+
+
+def _sliding_max_backward(
+    axis: int, window: int, pads: tuple[int, int], place: Array, gradient: Array
+) -> tuple[Array]:
+    """Collects for each input the gradients of the windows whose largest value it is."""
+    size = gradient.shape[axis] + window - 1 - sum(pads)
+    ends = (window - 1 - pads[0], window - 1 - pads[1])
+    place = lax.optimization_barrier(_pad(place, axis, *ends, -1))
+    gradient = lax.optimization_barrier(_pad(gradient, axis, *ends, 0))
+    total = jnp.zeros((1,) * gradient.ndim, gradient.dtype)
+    for offset in range(window):
+        start = window - 1 - offset
+        here = lax.slice_in_dim(place, start, start + size, axis=axis) == offset
+        part = lax.slice_in_dim(gradient, start, start + size, axis=axis)
+        total = jnp.where(here, part, jnp.zeros((), part.dtype)) + total
+    return (lax.optimization_barrier(total),)
+
+
+_sliding_max.defvjp(_sliding_max_forward, _sliding_max_backward)
+
+
+def _pad(x: Array, axis: int, low: int, high: int, fill: float) -> Array:
+    """Returns the array with `fill` added before and after one axis."""
+    widths = [(0, 0, 0)] * x.ndim
+    widths[axis] = (low, high, 0)
+    return lax.pad(x, jnp.asarray(fill, x.dtype), widths)
 
 
 def _layout(size: int, window: int, stride: int, padding: str) -> tuple[int, int, int]:

@@ -4,7 +4,7 @@ import logging
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,6 @@ from cifar_jax.data import augment, batches, normalize
 from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import durations
-from cifar_jax.experiment.console import Watcher
 from cifar_jax.training import (
     checkpoints,
     history,
@@ -51,6 +50,26 @@ class Plan(NamedTuple):
     total_steps: int
     save_every: int  # steps
     image_shape: tuple[int, ...]
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """Who follows a run; `cifar_jax.experiment.console.Watcher` shows it to a user."""
+
+    stop: bool  # a wish to stop after this step, with a checkpoint
+
+    def started(self, step: int, history: list[Line]) -> None:
+        """The run begins at `step`, with what the checkpoint knows of the log."""
+
+    def wants(self, step: int) -> bool:
+        """Whether to wait for this step and call `stepped`."""
+        ...
+
+    def stepped(self, step: int) -> None:
+        """The step is done."""
+
+    def epoch_ended(self, line: Line) -> None:
+        """An epoch has been validated; its checkpoint is written after this returns."""
 
 
 class Programs(NamedTuple):
