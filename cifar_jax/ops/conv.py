@@ -142,7 +142,7 @@ def _kernel_gradient_by_strips(x, gradient, *, shape, strides, pads):
     """
     rows, columns, _, _ = shape
     batch, height, width, _ = gradient.shape
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    dtype = jnp.float32 if jnp.finfo(x.dtype).bits < 32 else x.dtype
     largest = max(1, _POSITIONS // (height * width))
     together = max(n for n in range(1, min(batch, largest) + 1) if batch % n == 0)
 

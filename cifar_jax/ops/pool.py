@@ -76,7 +76,7 @@ def _combine(
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _sliding_max(x: Array, axis: int, window: int, pads: tuple[int, int]) -> Array:
     """Returns the largest value of each window along one axis, in steps of 1."""
-    return _sliding_max_forward(x, axis, window, pads)[0]
+    return _combine(_pad(x, axis, *pads, -jnp.inf), axis, window, 1, 'VALID', 0, jnp.maximum)
 
 
 def _sliding_max_forward(
@@ -84,7 +84,8 @@ def _sliding_max_forward(
 ) -> tuple[Array, Array]:
     """Returns the maxima, and as int8 which place of its window each was found at."""
     # The barriers keep XLA from fusing paddings into what reads them: that would test for the
-    # border at every value, and takes three times as long.
+    # border at every value, and takes three times as long. They also keep it from removing
+    # unused results, as an initialisation's are, so they stand only where gradients are taken.
     padded = lax.optimization_barrier(_pad(x, axis, *pads, -jnp.inf))
     count = padded.shape[axis] - window + 1
     best = lax.slice_in_dim(padded, 0, count, axis=axis)
