@@ -4,7 +4,6 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from cifar_jax.errors import UserError
 from cifar_jax.experiment import console
 
 
@@ -30,12 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; a user's mistake ends it with one sentence and status 1."""
     args = parser().parse_args(arguments)
     console.show_log()
-    try:
+    with console.mistakes_as_sentences():
         from cifar_jax.experiment.evaluation import evaluate
 
         result = evaluate(args.workdir, args.split, args.checkpoint, args.data_dir)
-    except UserError as error:
-        console.fail(str(error))
     columns = ('split', 'images', 'loss', 'accuracy', 'top5')
     shown = [result['split'], result['images'], f'{result["loss"]:.4f}']
     shown += [f'{result[key]:.2%}' for key in ('accuracy', 'top5')]

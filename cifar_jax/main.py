@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from cifar_jax.errors import UserError
 from cifar_jax.experiment import console
 
 
@@ -31,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; a user's mistake ends it with one sentence and status 1."""
     args, overrides = parser().parse_known_args(arguments)
     console.show_log()
-    try:
+    with console.mistakes_as_sentences():
         # JAX is loaded here, after the arguments are known to be right.
         from cifar_jax.experiment import config as configs
         from cifar_jax.experiment.run import train
@@ -41,8 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         typed = sys.argv[1:] if arguments is None else arguments
         command = shlex.join(['python', '-m', 'cifar_jax.main', *typed])
         summary = train(config, folder, command=command, profile=args.profile)
-    except UserError as error:
-        console.fail(str(error))
     if args.json:
         print(json.dumps(summary))
     sys.exit(0 if summary['finished'] else 130)

@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from cifar_jax.errors import UserError
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
 
@@ -200,8 +201,22 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     Console().print(shown)
 
 
-def fail(message: str) -> None:
-    """Ends the program with one sentence and exit status 1."""
+@contextlib.contextmanager
+def mistakes_as_sentences() -> Iterator[None]:
+    """Ends the program with one sentence and status 1 where the user or the system is at fault.
+
+    Ctrl-C ends it with status 130, as a shell does.
+    """
+    try:
+        yield
+    except UserError as error:
+        message = str(error)
+    except OSError as error:  # a full disk, a folder that may not be written
+        message = f'{error.filename}: {error.strerror}' if error.filename else str(error)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    else:
+        return
     print(f'cifar_jax: {message}', file=sys.stderr)
     raise SystemExit(1)
 

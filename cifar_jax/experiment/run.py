@@ -8,6 +8,7 @@ import jax
 from ml_collections import ConfigDict
 
 from cifar_jax.data import pipeline, splits
+from cifar_jax.errors import UserError
 from cifar_jax.experiment import classifier, console
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.environment import process_age, use_compilation_cache
@@ -48,8 +49,14 @@ def train(
             tensorboard=config.log.tensorboard,
             profile=profile,
         )
-        with watcher.watching():
-            result = loop.run(plan, data, mesh, workdir.checkpoints, watcher)
+        try:
+            with watcher.watching():
+                result = loop.run(plan, data, mesh, workdir.checkpoints, watcher)
+        except FloatingPointError as error:  # from config.debug.nans
+            raise UserError(
+                f'{error} Lower config.schedule.rate, add a config.schedule.warmup or '
+                'config.optimizer.clip_norm, or look at the operation named.'
+            ) from error
         return _summarize(workdir, plan, result, watcher)
 
 
@@ -60,9 +67,10 @@ def _describe(plan: loop.Plan, data: pipeline.Prepared, mesh: jax.sharding.Mesh)
     for name, part in (('train', data.train), ('validation', data.validation), ('test', data.test)):
         if part is not None:
             counts = splits.class_counts(part.labels, len(data.classes))
-            log.info(
-                '%s: %d images, %d to %d a class', name, counts.sum(), counts.min(), counts.max()
-            )
+            spread = f'{counts.min()} to {counts.max()} a class'
+            if len(counts) <= 20:
+                spread += f': {", ".join(map(str, counts))}'
+            log.info('%s: %d images, %s', name, counts.sum(), spread)
 
 
 def _summarize(

@@ -209,7 +209,8 @@ def programs(plan: Plan, mesh: Mesh, size: int) -> Programs:
         init=jax.jit(lambda: initial_state(plan), out_shardings=everywhere),
         step=jax.jit(
             lambda state, data, order: train_step(state, data, order, plan=plan, mesh=mesh),
-            donate_argnums=0,
+            # To find a NaN, JAX repeats the step, for which it needs the old state.
+            donate_argnums=() if plan.config.debug.nans else 0,
             out_shardings=everywhere,
             compiler_options=parallel.compiler_options(mesh),
         ),
