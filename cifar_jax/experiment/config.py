@@ -94,9 +94,9 @@ def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
 def _override(config: ConfigDict, key: str, text: str) -> None:
     *parents, leaf = key.split('.')
     node = config
-    for i, part in enumerate(parents):
+    for part in parents:
         if part not in node or not isinstance(node[part], ConfigDict):
-            _unknown('.'.join(parents[: i + 1]), config)
+            _unknown(key, config)
         node = node[part]
     value = _parse(text)
     if leaf not in node:
@@ -125,7 +125,7 @@ def _as_type(key: str, value: object, text: str, default: object) -> object:
     if isinstance(default, str):
         return text
     if isinstance(default, tuple) and isinstance(value, list | tuple):
-        return tuple(ConfigDict(v) if isinstance(v, dict) else v for v in value)
+        return tuple(value)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is type(default):
@@ -162,13 +162,8 @@ def check(config: ConfigDict) -> None:
     for key, least in _AT_LEAST.items():
         if values[key] < least:
             raise UserError(f'config.{key}={values[key]} must be at least {least}.')
-    if not 0 < config.data.fraction <= 1:
-        raise UserError(f'config.data.fraction={config.data.fraction} must be in (0, 1].')
-    if config.data.validation != 'none' and not 0 < config.data.validation_fraction < 1:
-        raise UserError(
-            f'config.data.validation_fraction={config.data.validation_fraction} must be between '
-            "0 and 1; for none, set config.data.validation='none'."
-        )
+    sources.check(config.data)
+    splits.check(config.data.validation, config.data.validation_fraction)
     if config.ema >= 1:
         raise UserError(f'config.ema={config.ema} must be below 1: it is the share kept each step.')
     if config.data.validation == 'none' and (
