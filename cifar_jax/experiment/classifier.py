@@ -75,7 +75,9 @@ def load(workdir: Workdir, checkpoint: str = 'chosen') -> Classifier:
     if not workdir.checkpoints.is_dir():
         raise UserError(f'{workdir.path} has no checkpoint yet: train it first.')
     with checkpoints.manager(workdir.checkpoints, read_only=True) as manager:
-        restored = checkpoints.restore_latest(manager, shapes, parallel.replicated(mesh))
+        restored = checkpoints.restore_latest(
+            manager, shapes, parallel.replicated(mesh), set_aside=False
+        )
         if restored is None:
             raise UserError(f'{workdir.path} has no checkpoint yet: train it first.')
         line = _line(restored.history, config.train, checkpoint)

@@ -33,18 +33,22 @@ def manager(folder: pathlib.Path, *, read_only: bool = False) -> ocp.CheckpointM
     keep = managers.AnyPreservationPolicy(
         [
             managers.LatestN(2),
-            managers.BestN(
-                n=1,
-                # Of equals the earliest is the best, as in the history.
-                get_metric_fn=lambda m: (m['score'], -m['step']),
-                keep_checkpoints_without_metrics=False,
-            ),
+            managers.BestN(n=1, get_metric_fn=_goodness, keep_checkpoints_without_metrics=False),
         ]
     )
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=keep, cleanup_tmp_directories=True, enable_async_checkpointing=True
+        preservation_policy=keep,
+        # Only with it are the metrics written, without which a resumed run drops the best.
+        best_fn=_goodness,
+        cleanup_tmp_directories=True,
+        enable_async_checkpointing=True,
     )
     return ocp.CheckpointManager(folder.absolute(), options=options)
+
+
+def _goodness(metrics: dict[str, Any]) -> tuple[float, int]:
+    # Of equals the earliest is the best, as in the history.
+    return metrics['score'], -metrics['step']
 
 
 def save(
@@ -102,9 +106,18 @@ def restore(
 
 
 def restore_latest(
-    checkpoints: ocp.CheckpointManager, shapes: TrainState, sharding: Any = None
+    checkpoints: ocp.CheckpointManager,
+    shapes: TrainState,
+    sharding: Any = None,
+    *,
+    set_aside: bool = True,
 ) -> Restored | None:
     """Reads the latest whole checkpoint; a damaged one is said, set aside, and passed over.
+
+    Args:
+      shapes, sharding: as `restore` takes them.
+      set_aside: false for a reader, beside whom another process may be training: what it cannot
+        read may just have been deleted there.
 
     Returns:
       None where there is no checkpoint at all.
@@ -122,7 +135,7 @@ def restore_latest(
             log.warning('checkpoint %d is damaged (%s): trying the one before', step, reason)
             damaged.append(step)
             continue
-        for bad in damaged:
+        for bad in damaged if set_aside else ():
             _set_aside(checkpoints, bad)
         return restored
     if steps:
