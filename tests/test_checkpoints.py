@@ -1,0 +1,192 @@
+"""Checkpoints of a state of a few small arrays: nothing here is trained."""
+
+import logging
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cifar_jax.errors import UserError
+from cifar_jax.training import checkpoints, history, metrics
+from cifar_jax.training.state import TrainState
+
+Line = dict[str, Any]
+
+
+def state_at(step: int) -> TrainState:
+    """A state whose arrays depend on the step, with the odd values that a format may spoil."""
+    kernel = jax.random.normal(jax.random.key(step), (3, 2))
+    return TrainState(
+        step=jnp.int32(step),
+        variables={
+            'params': {'kernel': kernel, 'bias': jnp.array([-0.0, jnp.nan, jnp.inf])},
+            'batch_stats': {'mean': kernel[0] / 3},
+        },
+        opt_state=({'mu': kernel / 7}, jnp.int32(step)),
+        average={},
+        sums=metrics.zeros()._replace(loss=jnp.float32(1e-45), count=jnp.int32(2**31 - 1)),
+        bad_step=jnp.int32(-1),
+    )
+
+
+SHAPES = jax.eval_shape(lambda: state_at(0))
+
+
+def lines_to(step: int) -> list[Line]:
+    return [{'epoch': n, 'step': n, 'val_accuracy': 0.1 * n} for n in range(1, step + 1)]
+
+
+def save_steps(folder: pathlib.Path, scores: dict[int, float | None]) -> list[int]:
+    """Saves a checkpoint for each step and score, in one process; returns the steps kept."""
+    with checkpoints.manager(folder) as manager:
+        for step, score in scores.items():
+            checkpoints.save(manager, state_at(step), lines_to(step), score)
+        manager.wait_until_finished()
+        return sorted(manager.all_steps())
+
+
+def restore_latest(folder: pathlib.Path) -> checkpoints.Restored | None:
+    with checkpoints.manager(folder) as manager:
+        return checkpoints.restore_latest(manager, SHAPES)
+
+
+def assert_same_bits(found: TrainState, expected: TrainState) -> None:
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == b.dtype
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def data_file(checkpoint: pathlib.Path) -> pathlib.Path:
+    """The largest of the files that hold the arrays."""
+    files = [path for path in checkpoint.glob('state/**/d/*') if path.is_file()]
+    return max(files, key=lambda path: path.stat().st_size)
+
+
+def truncate(checkpoint: pathlib.Path) -> None:
+    path = data_file(checkpoint)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_byte(checkpoint: pathlib.Path) -> None:
+    path = data_file(checkpoint)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def lose_the_index(checkpoint: pathlib.Path) -> None:
+    (checkpoint / 'state' / '_METADATA').unlink()
+    (checkpoint / 'state' / 'manifest.ocdbt').unlink()
+
+
+def lose_the_history(checkpoint: pathlib.Path) -> None:
+    shutil.rmtree(checkpoint / 'meta')
+
+
+def test_what_is_restored_has_the_bits_and_the_history_that_were_saved(tmp_path):
+    save_steps(tmp_path / 'c', {3: 0.3})
+    restored = restore_latest(tmp_path / 'c')
+    assert_same_bits(restored.state, state_at(3))
+    assert restored.history == lines_to(3)
+
+
+def test_an_empty_folder_has_nothing_to_restore(tmp_path):
+    assert restore_latest(tmp_path / 'c') is None
+
+
+@pytest.mark.parametrize(
+    ('scores', 'kept'),
+    [
+        ({1: 0.1, 2: 0.9, 3: 0.3, 4: 0.4, 5: 0.5}, [2, 4, 5]),
+        ({1: 0.1, 2: 0.9, 3: 0.9, 4: 0.4, 5: 0.5}, [2, 4, 5]),  # of equals the earliest
+        ({1: -2.0, 2: -0.5, 3: -1.0, 4: -3.0}, [2, 3, 4]),  # minus the loss
+        ({1: None, 2: 0.2, 3: None, 4: None}, [2, 3, 4]),  # in mid-epoch there is no score
+        ({1: None, 2: None, 3: None}, [2, 3]),
+    ],
+)
+def test_the_latest_two_and_the_best_are_kept(tmp_path, scores, kept):
+    assert save_steps(tmp_path / 'c', scores) == kept
+
+
+def test_the_best_is_kept_by_the_run_that_goes_on(tmp_path):
+    save_steps(tmp_path / 'c', {1: 0.9, 2: 0.2, 3: 0.3})
+    assert save_steps(tmp_path / 'c', {4: 0.4, 5: 0.5, 6: None}) == [1, 5, 6]
+
+
+@pytest.mark.parametrize('monitor', ['accuracy', 'loss'])
+def test_the_best_that_is_kept_is_the_best_of_the_history(tmp_path, monitor):
+    values = {1: 0.5, 2: 0.25, 3: 0.75, 4: 0.25, 5: 0.75, 6: 0.5}
+    log = [{'step': step, f'val_{monitor}': value} for step, value in values.items()]
+    kept = save_steps(tmp_path / 'c', {line['step']: history.score(line, monitor) for line in log})
+    best = history.best(log, monitor)
+    assert best['step'] == {'accuracy': 3, 'loss': 2}[monitor]
+    assert kept == [best['step'], 5, 6]
+
+
+@pytest.mark.parametrize('damage', [truncate, flip_a_byte, lose_the_index, lose_the_history])
+def test_a_damaged_latest_checkpoint_falls_back_to_the_one_before(tmp_path, caplog, damage):
+    folder = tmp_path / 'c'
+    save_steps(folder, {1: 0.1, 2: 0.2})
+    damage(folder / '2')
+    with caplog.at_level(logging.WARNING, 'cifar_jax'):
+        restored = restore_latest(folder)
+    assert_same_bits(restored.state, state_at(1))
+    assert restored.history == lines_to(1)
+    assert 'checkpoint 2 is damaged' in caplog.text
+    assert 'trying the one before' in caplog.text
+    assert (tmp_path / 'damaged' / '2' / 'state').is_dir(), 'it is set aside, not deleted'
+    assert not (folder / '2').exists()
+
+
+def test_the_step_of_a_damaged_checkpoint_can_be_saved_again(tmp_path):
+    folder = tmp_path / 'c'
+    for scores in ({1: 0.1, 2: 0.2}, {2: 0.2}):
+        save_steps(folder, scores)
+        truncate(folder / '2')
+        assert int(restore_latest(folder).state.step) == 1
+    assert sorted(path.name for path in (tmp_path / 'damaged').iterdir()) == ['2', '2-1']
+
+
+def test_where_all_are_damaged_the_user_is_told_and_nothing_is_moved(tmp_path):
+    folder = tmp_path / 'c'
+    save_steps(folder, {1: 0.1, 2: 0.2})
+    truncate(folder / '1')
+    truncate(folder / '2')
+    with pytest.raises(UserError, match=r'Every checkpoint in .* is damaged'):
+        restore_latest(folder)
+    assert (folder / '1').is_dir()
+    assert (folder / '2').is_dir()
+
+
+def test_a_reader_leaves_a_damaged_checkpoint_where_it_is(tmp_path):
+    """Another process may be training there, and deletes what is no longer kept."""
+    folder = tmp_path / 'c'
+    save_steps(folder, {1: 0.1, 2: 0.2})
+    truncate(folder / '2')
+    with checkpoints.manager(folder, read_only=True) as manager:
+        restored = checkpoints.restore_latest(manager, SHAPES, set_aside=False)
+    assert int(restored.state.step) == 1
+    assert (folder / '2').is_dir()
+    assert not (tmp_path / 'damaged').exists()
+
+
+def test_an_unfinished_checkpoint_is_ignored(tmp_path):
+    folder = tmp_path / 'c'
+    save_steps(folder, {1: 0.1})
+    shutil.copytree(folder / '1', folder / '2.orbax-checkpoint-tmp-0')
+    truncate(folder / '2.orbax-checkpoint-tmp-0')
+    assert int(restore_latest(folder).state.step) == 1
+
+
+def test_what_happens_to_the_state_after_a_save_does_not_reach_the_checkpoint(tmp_path):
+    overwrite = jax.jit(lambda s: jax.tree.map(lambda a: a * 0 - 7, s), donate_argnums=0)
+    expected, state = state_at(1), jax.tree.map(jnp.copy, state_at(1))
+    with checkpoints.manager(tmp_path / 'c') as manager:
+        checkpoints.save(manager, state, [], None)
+        jax.block_until_ready(overwrite(state))  # before the writing in the background is over
+    assert_same_bits(restore_latest(tmp_path / 'c').state, expected)
