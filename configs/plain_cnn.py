@@ -33,7 +33,7 @@ def get_config(variant: str = '') -> ConfigDict:
     if variant in ('short', 'digits'):
         config.schedule.name = 'one_cycle'
         config.schedule.rate = 3e-3
-        config.train.length = '8 epochs'
+        config.train.length = '6 epochs'
     if variant in ('digits', 'smoke'):
         config.model.widths = (8, 16, 32, 64, 64)
         config.model.hidden = 200
