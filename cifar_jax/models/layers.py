@@ -1,5 +1,6 @@
 """Layers that several models share. Parameters are float32, compute runs in `dtype`."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,13 +10,11 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from cifar_jax.models.initializers import lecun_normal
 from cifar_jax.ops.conv import conv
 from cifar_jax.ops.pool import global_avg_pool
 
 Padding = str | tuple[tuple[int, int], tuple[int, int]]
-
-# PyTorch's default for convolutions and dense layers: uniform in +-1 / sqrt(fan in).
-torch_init = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 
 
 def widened(x: Float[Array, '...']) -> Float[Array, '...']:
@@ -32,7 +31,7 @@ class Conv(nn.Module):
     padding: Padding = 'SAME'
     groups: int = 1
     use_bias: bool = True
-    kernel_init: Callable = nn.initializers.lecun_normal()
+    kernel_init: Callable = lecun_normal
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -191,6 +190,7 @@ class SqueezeExcite(nn.Module):
     ) -> Float[Array, 'batch height width channels']:
         channels = x.shape[-1]
         gate = global_avg_pool(x)
-        gate = nn.Dense(max(channels // self.reduction, 1), dtype=self.dtype, name='squeeze')(gate)
-        gate = nn.Dense(channels, dtype=self.dtype, name='excite')(nn.relu(gate))
+        dense = functools.partial(nn.Dense, kernel_init=lecun_normal, dtype=self.dtype)
+        gate = dense(max(channels // self.reduction, 1), name='squeeze')(gate)
+        gate = dense(channels, name='excite')(nn.relu(gate))
         return x * nn.sigmoid(gate)[:, None, None, :]

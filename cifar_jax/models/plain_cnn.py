@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from cifar_jax.models.layers import BatchNorm, Conv, DropBlock, torch_init, widened
+from cifar_jax.models.initializers import torch_uniform
+from cifar_jax.models.layers import BatchNorm, Conv, DropBlock, widened
 from cifar_jax.ops.pool import avg_pool
 
 
@@ -51,7 +52,7 @@ class PlainCNN(nn.Module):
             progress = 1.0
         x = images.astype(self.dtype)
         for block, (width, kernel) in enumerate(zip(self.widths, self.kernels, strict=True)):
-            x = Conv(width, (kernel, kernel), kernel_init=torch_init, dtype=self.dtype)(x)
+            x = Conv(width, (kernel, kernel), kernel_init=torch_uniform, dtype=self.dtype)(x)
             x = nn.relu(BatchNorm(dtype=self.dtype)(x, train=train))
             if block < len(self.dropblock_sizes):
                 drop = DropBlock(
@@ -60,7 +61,7 @@ class PlainCNN(nn.Module):
                 x = drop(x, train=train, progress=progress)
             x = avg_pool(x)
         x = x.reshape(x.shape[0], -1)
-        x = nn.Dense(self.hidden, kernel_init=torch_init, dtype=self.dtype)(x)
+        x = nn.Dense(self.hidden, kernel_init=torch_uniform, dtype=self.dtype)(x)
         x = nn.leaky_relu(x, self.negative_slope)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return widened(nn.Dense(self.classes, kernel_init=torch_init, dtype=self.dtype)(x))
+        return widened(nn.Dense(self.classes, kernel_init=torch_uniform, dtype=self.dtype)(x))

@@ -6,11 +6,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cifar_jax.models.initializers import he_normal, lecun_normal
 from cifar_jax.models.layers import BatchNorm, Conv, SqueezeExcite, widened
 from cifar_jax.ops.pool import avg_pool, global_avg_pool
-
-# He et al. 2015 (arXiv:1502.01852): keeps the variance through convolutions and ReLUs.
-HE_INIT = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
 
 
 class SEBlock(nn.Module):
@@ -46,6 +44,14 @@ class SEBlock(nn.Module):
 
 class SENet(nn.Module):
     """A 3x3 stem, stages of SE blocks that halve the map and double the width, mean, dense.
+
+    78.5 million multiply-adds a 32x32 image, 1,600,492 trained parameters and 3,600 statistics for
+    10 classes. Chosen for accuracy per FLOP: two basic blocks in each of four stages is the
+    18-layer network of He et al. 2016 (arXiv:1512.03385) with a stem for small images, because
+    wide and shallow learns as well as thin and deep and runs faster (Zagoruyko and Komodakis
+    2016, arXiv:1605.07146); 24 first features instead of 64 cut its 556 million multiply-adds to
+    a seventh. The gates cost 0.03 % of the multiply-adds. Hu et al. 2018 (arXiv:1709.01507) find
+    that the reduction ratio matters little; 8 leaves the narrowest gates 3 hidden units.
 
     Options:
         widths, blocks: features and number of SE blocks of each stage; the stages after the
@@ -83,8 +89,8 @@ class SENet(nn.Module):
                     dtype=self.dtype,
                     name=f'stage{stage + 1}_block{block + 1}',
                 )(x, train=train)
-        x = global_avg_pool(x)
-        return widened(nn.Dense(self.classes, dtype=self.dtype, name='head')(x))
+        head = nn.Dense(self.classes, kernel_init=lecun_normal, dtype=self.dtype, name='head')
+        return widened(head(global_avg_pool(x)))
 
 
 def _conv(width: int, kernel: int, stride: int, dtype: Any, name: str) -> Conv:
@@ -94,7 +100,7 @@ def _conv(width: int, kernel: int, stride: int, dtype: Any, name: str) -> Conv:
         (kernel, kernel),
         (stride, stride),
         use_bias=False,
-        kernel_init=HE_INIT,
+        kernel_init=he_normal,
         dtype=dtype,
         name=name,
     )

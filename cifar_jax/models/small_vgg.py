@@ -6,10 +6,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cifar_jax.models.initializers import glorot_uniform
 from cifar_jax.models.layers import Conv, widened
 from cifar_jax.ops.pool import max_pool
-
-KERAS_INIT = nn.initializers.glorot_uniform()
 
 
 class SmallVGG(nn.Module):
@@ -35,7 +34,7 @@ class SmallVGG(nn.Module):
         x = images.astype(self.dtype)
         for width in self.widths:
             for _ in range(2):
-                x = nn.relu(Conv(width, kernel_init=KERAS_INIT, dtype=self.dtype)(x))
+                x = nn.relu(Conv(width, kernel_init=glorot_uniform, dtype=self.dtype)(x))
             x = max_pool(x)
         x = x.reshape(x.shape[0], -1)
-        return widened(nn.Dense(self.classes, kernel_init=KERAS_INIT, dtype=self.dtype)(x))
+        return widened(nn.Dense(self.classes, kernel_init=glorot_uniform, dtype=self.dtype)(x))
