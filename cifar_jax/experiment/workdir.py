@@ -133,7 +133,10 @@ def prepare(workdir: Workdir, config: ConfigDict, command: str) -> list[str]:
     """
     now = {'config': json.loads(config.to_json_best_effort()), 'environment': environment()}
     if not workdir.config.exists():
-        if workdir.path.is_dir() and any(p.name not in ('.lock',) for p in workdir.path.iterdir()):
+        # A run that was killed as it began leaves its lock and an unfinished file.
+        if workdir.path.is_dir() and any(
+            p.name != '.lock' and p.suffix != '.tmp' for p in workdir.path.iterdir()
+        ):
             raise UserError(
                 f'{workdir.path} holds files but no config.json: choose an empty --workdir.'
             )
