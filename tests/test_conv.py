@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import AxisType, Mesh
 
+from cifar_jax.ops import backend
 from cifar_jax.ops.conv import conv
 
 
@@ -91,3 +92,11 @@ def test_forward_mode_is_refused_and_not_wrong():
     x, kernel = draw((1, 4, 4, 1)), draw((3, 3, 1, 1))
     with pytest.raises(TypeError, match='forward-mode'):
         jax.jvp(lambda x: conv(x, kernel), (x,), (x,))
+
+
+def test_the_xla_backend_leaves_everything_to_xla():
+    x, kernel = draw((2, 2, 2, 3)), draw((3, 3, 3, 4), 1)
+    gradients = jax.grad(lambda x, k: conv(x, k).sum(), (0, 1))
+    assert 'scan' in str(jax.make_jaxpr(gradients)(x, kernel))
+    with backend.use('xla'):
+        assert 'scan' not in str(jax.make_jaxpr(lambda x, k: gradients(x, k))(x, kernel))

@@ -12,6 +12,7 @@ from cifar_jax import models
 from cifar_jax.data import augment, sources, splits
 from cifar_jax.errors import UserError, nearest
 from cifar_jax.experiment.durations import steps
+from cifar_jax.ops import backend
 from cifar_jax.training import optimizers
 
 # Their keys are the options of a model: which ones there are depends on the model's name.
@@ -25,7 +26,7 @@ _CHOICES = {
     'precision': ('float32', 'bfloat16'),
     'train.monitor': ('accuracy', 'loss'),
     'train.select': ('last', 'best'),
-    'ops.backend': ('auto', 'xla'),
+    'ops.backend': backend.BACKENDS,
 }
 _AT_LEAST = {
     'seed': 0,

@@ -9,6 +9,7 @@ from cifar_jax.experiment import classifier as classifiers
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.environment import use_compilation_cache
 from cifar_jax.experiment.workdir import Workdir
+from cifar_jax.ops import backend
 from cifar_jax.training import evaluation
 from cifar_jax.training import state as states
 
@@ -42,10 +43,12 @@ def evaluate(
         classifier.mesh,
         config.eval_batch_size,
     )
+    with backend.use(config.ops.backend):
+        found = metrics_of(classifier.variables, evaluation.on_device(arrays, classifier.mesh))
     result = {
         'split': split,
         'images': len(arrays.labels),
-        **metrics_of(classifier.variables, evaluation.on_device(arrays, classifier.mesh)),
+        **found,
         'sha256': states.sha256(classifier.variables),
     }
     summary = workdirs.read_json(workdir.summary) if workdir.summary.exists() else {}

@@ -14,6 +14,7 @@ from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.environment import process_age, use_compilation_cache
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.models import summary as model_summary
+from cifar_jax.ops import backend
 from cifar_jax.training import loop, parallel
 from cifar_jax.training import state as states
 
@@ -50,7 +51,7 @@ def train(
             profile=profile,
         )
         try:
-            with watcher.watching():
+            with watcher.watching(), backend.use(config.ops.backend):
                 result = loop.run(plan, data, mesh, workdir.checkpoints, watcher)
         except FloatingPointError as error:  # from config.debug.nans
             raise UserError(

@@ -10,6 +10,8 @@ from jax import lax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
+from cifar_jax.ops import backend
+
 Padding = str | Sequence[tuple[int, int]]
 
 # Output positions that are worked on together in the kernel gradient: their patches stay in
@@ -63,7 +65,7 @@ def _plain(x, kernel, strides, pads, groups):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _conv(x, kernel, strides, pads, groups):
     xla = functools.partial(_plain, strides=strides, pads=pads, groups=groups)
-    if groups > 1 or not _smaller_than_kernel(x, kernel):
+    if _only_xla(groups) or not _smaller_than_kernel(x, kernel):
         return xla(x, kernel)
     gemm = functools.partial(_by_patches, strides=strides, pads=pads)
     return lax.platform_dependent(x, kernel, cpu=gemm, default=xla)
@@ -83,7 +85,7 @@ def _backward(strides, pads, groups, saved, gradient):
         return jax.vjp(lambda kernel: forward(x, kernel), kernel)[1](gradient)[0]
 
     xla = functools.partial(_plain, strides=strides, pads=pads, groups=groups)
-    if groups > 1:
+    if _only_xla(groups):
         return of_input(xla, gradient), of_kernel(xla, x, gradient)
 
     x_gradient = functools.partial(of_input, xla)
@@ -105,6 +107,10 @@ def _backward(strides, pads, groups, saved, gradient):
 
 
 _conv.defvjp(_forward, _backward)
+
+
+def _only_xla(groups):
+    return groups > 1 or backend.chosen() == 'xla'
 
 
 def _smaller_than_kernel(x, kernel):
