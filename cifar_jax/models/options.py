@@ -13,7 +13,7 @@ CHOICES = {
     'dropblock_gamma': ('published', 'ghiasi'),
     'dropblock_schedule': ('constant', 'linear'),
 }
-# Option -> those that need as many entries.
+# Two options that need as many entries as each other.
 SAME_LENGTH = {'blocks': 'widths', 'kernels': 'widths', 'modules': 'widths'}
 MULTIPLES = {('InceptionNet', 'widths'): 16}
 
@@ -43,8 +43,10 @@ def check_options(name: str, model: type[nn.Module], options: Mapping[str, Any])
         if option in known and len(merged[option]) != len(merged[other]):
             raise UserError(
                 f'{name}: {option}={merged[option]!r} and {other}={merged[other]!r} must have '
-                f'as many entries'
+                'as many entries'
             )
+    if len(merged.get('dropblock_sizes', ())) > len(merged['widths']):
+        raise UserError(f'{name}: dropblock_sizes can have at most as many entries as widths')
 
 
 def _problem(name: str, option: str, value: Any, default: Any) -> str:

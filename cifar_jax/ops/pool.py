@@ -76,7 +76,7 @@ def _combine(
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _sliding_max(x: Array, axis: int, window: int, pads: tuple[int, int]) -> Array:
     """Returns the largest value of each window along one axis, in steps of 1."""
-    return _combine(_pad(x, axis, *pads, -jnp.inf), axis, window, 1, 'VALID', 0, jnp.maximum)
+    return _combine(_pad(x, axis, *pads, -jnp.inf), axis, window, 1, 'VALID', 0.0, jnp.maximum)
 
 
 def _sliding_max_forward(
@@ -103,8 +103,8 @@ def _sliding_max_backward(
     """Collects for each input the gradients of the windows whose largest value it is."""
     size = gradient.shape[axis] + window - 1 - sum(pads)
     ends = (window - 1 - pads[0], window - 1 - pads[1])
-    place = lax.optimization_barrier(_pad(place, axis, *ends, -1))
-    gradient = lax.optimization_barrier(_pad(gradient, axis, *ends, 0))
+    place = lax.optimization_barrier(_pad(place, axis, *ends, -1.0))
+    gradient = lax.optimization_barrier(_pad(gradient, axis, *ends, 0.0))
     total = jnp.zeros((1,) * gradient.ndim, gradient.dtype)
     for offset in range(window):
         start = window - 1 - offset
