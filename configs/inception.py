@@ -20,7 +20,7 @@ def get_config(variant: str = '') -> ConfigDict:
     config = get_defaults()
     config.model.name = 'InceptionNet'
     variants.one_cycle_sgd(config)
-    config.train.length = '3 epochs' if variant == 'short' else '30 epochs'
+    config.train.length = '2 epochs' if variant == 'short' else '30 epochs'
     if variant in ('digits', 'smoke'):
         config.model.stem, config.model.widths = (8, 16), (32, 64)
     return variants.apply(config, variant)
