@@ -97,13 +97,14 @@ def _backward(strides, pads, groups, saved, gradient):
     strips = functools.partial(
         _kernel_gradient_by_strips, shape=kernel.shape, strides=strides, pads=pads
     )
+
+    def by_strips(x, gradient):
+        return _sum_over_devices(strips)(x, gradient).astype(kernel.dtype)
+
     kernel_gradient = lax.platform_dependent(
-        x,
-        gradient,
-        cpu=_sum_over_devices(strips),
-        default=functools.partial(of_kernel, xla),
+        x, gradient, cpu=by_strips, default=functools.partial(of_kernel, xla)
     )
-    return x_gradient(gradient), kernel_gradient.astype(kernel.dtype)
+    return x_gradient(gradient), kernel_gradient
 
 
 _conv.defvjp(_forward, _backward)
