@@ -1,0 +1,244 @@
+"""The models: counts, shapes, precision, evaluation without chance, and refused options."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cifar_jax import models
+from cifar_jax.errors import UserError
+from cifar_jax.models import summary
+
+KEY = jax.random.key(0)
+IMAGE = (32, 32, 3)
+NARROW = {
+    'InceptionNet': {'stem': [4], 'widths': [16], 'modules': [1]},
+    'PlainCNN': {'widths': [4, 4], 'kernels': [3, 3], 'dropblock_sizes': [3], 'hidden': 8},
+    'SENet': {'widths': [8, 8], 'blocks': [1, 1], 'reduction': 4},
+    'SmallVGG': {'widths': [4, 4]},
+}
+
+
+def sizes(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+@functools.cache
+def shapes(name):
+    model = models.create(name, 10)
+    images = jax.ShapeDtypeStruct((2, *IMAGE), jnp.float32)
+    return jax.eval_shape(lambda images: model.init(KEY, images, train=False), images)
+
+
+def narrow(name, dtype=jnp.float32, **options):
+    """A small model, its variables and two images of 8x8."""
+    model = models.create(name, 3, dtype, **{**NARROW[name], **options})
+    images = jax.random.uniform(KEY, (2, 8, 8, 3))
+    return model, jax.jit(lambda x: model.init(KEY, x, train=False))(images), images
+
+
+@pytest.mark.parametrize(
+    ('name', 'trained', 'with_statistics'),
+    [
+        ('PlainCNN', 2_784_250, 2_786_234),
+        ('SmallVGG', 307_498, 307_498),
+        ('SENet', 1_600_492, 1_604_092),
+        ('InceptionNet', 658_618, 662_410),
+    ],
+)
+def test_parameter_counts(name, trained, with_statistics):
+    assert sizes(shapes(name)['params']) == trained
+    assert sizes(shapes(name)) == with_statistics
+
+
+def test_senet_has_at_least_eight_se_blocks():
+    assert sum('se' in block for block in shapes('SENet')['params'].values()) >= 8
+
+
+def test_inception_has_at_least_six_modules_of_four_branches():
+    blocks = shapes('InceptionNet')['params'].values()
+    assert sum({'one', 'three', 'five_b', 'pool'} <= set(block) for block in blocks) >= 6
+
+
+@pytest.mark.parametrize('name', models.MODELS)
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_shapes_and_dtypes_of_a_training_step(name, dtype):
+    model = models.create(name, 7, dtype)
+    images = jax.ShapeDtypeStruct((4, *IMAGE), jnp.float32)
+
+    def step(images):
+        variables = model.init(KEY, images, train=False)
+        logits, state = model.apply(
+            variables,
+            images,
+            train=True,
+            progress=jnp.float32(0.5),
+            rngs={'dropout': KEY},
+            mutable=['batch_stats'],
+        )
+        return variables, logits, state
+
+    variables, logits, _ = jax.eval_shape(step, images)
+    assert (logits.shape, logits.dtype) == ((4, 7), jnp.float32)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype('float32')}
+
+
+@pytest.mark.parametrize('name', models.MODELS)
+def test_bfloat16_gradients_are_finite_and_near_those_of_float32(name):
+    options = {'dropblock_rate': 0.0, 'dropout': 0.0} if name == 'PlainCNN' else {}
+    model, variables, images = narrow(name, **options)
+    half, _, _ = narrow(name, jnp.bfloat16, **options)
+
+    def loss(params, model):
+        logits, _ = model.apply(
+            {**variables, 'params': params},
+            images,
+            train=True,
+            rngs={'dropout': KEY},
+            mutable=['batch_stats'],
+        )
+        return jnp.mean(jnp.square(logits - 1))
+
+    gradient = jax.jit(jax.value_and_grad(loss), static_argnums=1)
+    value, gradients = gradient(variables['params'], half)
+    exact, _ = gradient(variables['params'], model)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+    assert {leaf.dtype for leaf in jax.tree.leaves(gradients)} == {jnp.dtype('float32')}
+    np.testing.assert_allclose(value, exact, rtol=0.1)
+
+
+@pytest.mark.parametrize('name', models.MODELS)
+def test_float64_works_through(name):
+    with jax.enable_x64(True):
+        model, variables, images = narrow(name, jnp.float64)
+        double = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), variables)
+        logits, _ = jax.jit(
+            lambda images: model.apply(
+                double, images, train=True, rngs={'dropout': KEY}, mutable=['batch_stats']
+            )
+        )(images.astype(jnp.float64))
+        assert logits.dtype == jnp.float64
+        assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize('name', models.MODELS)
+def test_evaluation_needs_no_key_and_treats_images_one_by_one(name):
+    model, variables, images = narrow(name)
+    evaluate = jax.jit(lambda images: model.apply(variables, images, train=False))
+    together, alone = evaluate(images), evaluate(images[:1])
+    np.testing.assert_allclose(together[:1], alone, rtol=1e-4, atol=1e-6)
+
+
+def test_plain_cnn_draws_other_masks_for_other_keys():
+    model, variables, images = narrow('PlainCNN')
+
+    @jax.jit
+    def logits(seed):
+        key = jax.random.key(seed)
+        return model.apply(
+            variables, images, train=True, rngs={'dropout': key}, mutable=['batch_stats']
+        )[0]
+
+    np.testing.assert_array_equal(logits(1), logits(1))
+    assert np.abs(logits(1) - logits(2)).max() > 1e-4
+
+
+@pytest.mark.parametrize('schedule', ['constant', 'linear'])
+def test_the_linear_schedule_starts_without_dropblock(schedule):
+    model, variables, images = narrow('PlainCNN', dropout=0.0, dropblock_schedule=schedule)
+
+    @jax.jit
+    def logits(seed):
+        return model.apply(
+            variables,
+            images,
+            train=True,
+            progress=jnp.float32(0.0),
+            rngs={'dropout': jax.random.key(seed)},
+            mutable=['batch_stats'],
+        )[0]
+
+    assert np.array_equal(logits(1), logits(2)) == (schedule == 'linear')
+
+
+def test_multiply_adds_of_small_vgg_by_formula():
+    pairs = [(3, 32, 32), (32, 32, 32), (32, 64, 16), (64, 64, 16), (64, 128, 8), (128, 128, 8)]
+    expected = sum(9 * i * o * side**2 for i, o, side in pairs) + 128 * 4 * 4 * 10
+    assert summary.multiply_adds(models.create('SmallVGG', 10), IMAGE) == expected == 38_653_952
+
+
+@pytest.mark.parametrize(('name', 'count'), [('SENet', 78_546_720), ('InceptionNet', 84_576_768)])
+def test_multiply_adds_stay_within_200_million(name, count):
+    assert summary.multiply_adds(models.create(name, 10), IMAGE) == count <= 200_000_000
+
+
+def test_multiply_adds_of_a_grouped_convolution():
+    from cifar_jax.models.layers import Conv
+
+    class Grouped(models.nn.Module):
+        @models.nn.compact
+        def __call__(self, images, *, train):
+            return Conv(4, groups=2)(images)
+
+    assert summary.multiply_adds(Grouped(), (8, 8, 6)) == 8 * 8 * 4 * 9 * 3
+
+
+def test_the_table_counts_parameters_statistics_and_flops():
+    text = summary.table(models.create('PlainCNN', 10), IMAGE)
+    total = next(line for line in text.splitlines() if 'total' in line)
+    assert total.split() == ['total', 'PlainCNN', '10', '2,784,250', '1,984', '83,024,960']
+    assert 'Conv_0' in text
+
+
+def test_the_table_puts_blocks_before_their_layers():
+    text = summary.table(models.create('SENet', 10, **NARROW['SENet']), IMAGE)
+    order = [text.index(name) for name in ('stem', 'stage1_block1', 'conv1', 'squeeze', 'head')]
+    assert order == sorted(order)
+
+
+def test_lists_count_as_tuples():
+    assert models.create('SENet', 10, **NARROW['SENet']).widths == (8, 8)
+
+
+def test_no_dropblock_at_all_is_possible():
+    assert models.create('PlainCNN', 10, dropblock_sizes=[]).dropblock_sizes == ()
+
+
+@pytest.mark.parametrize(
+    ('name', 'options', 'message'),
+    [
+        ('SEnet', {}, "no model 'SEnet': did you mean 'SENet'"),
+        ('', {}, 'known: InceptionNet, PlainCNN, SENet, SmallVGG'),
+        ('SENet', {'width': [8]}, "no option 'width': did you mean 'widths'"),
+        ('SENet', {'classes': 5}, "no option 'classes'"),
+        ('SENet', {'widths': [8, -8, 8, 8]}, 'whole numbers above 0'),
+        ('SENet', {'widths': 8}, 'must be a list'),
+        ('SENet', {'widths': []}, 'must be a list'),
+        ('SENet', {'widths': [8, 8]}, 'as many entries'),
+        ('SENet', {'reduction': 0}, 'whole numbers above 0'),
+        ('SENet', {'reduction': '8'}, 'must be a number'),
+        ('SENet', {'reduction': 2.5}, 'whole numbers'),
+        ('SENet', {'zero_init': 1}, 'True or False'),
+        ('PlainCNN', {'dropblock_gamma': 'publishd'}, "did you mean 'published'"),
+        ('PlainCNN', {'dropblock_schedule': 'zzz'}, 'known: constant, linear'),
+        ('PlainCNN', {'dropblock_rate': 1.0}, 'at least 0 and below 1'),
+        ('PlainCNN', {'dropout': -0.1}, 'at least 0 and below 1'),
+        ('PlainCNN', {'dropout': float('nan')}, 'at least 0 and below 1'),
+        ('PlainCNN', {'dropout': True}, 'must be a number'),
+        ('PlainCNN', {'kernels': [3]}, 'as many entries'),
+        ('PlainCNN', {'dropblock_sizes': [1] * 6}, 'at most as many entries'),
+        ('InceptionNet', {'widths': [24, 32]}, 'multiples of 16'),
+    ],
+)
+def test_refused_options(name, options, message):
+    with pytest.raises(UserError) as error:
+        models.check(name, options)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize('name', models.MODELS)
+def test_defaults_and_narrow_variants_pass_the_check(name):
+    models.check(name, {})
+    models.check(name, NARROW[name])

@@ -1,0 +1,98 @@
+"""Pooling: against `lax.reduce_window`, values and gradients, whatever the sizes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from cifar_jax.ops.pool import avg_pool, global_avg_pool, max_pool
+
+SETTINGS = [
+    (2, None, 'VALID'),
+    (3, 1, 'SAME'),
+    (2, 1, 'SAME'),
+    (3, 1, 'VALID'),
+    (3, 2, 'SAME'),
+    (3, None, 'VALID'),
+    (2, None, 'SAME'),
+]
+
+
+def distinct(shape, seed=0):
+    """Random values without ties, so that every window has one largest value."""
+    values = np.random.default_rng(seed).permutation(np.prod(shape))
+    return jnp.asarray(values.reshape(shape), jnp.float32)
+
+
+def windows(x, initial, operation, window, stride, padding):
+    strides = (1, stride or window, stride or window, 1)
+    return lax.reduce_window(x, initial, operation, (1, window, window, 1), strides, padding)
+
+
+def reference_max(x, *args):
+    return windows(x, -jnp.inf, lax.max, *args)
+
+
+def reference_mean(x, *args):
+    return windows(x, 0.0, lax.add, *args) / windows(jnp.ones_like(x), 0.0, lax.add, *args)
+
+
+@pytest.mark.parametrize('options', SETTINGS)
+@pytest.mark.parametrize(
+    ('pool', 'reference'), [(max_pool, reference_max), (avg_pool, reference_mean)]
+)
+def test_values_and_gradients_are_those_of_reduce_window(pool, reference, options):
+    x = distinct((2, 7, 8, 3))
+    result, pull = jax.vjp(lambda x: pool(x, *options), x)
+    expected, expected_pull = jax.vjp(lambda x: reference(x, *options), x)
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
+    weights = distinct(result.shape, seed=1)
+    np.testing.assert_allclose(pull(weights)[0], expected_pull(weights)[0], rtol=1e-5)
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.integers(3, 6), st.integers(3, 6), st.integers(1, 3), st.integers(1, 3))
+def test_max_pool_of_any_shape(height, width, window, stride):
+    x = distinct((1, height, width, 2))
+    for padding in ('SAME', 'VALID'):
+        expected = reference_max(x, window, stride, padding)
+        np.testing.assert_array_equal(max_pool(x, window, stride, padding), expected)
+
+
+def test_average_does_not_count_padding():
+    np.testing.assert_allclose(avg_pool(jnp.ones((1, 5, 5, 1)), 3, 2, 'SAME'), 1.0, rtol=1e-6)
+
+
+def test_max_pool_pads_below_every_value():
+    np.testing.assert_array_equal(max_pool(-jnp.ones((1, 4, 4, 1)), 3, 1, 'SAME'), -1.0)
+
+
+@pytest.mark.parametrize('options', [(2, None, 'VALID'), (3, 1, 'SAME')])
+def test_tied_inputs_receive_the_whole_gradient_between_them(options):
+    _, pull = jax.vjp(lambda x: max_pool(x, *options), jnp.zeros((1, 4, 4, 1)))
+    weights = distinct(max_pool(jnp.zeros((1, 4, 4, 1)), *options).shape)
+    np.testing.assert_allclose(jnp.sum(pull(weights)[0]), jnp.sum(weights))
+
+
+@pytest.mark.parametrize('pool', [max_pool, avg_pool])
+def test_half_precision_stays_half(pool):
+    x = distinct((1, 4, 4, 1)).astype(jnp.bfloat16)
+    assert pool(x).dtype == pool(x, 3, 1, 'SAME').dtype == jnp.bfloat16
+
+
+def test_a_window_larger_than_the_map_is_refused():
+    with pytest.raises(ValueError, match='window of 5 does not fit into 4'):
+        max_pool(jnp.zeros((1, 4, 4, 1)), 5)
+
+
+def test_an_unknown_padding_is_refused():
+    with pytest.raises(ValueError, match="'VALID' or 'SAME', not 'FULL'"):
+        max_pool(jnp.zeros((1, 4, 4, 1)), 2, 2, 'FULL')
+
+
+def test_global_average_is_the_mean_over_positions():
+    x = distinct((2, 3, 5, 4))
+    np.testing.assert_allclose(global_avg_pool(x), np.mean(np.asarray(x), (1, 2)), rtol=1e-6)
