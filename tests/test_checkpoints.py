@@ -190,3 +190,22 @@ def test_what_happens_to_the_state_after_a_save_does_not_reach_the_checkpoint(tm
         checkpoints.save(manager, state, [], None)
         jax.block_until_ready(overwrite(state))  # before the writing in the background is over
     assert_same_bits(restore_latest(tmp_path / 'c').state, expected)
+
+
+def test_a_changed_history_counts_as_damage(tmp_path):
+    save_steps(tmp_path, {1: 0.1, 2: 0.2})
+    meta = tmp_path / '2' / 'meta' / 'metadata'
+    meta.write_text(meta.read_text().replace('"val_accuracy": 0.1', '"val_accuracy": 0.9'))
+    found = restore_latest(tmp_path)
+    assert found is not None
+    assert int(found.state.step) == 1
+
+
+def test_a_damaged_checkpoint_that_nothing_can_replace_is_named(tmp_path):
+    save_steps(tmp_path, {1: 0.1})
+    shutil.rmtree(tmp_path / '1' / 'state')
+    with (
+        checkpoints.manager(tmp_path, read_only=True) as manager,
+        pytest.raises(UserError, match=r'step 1 in .* is damaged .*--checkpoint latest'),
+    ):
+        checkpoints.restore_step(manager, SHAPES, 1)

@@ -82,7 +82,9 @@ def load(workdir: Workdir, checkpoint: str = 'chosen') -> Classifier:
             raise UserError(f'{workdir.path} has no checkpoint yet: train it first.')
         line = _line(restored.history, config.train, checkpoint)
         if line and line['step'] != int(restored.state.step):
-            restored = checkpoints.restore(manager, shapes, line['step'], parallel.replicated(mesh))
+            restored = checkpoints.restore_step(
+                manager, shapes, line['step'], parallel.replicated(mesh)
+            )
     state = restored.state
     return Classifier(
         config, model, states.evaluated(state), normalizer, classes, dtype, mesh, int(state.step)

@@ -47,7 +47,7 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     Raises:
       UserError: the file, the variant or a key is not there, or a value is impossible.
     """
-    path, _, variant = spec.partition(':')
+    path, variant = _parts(spec)
     config = _from_file(pathlib.Path(path), variant)
     for key, value in _pairs(overrides):
         _override(config, key, value)
@@ -57,8 +57,14 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
 
 def name(spec: str) -> str:
     """Returns a name for the runs of `configs/senet.py:digits`: 'senet-digits'."""
-    path, _, variant = spec.partition(':')
+    path, variant = _parts(spec)
     return '-'.join(filter(None, (pathlib.Path(path).stem, variant)))
+
+
+def _parts(spec: str) -> tuple[str, str]:
+    # From the right: a Windows path has a colon behind its drive.
+    path, colon, variant = spec.rpartition(':')
+    return (path, variant) if colon and path[1:] else (spec, '')
 
 
 def _from_file(path: pathlib.Path, variant: str) -> ConfigDict:

@@ -1,5 +1,7 @@
 """Checkpoints of the whole state through orbax: the latest two and the best one are kept."""
 
+import hashlib
+import json
 import logging
 import pathlib
 from typing import Any, NamedTuple
@@ -70,11 +72,21 @@ def save(
         step,
         args=ocp.args.Composite(
             state=ocp.args.StandardSave(state._asdict()),
-            meta=ocp.args.JsonSave({'history': history, 'sha256': sha256(state._asdict())}),
+            meta=ocp.args.JsonSave(
+                {
+                    'history': history,
+                    'sha256': sha256(state._asdict()),
+                    'history_sha256': _of_history(history),
+                }
+            ),
         ),
         metrics=None if score is None else {'score': score, 'step': step},
         force=True,
     )
+
+
+def _of_history(history: list[dict[str, Any]]) -> str:
+    return hashlib.sha256(json.dumps(history, sort_keys=True).encode()).hexdigest()
 
 
 def restore(
@@ -100,9 +112,31 @@ def restore(
             state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()
         ),
     )
-    if sha256(found['state']) != found['meta']['sha256']:
+    meta = found['meta']
+    if (sha256(found['state']), _of_history(meta['history'])) != (
+        meta['sha256'],
+        meta['history_sha256'],
+    ):
         raise ValueError('its bytes are not the ones that were written')
-    return Restored(TrainState(**found['state']), found['meta']['history'])
+    return Restored(TrainState(**found['state']), meta['history'])
+
+
+def restore_step(
+    checkpoints: ocp.CheckpointManager, shapes: TrainState, step: int, sharding: Any = None
+) -> Restored:
+    """Reads the checkpoint that a run reports, where no other will do; arguments as `restore`.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    try:
+        return restore(checkpoints, shapes, step, sharding)
+    except Exception as error:  # orbax and tensorstore raise many kinds
+        reason = str(error).strip().split('\n')[0][:200]
+        raise UserError(
+            f'The checkpoint of step {step} in {checkpoints.directory}, the best one, is damaged '
+            f'({reason}): restore it from a copy, or evaluate with --checkpoint latest.'
+        ) from error
 
 
 def restore_latest(

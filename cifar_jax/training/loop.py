@@ -280,7 +280,7 @@ def run(plan: Plan, data: Prepared, mesh: Mesh, folder: pathlib.Path, watcher: W
         manager.wait_until_finished()
         chosen = history.chosen(log, train)
         if chosen['step'] != step:
-            state = checkpoints.restore(manager, shapes, chosen['step'], everywhere).state
+            state = checkpoints.restore_step(manager, shapes, chosen['step'], everywhere).state
         return Result(state, log, chosen)
 
 
@@ -306,5 +306,5 @@ def _check_finite(state: TrainState) -> None:
         raise UserError(
             f'The loss of step {step} is not finite: lower config.schedule.rate, add a '
             'config.schedule.warmup or config.optimizer.clip_norm, or find the operation with '
-            '--config.debug.nans=true; the last checkpoint is from before it.'
+            '--config.debug.nans=true, in another --workdir.'
         )
