@@ -61,22 +61,21 @@ def assert_same_bits(found: TrainState, expected: TrainState) -> None:
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
-def data_file(checkpoint: pathlib.Path) -> pathlib.Path:
-    """The largest of the files that hold the arrays."""
-    files = [path for path in checkpoint.glob('state/**/d/*') if path.is_file()]
-    return max(files, key=lambda path: path.stat().st_size)
+def data_files(checkpoint: pathlib.Path) -> list[pathlib.Path]:
+    """The files that hold the arrays; which of them are read back is tensorstore's choice."""
+    return [path for path in checkpoint.glob('state/**/d/*') if path.is_file()]
 
 
 def truncate(checkpoint: pathlib.Path) -> None:
-    path = data_file(checkpoint)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for path in data_files(checkpoint):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def flip_a_byte(checkpoint: pathlib.Path) -> None:
-    path = data_file(checkpoint)
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    path.write_bytes(content)
+    for path in data_files(checkpoint):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        path.write_bytes(content)
 
 
 def lose_the_index(checkpoint: pathlib.Path) -> None:
