@@ -31,11 +31,22 @@ def use_cores(count: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 
-def environment() -> dict[str, str]:
+# glibc gives large arrays back to the system when they are freed, and fetches pages anew for the
+# next ones. Measured: keeping them makes eager PyTorch's steps up to 15 % faster. PyTorch's tuning
+# guide recommends another allocator for that; ours runs as its users run it.
+KEEP_MEMORY = {
+    'MALLOC_MMAP_THRESHOLD_': str(2**32),
+    'MALLOC_TRIM_THRESHOLD_': str(2**34),
+    'MALLOC_TOP_PAD_': str(2**28),
+}
+
+
+def environment(framework: str = 'ours') -> dict[str, str]:
     """Returns the environment of a contestant: no accelerator, and this folder's modules."""
     path = filter(None, (str(SCRIPTS), os.environ.get('PYTHONPATH')))
     return {
         **os.environ,
+        **({} if framework == 'ours' else KEEP_MEMORY),
         'PYTHONPATH': os.pathsep.join(path),
         'JAX_PLATFORMS': 'cpu',
         'CUDA_VISIBLE_DEVICES': '',
@@ -65,7 +76,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=environment(),
+            env=environment(framework),
             text=True,
         )
         try:
