@@ -43,11 +43,11 @@ def conv(
       TypeError: the kernel's channels do not fit (from `lax`); or, unless the backend is 'xla',
         forward-mode differentiation (jvp, jacfwd), which a custom gradient excludes.
     """
-    if not isinstance(padding, str):
-        pads = tuple((int(low), int(high)) for low, high in padding)
-    else:
-        pads = tuple(lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding))
-    options = onednn_conv.Options(tuple(strides), pads, groups, relu)
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+    (top, bottom), (left, right) = padding
+    pads = (int(top), int(bottom)), (int(left), int(right))
+    options = onednn_conv.Options(strides, pads, groups, relu)
     chosen = backend.chosen()
     if chosen == 'onednn' and _fits_onednn(x, pads):
         return _foreign(x, kernel, bias, options)

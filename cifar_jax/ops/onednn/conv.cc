@@ -140,50 +140,60 @@ ffi::Error forward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::RemainingArgs r
   });
 }
 
-// The kernel gradient of a thread's images, in float32: added up in oneDNN's layout as long as
-// that stays the same, and in the end HWIO.
+// Sums over more positions than this are added up from the sums of parts: float32 is exact enough
+// for thousands of terms, and not for hundreds of thousands.
+constexpr int64_t kTerms = 4096;
+
+// The kernel gradient of a thread's images, HWIO in float32.
 class KernelSum {
  public:
-  explicit KernelSum(const Shape& s) : hwio(s.kernel_size(), 0.f) {}
+  explicit KernelSum(const Shape& s) : total(s.kernel_size(), 0.f), shape_(s) {}
 
-  void add(const Convolution& c, const Shape& s, int64_t images, void* x, void* gradient) {
-    if (has_own_kernel_gradient(s)) {
-      add_kernel_gradient(s, images, static_cast<float*>(x), static_cast<float*>(gradient),
-                          hwio.data());
-      return;
-    }
-    const memory::desc layout = c.to_kernel_pd.diff_weights_desc();
-    const size_t size = layout.get_size() / sizeof(float);
-    thread_local Scratch scratch;
-    if (layout != layout_) {
-      finish(c, s);
+  void add(const Convolution& c, int64_t images, void* x, void* gradient) {
+    if (has_own_kernel_gradient(shape_)) {
+      start(shape_.kernel_size());
+      add_kernel_gradient(shape_, images, static_cast<float*>(x), static_cast<float*>(gradient),
+                          part_.data());
+    } else {
+      const memory::desc layout = c.to_kernel_pd.diff_weights_desc();
+      if (layout != layout_) finish();
       layout_ = layout;
-      sum_.assign(size, 0.f);
+      hwio_ = memory::desc(c.kernel.get_dims(), memory::data_type::f32, c.kernel.get_strides());
+      start(layout.get_size() / sizeof(float));
+      thread_local Scratch scratch;
+      float* product = scratch.of<float>(part_.size());
+      run(c.to_kernel,
+          {{DNNL_ARG_SRC, memory(c.to_kernel_pd.src_desc(), engine(), x)},
+           {DNNL_ARG_DIFF_DST, memory(c.to_kernel_pd.diff_dst_desc(), engine(), gradient)},
+           {DNNL_ARG_DIFF_WEIGHTS, memory(layout, engine(), product)}},
+          c.to_kernel_pd.scratchpad_desc());
+      add_to(part_.data(), product, part_.size());
     }
-    float* product = scratch.of<float>(size);
-    run(c.to_kernel,
-        {{DNNL_ARG_SRC, memory(c.to_kernel_pd.src_desc(), engine(), x)},
-         {DNNL_ARG_DIFF_DST, memory(c.to_kernel_pd.diff_dst_desc(), engine(), gradient)},
-         {DNNL_ARG_DIFF_WEIGHTS, memory(layout, engine(), product)}},
-        c.to_kernel_pd.scratchpad_desc());
-    add_to(sum_.data(), product, size);
+    terms_ += images * shape_.out_height * shape_.out_width;
+    if (terms_ >= kTerms) finish();
   }
 
-  void finish(const Convolution& c, const Shape& s) {
-    if (sum_.empty()) return;
+  // Adds what has come since the last time to the total.
+  void finish() {
+    if (terms_ == 0) return;
     thread_local Scratch scratch;
-    const memory::desc target(c.kernel.get_dims(), memory::data_type::f32,
-                              c.kernel.get_strides());
-    add_to(hwio.data(), static_cast<float*>(in_layout(layout_, sum_.data(), target, scratch)),
-           s.kernel_size());
-    sum_.clear();
+    void* part = part_.data();
+    if (!has_own_kernel_gradient(shape_)) part = in_layout(layout_, part, hwio_, scratch);
+    add_to(total.data(), static_cast<float*>(part), shape_.kernel_size());
+    terms_ = 0;
   }
 
-  std::vector<float> hwio;
+  std::vector<float> total;
 
  private:
-  std::vector<float> sum_;
-  memory::desc layout_;
+  void start(size_t size) {
+    if (terms_ == 0) part_.assign(size, 0.f);
+  }
+
+  const Shape& shape_;
+  std::vector<float> part_;
+  memory::desc layout_, hwio_;
+  int64_t terms_ = 0;
 };
 
 // Arguments: x, kernel, gradient of y, then y where a ReLU followed. Results: gradient of the
@@ -204,13 +214,13 @@ ffi::Error backward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::AnyBuffer grad
     in_parallel(s.images, threads, [&](int64_t thread, int64_t first, int64_t last) {
       thread_local Scratch for_kernel, for_mask;
       KernelSum kernel_sum(s);
+      std::vector<float> bias_part(bias ? s.features : 0);
       std::vector<float>& bias_sum = bias_sums[thread];
       bias_sum.assign(s.features, 0.f);
       void* weights = nullptr;
       memory::desc layout;
-      const Convolution* c = nullptr;
       in_groups(first, last, images_together(s, last - first), [&](int64_t image, int64_t count) {
-        c = &convolution(s, count, false, false);
+        const Convolution& c = convolution(s, count, false, false);
         void* from = at(gradient.untyped_data(), image * s.y_size(), s.type);
         const int64_t positions = count * s.out_height * s.out_width;
         if (relu) {
@@ -218,23 +228,27 @@ ffi::Error backward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::AnyBuffer grad
           mask(masked, from, at(y, image * s.y_size(), s.type), positions * s.features, s.type);
           from = masked;
         }
-        if (bias) add_rows(bias_sum.data(), from, positions, s.features, s.type);
-        if (to_input) {
-          if (weights == nullptr || layout != c->to_x_pd.weights_desc()) {
-            layout = c->to_x_pd.weights_desc();
-            weights = in_layout(c->kernel, kernel.untyped_data(), layout, for_kernel);
-          }
-          run(c->to_x,
-              {{DNNL_ARG_DIFF_DST, memory(c->to_x_pd.diff_dst_desc(), engine(), from)},
-               {DNNL_ARG_WEIGHTS, memory(layout, engine(), weights)},
-               {DNNL_ARG_DIFF_SRC, memory(c->to_x_pd.diff_src_desc(), engine(),
-                                          at(to_x, image * s.x_size(), s.type))}},
-              c->to_x_pd.scratchpad_desc());
+        if (bias) {
+          std::fill(bias_part.begin(), bias_part.end(), 0.f);
+          add_rows(bias_part.data(), from, positions, s.features, s.type);
+          add_to(bias_sum.data(), bias_part.data(), s.features);
         }
-        kernel_sum.add(*c, s, count, at(x.untyped_data(), image * s.x_size(), s.type), from);
+        if (to_input) {
+          if (weights == nullptr || layout != c.to_x_pd.weights_desc()) {
+            layout = c.to_x_pd.weights_desc();
+            weights = in_layout(c.kernel, kernel.untyped_data(), layout, for_kernel);
+          }
+          run(c.to_x,
+              {{DNNL_ARG_DIFF_DST, memory(c.to_x_pd.diff_dst_desc(), engine(), from)},
+               {DNNL_ARG_WEIGHTS, memory(layout, engine(), weights)},
+               {DNNL_ARG_DIFF_SRC, memory(c.to_x_pd.diff_src_desc(), engine(),
+                                          at(to_x, image * s.x_size(), s.type))}},
+              c.to_x_pd.scratchpad_desc());
+        }
+        kernel_sum.add(c, count, at(x.untyped_data(), image * s.x_size(), s.type), from);
       });
-      if (c != nullptr) kernel_sum.finish(*c, s);
-      kernel_sums[thread] = std::move(kernel_sum.hwio);
+      kernel_sum.finish();
+      kernel_sums[thread] = std::move(kernel_sum.total);
     });
 
     write_sum(to_kernel->untyped_data(), kernel_sums, s.type);

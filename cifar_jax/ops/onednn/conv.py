@@ -36,7 +36,7 @@ def forward(
     options: Options,
     height: int,
     width: int,
-) -> Float[Array, 'batch height width features']:
+) -> Float[Array, 'batch out_height out_width features']:
     """Returns the convolution, with its bias and ReLU, of an output `height` by `width`."""
 
     weights = (kernel,) if bias is None else (kernel, bias)
@@ -78,5 +78,5 @@ def backward(
         )
         return tuple(found)
 
-    batched = (x, gradient, y) if options.relu else (x, gradient)
+    batched = (x, gradient) if y is None else (x, gradient, y)
     return sharing.by_batch(call, batched, (kernel,), sums=1 + bias)
