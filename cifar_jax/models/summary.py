@@ -29,7 +29,7 @@ def multiply_adds(model: nn.Module, image_shape: Sequence[int]) -> int:
     Exact for `Conv` and `nn.Dense`, bias and elementwise work not counted; the same on every
     platform, because only shapes are looked at.
     """
-    return _trace(model, image_shape)[1][-1].multiply_adds
+    return trace(model, image_shape)[1][-1].multiply_adds
 
 
 def table(model: nn.Module, image_shape: Sequence[int]) -> str:
@@ -38,7 +38,7 @@ def table(model: nn.Module, image_shape: Sequence[int]) -> str:
     What `nn.tabulate` shows, ten times faster: for its FLOPs, that lowers every module for XLA
     to count (6 s for SENet against 0.6). A multiply-add is two FLOPs; "statistics" are not trained.
     """
-    variables, rows = _trace(model, image_shape)
+    variables, rows = trace(model, image_shape)
     lines = Table(box=box.SIMPLE, title=f'{type(model).__name__} for one image')
     lines.add_column('module')
     lines.add_column('type')
@@ -59,8 +59,11 @@ def table(model: nn.Module, image_shape: Sequence[int]) -> str:
     return capture.get().rstrip()
 
 
-def _trace(model: nn.Module, image_shape: Sequence[int]) -> tuple[dict[str, Any], list[Row]]:
-    """Returns the shapes of a model's variables, and a row a module in order of completion."""
+def trace(model: nn.Module, image_shape: Sequence[int]) -> tuple[dict[str, Any], list[Row]]:
+    """Returns the shapes of a model's variables, and a row a module in order of completion.
+
+    So the first row is the first layer's, and the last one the whole model's.
+    """
     rows: list[Row] = []
 
     def record(call, args, kwargs, context):

@@ -1,0 +1,124 @@
+"""Our side: the programs that `python -m cifar_jax.main` runs, and what they are made of."""
+
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from bench.airbench import AirbenchShape, Whitening
+from bench.task import PIXELS, Contestant, Task
+from cifar_jax import models
+from cifar_jax.data import normalize
+from cifar_jax.data.pipeline import Prepared
+from cifar_jax.data.sources import Arrays
+from cifar_jax.experiment import config as configs
+from cifar_jax.experiment.environment import use_compilation_cache
+from cifar_jax.models import summary
+from cifar_jax.models.options import defaults
+from cifar_jax.ops import backend
+from cifar_jax.training import loop, parallel
+from cifar_jax.training.evaluation import on_device
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SPECS = {
+    'SmallVGG': 'small_vgg.py',
+    'PlainCNN': 'plain_cnn.py',
+    'SENet': 'senet.py',
+    'InceptionNet': 'inception.py',
+    'AirbenchShape': 'senet.py',
+}
+models.MODELS['AirbenchShape'] = AirbenchShape
+AUGMENT = (dict(name='flip'), dict(name='translate', pixels=PIXELS, mode='zero'))
+
+
+def config_of(task: Task, ops: str = 'auto', augment: tuple[dict, ...] = ()) -> ConfigDict:
+    """Returns the config of a task: what a user would give as a file and options."""
+    widths = defaults(models.MODELS[task.model])['widths']
+    overrides = {
+        'model.name': task.model,
+        'model.widths': tuple(round(width * task.width) for width in widths),
+        'data.augment': augment,
+        'train.batch_size': task.batch,
+        'precision': task.precision,
+        'ops.backend': ops,
+    }
+    spec = str(ROOT / 'configs' / SPECS[task.model])
+    return configs.load(spec, [f'--config.{key}={value}' for key, value in overrides.items()])
+
+
+def data_of(task: Task, config: ConfigDict) -> Prepared:
+    """Returns the images of a task as a run has them."""
+    folder = pathlib.Path(task.folder)
+    train = Arrays(np.load(folder / 'images.npy'), np.load(folder / 'labels.npy'))
+    normalizer = normalize.fit(train.images, config.data)
+    return Prepared(train, None, train, tuple(map(str, range(10))), normalizer)
+
+
+def build(task: Task, mode: str) -> Contestant:
+    """Returns our contestant; `mode` is config.ops.backend."""
+    use_compilation_cache()
+    config = config_of(task, mode)
+    mesh = parallel.make_mesh(config.mesh.devices, task.batch)
+    data = data_of(task, config)
+    plain = functools.cache(lambda: _runner(config, data, mesh))
+    augmented = functools.cache(lambda: _runner(config_of(task, mode, AUGMENT), data, mesh))
+    return Contestant(
+        parameters=describe(task)['parameters'],
+        steps=lambda count: plain()(count),
+        epoch=lambda _, count: augmented()(count or len(data.train.labels) // task.batch),
+    )
+
+
+def _runner(config: ConfigDict, data: Prepared, mesh: Mesh) -> Callable[[int], None]:
+    """Returns a function that takes so many steps further, as `loop.run` does between saves."""
+    plan = loop.plan(config, data)
+    program = loop.programs(plan, mesh, len(data.train.labels))
+    training = on_device(data.train, mesh)
+    state: Any = None
+    order: Any = None
+    step = 0
+
+    def run(count: int) -> None:
+        nonlocal state, order, step
+        with jax.set_mesh(mesh), backend.use(config.ops.backend):
+            if state is None:
+                state = program.init()
+            for _ in range(count):
+                if step % plan.steps_per_epoch == 0:
+                    order = program.order(step // plan.steps_per_epoch)
+                state = program.step(state, training, order)
+                step += 1
+            jax.block_until_ready(state)
+
+    return run
+
+
+def describe(task: Task) -> dict[str, Any]:
+    """Returns what the peers must know of our config, and the size of the network.
+
+    Returns:
+      parameters: numbers in all variables but the moving statistics.
+      flops: of a training step for one image: two for each multiply-add of the forward pass, the
+        gradient of the inputs and that of the weights, without those that nobody needs.
+    """
+    config = config_of(task)
+    plan = loop.plan(config, data_of(task, config))
+    shapes = jax.eval_shape(lambda: loop.initial_state(plan)).variables
+    trained = {kind: tree for kind, tree in shapes.items() if kind != 'batch_stats'}
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(trained))
+    rows = summary.trace(plan.model, plan.image_shape)[1]
+    first = rows[0]
+    unneeded = first.multiply_adds * (2 if first.kind == Whitening.__name__ else 1)
+    return {
+        'parameters': parameters,
+        'flops': 2 * (3 * rows[-1].multiply_adds - unneeded),
+        'optimizer': {**config.optimizer, 'rate': config.schedule.rate},
+        'smoothing': config.loss.label_smoothing,
+        'mean': plan.normalizer.mean.ravel().tolist(),
+        'std': plan.normalizer.std.ravel().tolist(),
+    }

@@ -1,0 +1,66 @@
+"""The machine's fastest square matrix product: a process of its own.
+
+    python -m bench.peak THREADS PRECISION ...
+
+prints a JSON object of GFLOP/s by precision. The best of several sizes and of NumPy and PyTorch,
+where it is installed; bfloat16 by PyTorch alone.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+SIZES = (1024, 2048, 3072)
+
+
+def gflops(multiply: Callable[[], object], size: int, seconds: float = 1.0) -> float:
+    """Returns the rate of the fastest of as many products as fit into the seconds."""
+    multiply()
+    best, end = float('inf'), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        began = time.perf_counter()
+        multiply()
+        best = min(best, time.perf_counter() - began)
+    return 2e-9 * size**3 / best
+
+
+def numpy_peak() -> float:
+    """Returns NumPy's rate in float32."""
+
+    def at(size: int) -> float:
+        a, b = np.random.default_rng(0).random((2, size, size), np.float32)
+        out = np.empty_like(a)
+        return gflops(lambda: np.matmul(a, b, out=out), size)
+
+    return max(map(at, SIZES))
+
+
+def torch_peak(threads: int, precision: str) -> float:
+    """Returns PyTorch's rate, 0 where it is not installed."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return 0.0
+    torch.set_num_threads(threads)
+
+    def at(size: int) -> float:
+        a, b = torch.rand(2, size, size).to(getattr(torch, precision))
+        out = torch.empty_like(a)
+        return gflops(lambda: torch.mm(a, b, out=out), size)
+
+    return max(map(at, SIZES))
+
+
+def main() -> None:
+    """Runs the program."""
+    threads, *precisions = sys.argv[1:]
+    found = {precision: torch_peak(int(threads), precision) for precision in precisions}
+    found['float32'] = max(found['float32'], numpy_peak())
+    print(json.dumps({precision: rate for precision, rate in found.items() if rate}))
+
+
+if __name__ == '__main__':
+    main()

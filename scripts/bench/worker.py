@@ -1,0 +1,54 @@
+"""A contestant's process: reads a request a line, does it, and answers with a line.
+
+    python -m bench.worker FRAMEWORK MODE
+
+The first line is the task. Requests are {"do": "steps", "count": n}, {"do": "epoch", "form": f,
+"batches": n or null} and {"do": "memory"}; answers {"seconds": s}, {"bytes": b} or
+{"error": "a sentence"}.
+"""
+
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+from typing import Any
+
+from bench.task import Contestant, Task
+
+REMEDY = 'is not installed: pip install "cifar_jax[bench]"'
+MODULES = {'ours': 'bench.ours', 'torch': 'bench.pytorch', 'keras': 'bench.keras_tf'}
+
+
+def main() -> None:
+    """Answers requests until the input ends."""
+    # Libraries print to standard output too: they get standard error instead.
+    answers = os.fdopen(os.dup(1), 'w', buffering=1)
+    os.dup2(2, 1)
+    framework, mode = sys.argv[1:]
+    task = Task(**json.loads(sys.stdin.readline()))
+    try:
+        module = importlib.import_module(MODULES[framework])
+    except ModuleNotFoundError as error:
+        print(json.dumps({'error': f'{error.name} {REMEDY}'}), file=answers)
+        return
+    contestant = module.build(task, mode)
+    print(json.dumps({'parameters': contestant.parameters}), file=answers)
+    for line in sys.stdin:
+        print(json.dumps(_answer(contestant, json.loads(line))), file=answers)
+
+
+def _answer(contestant: Contestant, request: dict[str, Any]) -> dict[str, Any]:
+    if request['do'] == 'memory':  # the largest that was resident, in kilobytes on Linux
+        return {'bytes': 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
+    began = time.perf_counter()
+    if request['do'] == 'steps':
+        contestant.steps(request['count'])
+    else:
+        contestant.epoch(request['form'], request['batches'])
+    return {'seconds': time.perf_counter() - began}
+
+
+if __name__ == '__main__':
+    main()
