@@ -112,7 +112,7 @@ def test_a_value_of_another_type_is_refused(override, message):
         ('schedule.name=cosin', "did you mean 'cosine'?"),
         ('train.monitor=acc', "did you mean 'accuracy'?"),
         ('train.select=bets', "did you mean 'best'?"),
-        ('ops.backend=tpu', 'known: auto, xla'),
+        ('ops.backend=tpu', 'known: auto, jax, onednn, xla'),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(override, message):

@@ -63,7 +63,7 @@ def get_defaults() -> ConfigDict:
             eval_batch_size=500,
             checkpoint=dict(every='1 epochs'),
             mesh=dict(devices=0),  # CPU: how many virtual devices; 0 chooses
-            ops=dict(backend='auto'),  # 'auto', or 'xla': no CPU code of our own
+            ops=dict(backend='auto'),  # on a CPU: 'auto', 'onednn', 'jax' or 'xla' (ops/backend.py)
             log=dict(every=10, tensorboard=True),  # steps between progress updates
             debug=dict(nans=False, no_jit=False),
         )

@@ -7,7 +7,7 @@ from cifar_jax.data import pipeline
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import classifier as classifiers
 from cifar_jax.experiment import workdir as workdirs
-from cifar_jax.experiment.environment import use_compilation_cache
+from cifar_jax.experiment.environment import keep_freed_memory, use_compilation_cache
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.ops import backend
 from cifar_jax.training import evaluation
@@ -28,6 +28,7 @@ def evaluate(
       UserError: the workdir, the data or the split is not there.
     """
     workdir = Workdir(folder)
+    keep_freed_memory()
     classifier = classifiers.load(workdir, checkpoint)
     use_compilation_cache()
     config = classifier.config.copy_and_resolve_references()

@@ -11,7 +11,11 @@ from cifar_jax.data import pipeline, splits
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import classifier, console
 from cifar_jax.experiment import workdir as workdirs
-from cifar_jax.experiment.environment import process_age, use_compilation_cache
+from cifar_jax.experiment.environment import (
+    keep_freed_memory,
+    process_age,
+    use_compilation_cache,
+)
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.models import summary as model_summary
 from cifar_jax.ops import backend
@@ -30,13 +34,14 @@ def train(
       UserError: whatever the user can mend, see the modules that this calls.
     """
     workdir = Workdir(folder)
+    keep_freed_memory()
     mesh = parallel.make_mesh(config.mesh.devices, config.train.batch_size)
     use_compilation_cache()
     jax.config.update('jax_debug_nans', config.debug.nans)
     jax.config.update('jax_disable_jit', config.debug.no_jit)
     data = pipeline.prepare(config.data)
     plan = loop.plan(config, data)
-    with workdirs.lock(workdir):
+    with workdirs.lock(workdir), backend.use(config.ops.backend):
         for change in workdirs.prepare(workdir, config, command):
             log.warning('%s: this run will not go on to the same bits', change)
         classifier.write_preprocessing(workdir, data)
@@ -51,7 +56,7 @@ def train(
             profile=profile,
         )
         try:
-            with watcher.watching(), backend.use(config.ops.backend):
+            with watcher.watching():
                 result = loop.run(plan, data, mesh, workdir.checkpoints, watcher)
         except FloatingPointError as error:  # from config.debug.nans
             raise UserError(
@@ -65,6 +70,8 @@ def _describe(plan: loop.Plan, data: pipeline.Prepared, mesh: jax.sharding.Mesh)
     log.info(model_summary.table(plan.model, plan.image_shape))
     device = mesh.devices.flat[0]
     log.info('%d x %s, batch %d', mesh.size, device.device_kind, plan.config.train.batch_size)
+    if device.platform == 'cpu':
+        log.info(backend.reason())
     for name, part in (('train', data.train), ('validation', data.validation), ('test', data.test)):
         if part is not None:
             counts = splits.class_counts(part.labels, len(data.classes))

@@ -23,7 +23,7 @@ def widened(x: Float[Array, '...']) -> Float[Array, '...']:
 
 
 class Conv(nn.Module):
-    """A 2-D convolution, NHWC by HWIO, with an optional bias for each feature."""
+    """A 2-D convolution, NHWC by HWIO, with an optional bias for each feature and ReLU."""
 
     features: int
     kernel_size: tuple[int, int] = (3, 3)
@@ -31,6 +31,7 @@ class Conv(nn.Module):
     padding: Padding = 'SAME'
     groups: int = 1
     use_bias: bool = True
+    relu: bool = False
     kernel_init: Callable = lecun_normal
     dtype: Any = jnp.float32
 
@@ -40,17 +41,19 @@ class Conv(nn.Module):
     ) -> Float[Array, 'batch rows columns features']:
         shape = (*self.kernel_size, x.shape[-1] // self.groups, self.features)
         kernel = self.param('kernel', self.kernel_init, shape, jnp.float32)
-        y = conv(
+        bias = None
+        if self.use_bias:
+            bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
+            bias = bias.astype(self.dtype)
+        return conv(
             x.astype(self.dtype),
             kernel.astype(self.dtype),
+            bias,
             strides=self.strides,
             padding=self.padding,
             groups=self.groups,
+            relu=self.relu,
         )
-        if self.use_bias:
-            bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
-            y = y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
-        return y
 
 
 class BatchNorm(nn.Module):

@@ -34,7 +34,7 @@ class SmallVGG(nn.Module):
         x = images.astype(self.dtype)
         for width in self.widths:
             for _ in range(2):
-                x = nn.relu(Conv(width, kernel_init=glorot_uniform, dtype=self.dtype)(x))
+                x = Conv(width, relu=True, kernel_init=glorot_uniform, dtype=self.dtype)(x)
             x = max_pool(x)
         x = x.reshape(x.shape[0], -1)
         return widened(nn.Dense(self.classes, kernel_init=glorot_uniform, dtype=self.dtype)(x))

@@ -1,194 +1,120 @@
-"""Two-dimensional convolution with a kernel gradient that is fast on a CPU."""
+"""Two-dimensional convolution with bias and ReLU: one meaning, the fastest way there is."""
 
 import functools
-import math
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import PartitionSpec
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
-from cifar_jax.ops import backend
+from cifar_jax.ops import backend, jax_conv, onednn, sharing
+from cifar_jax.ops.onednn import conv as onednn_conv
 
 Padding = str | Sequence[tuple[int, int]]
-
-# Output positions that are worked on together in the kernel gradient: their patches stay in
-# the second-level cache. Measured on an AMD EPYC (Zen 3): 53 to 85 GFLOP/s on two cores,
-# against 7 to 60 for XLA's own kernel gradient.
-_POSITIONS = 4096
 
 
 def conv(
     x: Float[Array, 'batch height width channels'],
     kernel: Float[Array, 'rows columns in_channels features'],
+    bias: Float[Array, ' features'] | None = None,
     *,
     strides: tuple[int, int] = (1, 1),
     padding: Padding = 'SAME',
     groups: int = 1,
+    relu: bool = False,
 ) -> Float[Array, 'batch out_height out_width features']:
     """Cross-correlates images with a kernel, as every deep-learning library means "convolution".
 
     Args:
       x: NHWC images, any float dtype.
       kernel: HWIO weights of the same dtype; `in_channels` is `channels / groups`.
+      bias: is added to each feature; of the same dtype.
       strides: steps between outputs, (vertical, horizontal).
-      padding: 'SAME', 'VALID' or ((top, bottom), (left, right)); zeros.
+      padding: 'SAME', 'VALID' or ((top, bottom), (left, right)); zeros, and negative ones crop.
       groups: channels and features are split into as many independent convolutions.
+      relu: whether negative results become 0; the gradient at 0 is 0.
 
     Returns:
       NHWC outputs of the dtype of `x`.
 
     Raises:
-      TypeError: the kernel's channels do not fit (from `lax`); or forward-mode differentiation
-        (jvp, jacfwd), which a custom gradient excludes.
+      TypeError: the kernel's channels do not fit (from `lax`); or, unless the backend is 'xla',
+        forward-mode differentiation (jvp, jacfwd), which a custom gradient excludes.
     """
-    if not isinstance(padding, str):
-        pads = tuple((int(low), int(high)) for low, high in padding)
-    else:
-        pads = tuple(lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding))
-    return _conv(x, kernel, tuple(strides), pads, groups)
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+    (top, bottom), (left, right) = padding
+    pads = (int(top), int(bottom)), (int(left), int(right))
+    options = onednn_conv.Options(strides, pads, groups, relu)
+    chosen = backend.chosen()
+    if chosen == 'onednn' and _fits_onednn(x, pads):
+        return _foreign(x, kernel, bias, options)
+    return _native(jax_conv.plain if chosen == 'xla' else jax_conv.conv, x, kernel, bias, options)
 
 
-def _plain(x, kernel, strides, pads, groups):
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        strides,
-        pads,
-        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-        feature_group_count=groups,
+def _native(function, x, kernel, bias, options):
+    y = function(x, kernel, options.strides, options.pads, options.groups)
+    if bias is not None:
+        y = y + bias.reshape(1, 1, 1, -1)
+    return jax.nn.relu(y) if options.relu else y
+
+
+def _fits_onednn(x, pads):
+    return (
+        onednn.computes(x.dtype)
+        and x.size > 0
+        and x.shape[0] % sharing.devices() == 0
+        and all(pad >= 0 for pair in pads for pad in pair)
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _conv(x, kernel, strides, pads, groups):
-    xla = functools.partial(_plain, strides=strides, pads=pads, groups=groups)
-    if _only_xla(groups) or not _smaller_than_kernel(x, kernel):
-        return xla(x, kernel)
-    gemm = functools.partial(_by_patches, strides=strides, pads=pads)
-    return lax.platform_dependent(x, kernel, cpu=gemm, default=xla)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _foreign(x, kernel, bias, options):
+    """oneDNN's convolution where the program is lowered for a CPU, XLA's elsewhere."""
+    xla = functools.partial(_native, jax_conv.plain, options=options)
+    _, height, width, _ = jax.eval_shape(xla, x, kernel, bias).shape
+    onednn = functools.partial(onednn_conv.forward, options=options, height=height, width=width)
+    return lax.platform_dependent(x, kernel, bias, cpu=onednn, default=xla)
 
 
-def _forward(x, kernel, strides, pads, groups):
-    return _conv(x, kernel, strides, pads, groups), (x, kernel)
+def _foreign_forward(x, kernel, bias, options):
+    y = _foreign(x.value, kernel.value, bias and bias.value, options)
+    # What is not differentiated, as a network's images are not, need not be computed.
+    wanted = () if x.perturbed else None
+    return y, (x.value, kernel.value, bias and bias.value, y if options.relu else None, wanted)
 
 
-def _backward(strides, pads, groups, saved, gradient):
-    x, kernel = saved
+def _foreign_backward(options, saved, gradient):
+    x, kernel, bias, y, wanted = saved
+    if isinstance(gradient, SymbolicZero):
+        gradient = jnp.zeros(gradient.shape, gradient.dtype)
 
-    def of_input(forward, gradient):
-        return jax.vjp(lambda x: forward(x, kernel), x)[1](gradient)[0]
-
-    def of_kernel(forward, x, gradient):
-        return jax.vjp(lambda kernel: forward(x, kernel), kernel)[1](gradient)[0]
-
-    xla = functools.partial(_plain, strides=strides, pads=pads, groups=groups)
-    if _only_xla(groups):
-        return of_input(xla, gradient), of_kernel(xla, x, gradient)
-
-    x_gradient = functools.partial(of_input, xla)
-    if _smaller_than_kernel(x, kernel) or _smaller_than_kernel(gradient, kernel):
-        gemm = functools.partial(_by_patches, strides=strides, pads=pads)
-        x_gradient = functools.partial(
-            lax.platform_dependent, cpu=functools.partial(of_input, gemm), default=x_gradient
+    def by_onednn(x, kernel, bias, y, gradient):
+        found = onednn_conv.backward(
+            x,
+            kernel,
+            gradient,
+            y,
+            options=options,
+            bias=bias is not None,
+            to_input=wanted is not None,
         )
-    strips = functools.partial(
-        _kernel_gradient_by_strips, shape=kernel.shape, strides=strides, pads=pads
-    )
+        return _in_order(found)
 
-    def by_strips(x, gradient):
-        return _sum_over_devices(strips)(x, gradient).astype(kernel.dtype)
+    def by_xla(x, kernel, bias, y, gradient):
+        def forward(kernel, bias, x):
+            return _native(jax_conv.plain, x, kernel, bias, options)
 
-    kernel_gradient = lax.platform_dependent(
-        x, gradient, cpu=by_strips, default=functools.partial(of_kernel, xla)
-    )
-    return x_gradient(gradient), kernel_gradient
+        return _in_order(jax.vjp(forward, kernel, bias, x)[1](gradient))
 
+    def _in_order(found):
+        to_kernel, *rest = (part for part in found if part is not None)
+        to_bias = rest.pop(0) if bias is not None else None
+        return rest[0] if wanted is not None else None, to_kernel, to_bias
 
-_conv.defvjp(_forward, _backward)
-
-
-def _only_xla(groups):
-    return groups > 1 or backend.chosen() == 'xla'
+    return lax.platform_dependent(x, kernel, bias, y, gradient, cpu=by_onednn, default=by_xla)
 
 
-def _smaller_than_kernel(x, kernel):
-    """Whether XLA would swap image and kernel, for which its CPU code is a naive loop.
-
-    Measured on an AMD EPYC (Zen 3), 128 maps of 2x2x256, 3x3 kernel, 512 features: seconds.
-    """
-    return math.prod(x.shape[1:3]) < math.prod(kernel.shape[:2])
-
-
-def _by_patches(x, kernel, *, strides, pads):
-    """The same convolution as one matrix product with all shifts side by side."""
-    rows, columns, in_channels, features = kernel.shape
-    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)))
-    height = (x.shape[1] - rows) // strides[0] + 1
-    width = (x.shape[2] - columns) // strides[1] + 1
-    patches = [
-        _shifted(_shifted(x, i, height, strides[0], 1), j, width, strides[1], 2)
-        for i in range(rows)
-        for j in range(columns)
-    ]
-    weights = kernel.reshape(rows * columns * in_channels, features)
-    return jnp.einsum('bhwi,io->bhwo', jnp.concatenate(patches, axis=-1), weights)
-
-
-def _shifted(x, start, count, stride, axis):
-    return lax.slice_in_dim(x, start, start + (count - 1) * stride + 1, stride, axis)
-
-
-def _kernel_gradient_by_strips(x, gradient, *, shape, strides, pads):
-    """dL/dK[i, j] = sum over positions of x[. + i, . + j] outer dL/dy, a few images at a time.
-
-    Only the horizontal shifts are copied side by side; the vertical ones are slices of that,
-    so the copy is `columns` times the image and not `rows * columns` times.
-    """
-    rows, columns, _, _ = shape
-    batch, height, width, _ = gradient.shape
-    dtype = jnp.float32 if jnp.finfo(x.dtype).bits < 32 else x.dtype
-    largest = max(1, _POSITIONS // (height * width))
-    together = max(n for n in range(1, min(batch, largest) + 1) if batch % n == 0)
-
-    def of_images(images):
-        x, gradient = images
-        # Negative padding crops, as in lax.
-        x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)))
-        strip = jnp.concatenate(
-            [_shifted(x, j, width, strides[1], 2) for j in range(columns)], axis=-1
-        )
-        by_row = [
-            jnp.einsum(
-                'bhwi,bhwo->io',
-                _shifted(strip, i, height, strides[0], 1),
-                gradient,
-                preferred_element_type=dtype,
-            )
-            for i in range(rows)
-        ]
-        return jnp.stack(by_row)
-
-    def in_groups(a):
-        return a.reshape(batch // together, together, *a.shape[1:])
-
-    return lax.map(of_images, (in_groups(x), in_groups(gradient))).sum(0).reshape(shape)
-
-
-def _sum_over_devices(function):
-    """Runs `function` on each device's part of the batch and adds the results up.
-
-    Loops over images must not cross devices, which automatic partitioning would make them do.
-    """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or math.prod(mesh.axis_sizes) == 1:
-        return function
-    axis = mesh.axis_names[0]
-    batch = PartitionSpec(axis)
-    return jax.shard_map(
-        lambda *args: lax.psum(function(*args), axis),
-        in_specs=(batch, batch),
-        out_specs=PartitionSpec(),
-    )
+_foreign.defvjp(_foreign_forward, _foreign_backward, symbolic_zeros=True)

@@ -17,7 +17,7 @@ from cifar_jax.data import normalize
 from cifar_jax.data.pipeline import Prepared
 from cifar_jax.data.sources import Arrays
 from cifar_jax.experiment import config as configs
-from cifar_jax.experiment.environment import use_compilation_cache
+from cifar_jax.experiment.environment import keep_freed_memory, use_compilation_cache
 from cifar_jax.models import summary
 from cifar_jax.models.options import defaults
 from cifar_jax.ops import backend
@@ -63,6 +63,7 @@ def data_of(task: Task, config: ConfigDict) -> Prepared:
 
 def build(task: Task, mode: str) -> Contestant:
     """Returns our contestant; `mode` is config.ops.backend."""
+    keep_freed_memory()
     use_compilation_cache()
     config = config_of(task, mode)
     mesh = parallel.make_mesh(config.mesh.devices, task.batch)

@@ -1,0 +1,21 @@
+// Loops over values between the primitives: masks and sums, in float32 and bfloat16.
+#pragma once
+
+#include "common.h"
+
+namespace cifar_jax {
+
+// Writes `gradient` where `y` is positive, and 0 elsewhere: the gradient of a ReLU.
+void mask(void* out, const void* gradient, const void* y, int64_t size, memory::data_type type);
+
+// sum[j] += rows[i][j] for each of `rows` rows.
+void add_rows(float* sum, const void* values, int64_t rows, int64_t columns,
+              memory::data_type type);
+
+// sum[i] += values[i].
+void add_to(float* sum, const float* values, int64_t size);
+
+// Writes the sum of all parts as `type`.
+void write_sum(void* out, std::vector<std::vector<float>>& parts, memory::data_type type);
+
+}  // namespace cifar_jax

@@ -1,0 +1,262 @@
+"""The C++ convolution equals XLA's own, forward and in every gradient, also when calls overlap."""
+
+import concurrent.futures
+import functools
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+from jax.sharding import AxisType, Mesh
+
+from cifar_jax.errors import UserError
+from cifar_jax.ops import backend, onednn
+from cifar_jax.ops.conv import conv
+
+pytestmark = pytest.mark.skipif(bool(onednn.problem()), reason=onednn.problem())
+needs_bfloat16 = pytest.mark.skipif(
+    not onednn.computes(jnp.bfloat16), reason='this processor has no bfloat16 instructions'
+)
+
+
+def draw(shape, seed=0, dtype=jnp.float32):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def outputs_and_gradients(x, kernel, bias, **options):
+    """Returns y and the gradients of a weighted sum of it by x, kernel and bias (if any)."""
+
+    def weighted(x, kernel, bias):
+        y = conv(x, kernel, bias, **options)
+        return (y.astype(jnp.float32) * draw(y.shape, seed=7)).sum(), y
+
+    wanted = (0, 1) if bias is None else (0, 1, 2)
+    (_, y), gradients = jax.value_and_grad(weighted, wanted, has_aux=True)(x, kernel, bias)
+    return (y, *gradients)
+
+
+def by(name, function):
+    """Compiles a function anew with a backend's operations."""
+
+    @jax.jit
+    def compiled(*args):
+        return function(*args)
+
+    def call(*args):
+        with backend.use(name):
+            return compiled(*args)
+
+    return call
+
+
+def largest_error(found, expected):
+    found, expected = (np.asarray(a, np.float64) for a in (found, expected))
+    return np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-30)
+
+
+def assert_close(found, expected, tolerance):
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype
+        assert a.shape == b.shape
+        assert largest_error(a, b) <= tolerance
+
+
+def check(batch, size, window, strides, padding, channels, bias, relu, dtype, tolerance):
+    inputs, features, groups = channels
+    if padding != 'SAME':
+        size = tuple(max(pair) for pair in zip(size, window, strict=True))
+    x = draw((batch, *size, inputs), 0, dtype)
+    kernel = draw((*window, inputs // groups, features), 1, dtype)
+    b = draw((features,), 2, dtype) if bias else None
+    function = functools.partial(
+        outputs_and_gradients, strides=strides, padding=padding, groups=groups, relu=relu
+    )
+    assert_close(by('onednn', function)(x, kernel, b), by('xla', function)(x, kernel, b), tolerance)
+
+
+SHAPES = dict(
+    batch=st.integers(1, 9),
+    size=st.tuples(st.integers(1, 17), st.integers(1, 17)),
+    window=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    strides=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.sampled_from(['SAME', 'VALID', ((2, 1), (0, 3))]),
+    # Inputs, features, groups: odd ones, depthwise, and those that our own AVX2 code takes.
+    channels=st.sampled_from(
+        [
+            (1, 1, 1),
+            (3, 8, 1),
+            (4, 6, 2),
+            (6, 6, 6),
+            (3, 32, 1),
+            (7, 24, 1),
+            (13, 16, 1),
+            (8, 40, 1),
+        ]
+    ),
+    bias=st.booleans(),
+    relu=st.booleans(),
+)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(**SHAPES)
+def test_forward_and_gradients_equal_xla_in_float32(**drawn):
+    check(**drawn, dtype=jnp.float32, tolerance=1e-5)
+
+
+@needs_bfloat16
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(**SHAPES)
+def test_forward_and_gradients_equal_xla_in_bfloat16(**drawn):
+    check(**drawn, dtype=jnp.bfloat16, tolerance=2e-2)
+
+
+@pytest.mark.parametrize(
+    ('size', 'inputs', 'features', 'window'),
+    [(32, 3, 32, 7), (32, 24, 24, 3), (2, 64, 128, 3), (15, 64, 64, 3), (4, 48, 8, 5)],
+)
+def test_shapes_of_real_networks_equal_xla(size, inputs, features, window):
+    check(
+        batch=20,
+        size=(size, size),
+        window=(window, window),
+        strides=(1, 1),
+        padding='SAME',
+        channels=(inputs, features, 1),
+        bias=True,
+        relu=True,
+        dtype=jnp.float32,
+        tolerance=1e-5,
+    )
+
+
+@pytest.mark.parametrize('count', [2, 4])
+def test_devices_share_the_batch_and_agree_with_one(count):
+    x, kernel, bias = draw((8, 8, 8, 3)), draw((3, 3, 3, 16), 1), draw((16,), 2)
+    step = functools.partial(outputs_and_gradients, relu=True)
+    expected = by('onednn', step)(x, kernel, bias)
+    mesh = Mesh(np.array(jax.devices()[:count]), ('data',), axis_types=(AxisType.Auto,))
+    with jax.set_mesh(mesh):
+        shared = jax.device_put(x, jax.NamedSharding(mesh, jax.P('data')))
+        found = by('onednn', step)(shared, kernel, bias)
+    assert_close(found, expected, 1e-6)
+
+
+def test_a_batch_that_devices_cannot_share_evenly_is_computed_by_jax():
+    mesh = Mesh(np.array(jax.devices()[:4]), ('data',), axis_types=(AxisType.Auto,))
+    with jax.set_mesh(mesh), backend.use('onednn'):
+        text = jax.jit(conv).lower(draw((6, 4, 4, 3)), draw((3, 3, 3, 8))).as_text()
+    assert 'ConvForward' not in text
+
+
+def branches(x, kernels):
+    """Many independent convolutions of the same shapes, which XLA runs at the same time."""
+    return sum(conv(x + i, kernel, relu=True).sum() for i, kernel in enumerate(kernels))
+
+
+def test_calls_that_overlap_in_one_program_never_disturb_each_other():
+    x, kernels = draw((8, 16, 16, 8)), draw((8, 3, 3, 8, 16), 1)
+    gradients = jax.grad(branches, (0, 1))
+    expected = by('xla', gradients)(x, kernels)
+    ours = by('onednn', gradients)
+    first = ours(x, kernels)
+    assert_close(first, expected, 1e-5)
+    for _ in range(30):
+        np.testing.assert_array_equal(ours(x, kernels)[1], first[1])
+
+
+def test_two_programs_in_two_threads_never_disturb_each_other():
+    kernels = draw((4, 3, 3, 8, 16), 1)
+    ours = [by('onednn', jax.grad(lambda x, k, i=i: branches(x + i, k), 1)) for i in range(2)]
+    inputs = [draw((8, 16, 16, 8), seed) for seed in (3, 4)]
+    expected = [f(x, kernels) for f, x in zip(ours, inputs, strict=True)]
+
+    def repeat(i):
+        return [np.asarray(ours[i](inputs[i], kernels)) for _ in range(20)]
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for i, found in enumerate(pool.map(repeat, range(2))):
+            for each in found:
+                np.testing.assert_array_equal(each, expected[i])
+
+
+def test_works_in_a_scan_with_donated_arguments():
+    x, kernel = draw((4, 8, 8, 8)), draw((3, 3, 8, 8), 1) / 30
+
+    def repeated(x, kernel):
+        return lax.scan(lambda x, _: (conv(x, kernel, relu=True), None), x, length=3)[0]
+
+    expected = by('xla', repeated)(x, kernel)
+    with backend.use('onednn'):
+        found = jax.jit(repeated, donate_argnums=0)(x + 0, kernel)
+    assert_close([found], [expected], 1e-5)
+
+
+def test_vmap_over_kernels_works():
+    x, kernels = draw((2, 8, 8, 3)), draw((3, 3, 3, 3, 8), 1)
+    function = jax.vmap(conv, (None, 0))
+    assert_close([by('onednn', function)(x, kernels)], [by('xla', function)(x, kernels)], 1e-5)
+
+
+def test_vmap_over_gradients_works():
+    x, kernel = draw((3, 2, 8, 8, 3)), draw((3, 3, 3, 8), 1)
+    function = jax.vmap(jax.grad(lambda k, x: jnp.square(conv(x, k)).sum()), (None, 0))
+    assert_close([by('onednn', function)(kernel, x)], [by('xla', function)(kernel, x)], 1e-5)
+
+
+def test_forward_mode_is_refused_and_not_wrong():
+    x, kernel = draw((1, 4, 4, 1)), draw((3, 3, 1, 1))
+    with backend.use('onednn'), pytest.raises(TypeError, match='forward-mode'):
+        jax.jvp(lambda x: conv(x, kernel), (x,), (x,))
+
+
+def test_the_gradient_of_images_is_not_computed_where_nobody_wants_it():
+    x, kernel = draw((4, 8, 8, 3)), draw((3, 3, 3, 8), 1)
+    with backend.use('onednn'):
+        text = jax.jit(jax.grad(lambda k: conv(x, k).sum())).lower(kernel).as_text()
+    assert 'to_input = false' in text
+
+
+def test_float64_is_left_to_xla():
+    with jax.enable_x64(True), backend.use('onednn'):
+        x, kernel = jnp.ones((1, 4, 4, 1), jnp.float64), jnp.ones((3, 3, 1, 1), jnp.float64)
+        assert 'ConvForward' not in jax.jit(conv).lower(x, kernel).as_text()
+
+
+def test_a_mistake_in_a_call_is_an_exception_and_no_abort():
+    call = jax.ffi.ffi_call('cifar_jax.ConvForward', jax.ShapeDtypeStruct((2, 2), jnp.float32))
+    attributes = dict(
+        strides=np.ones(2, np.int64),
+        pads=np.zeros(4, np.int64),
+        groups=np.int64(1),
+        relu=False,
+        threads=np.int64(1),
+    )
+    with pytest.raises(jax.errors.JaxRuntimeError, match='NHWC images and an HWIO kernel'):
+        call(jnp.ones((2, 2)), jnp.ones((2, 2)), **attributes)
+
+
+def test_the_environment_variable_hides_the_extension():
+    code = (
+        'from cifar_jax.ops import backend, onednn\n'
+        'print(backend.chosen(), onednn.problem(), sep="|")\n'
+    )
+    environment = os.environ | {onednn.VARIABLE: 'jax'}
+    done = subprocess.run(
+        [sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == 'jax|$CIFAR_JAX_OPS hides the C++ operations'
+
+
+def test_without_the_extension_auto_is_jax_and_the_log_says_why(monkeypatch):
+    monkeypatch.setattr(onednn, 'problem', lambda: 'the C++ operations were not built')
+    assert backend.chosen() == 'jax'
+    assert backend.reason().endswith('by jax: the C++ operations were not built')
+    with pytest.raises(UserError, match='not to be had: the C'), backend.use('onednn'):
+        pass
