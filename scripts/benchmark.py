@@ -14,8 +14,8 @@ of each round's ratio to the peer that is fastest, of all its modes:
 
     torch:eager, torch:compile      channels-last, fused optimizer, allocator that keeps its memory;
                                     also torch:max-autotune and other modes of torch.compile
-    keras:graph, keras:jit          a loop of tf.function steps, jit_compile off and on
-    keras:fit, keras:fit-jit        Model.fit, jit_compile off and on
+    keras:graph, keras:jit          a loop of tf.function steps, jit_compile off and on;
+                                    also keras:fit and keras:fit-jit, the same by Model.fit
 
 A step is timed on images that are ready, which ours still gathers and normalises. An epoch has
 random flips and crops with a padding of 4; the peers', in the mode whose step was fastest, is timed
@@ -41,7 +41,7 @@ from bench.results import Row
 from bench.task import Task
 from cifar_jax.experiment.environment import processor
 
-PEERS = {'torch': ('eager', 'compile'), 'keras': ('graph', 'jit', 'fit', 'fit-jit')}
+PEERS = {'torch': ('eager', 'compile'), 'keras': ('graph', 'jit')}
 BATCHES = {
     'SmallVGG': 128,
     'PlainCNN': 128,
@@ -50,7 +50,7 @@ BATCHES = {
     'InceptionNet': 128,
 }
 MODELS = ('SmallVGG', 'PlainCNN', 'SENet', 'AirbenchShape')
-NO_BFLOAT16 = 'not measured: this processor has no bf16'
+NO_BFLOAT16 = 'not measured: no bf16 here'
 PACKAGES = ('torch', 'keras', 'tensorflow', 'tensorflow-cpu')
 
 
