@@ -54,7 +54,9 @@ def config_of(task: Task, ops: str = 'auto', augment: tuple[dict, ...] = ()) -> 
 def data_of(task: Task, config: ConfigDict) -> Prepared:
     """Returns the images of a task as a run has them."""
     folder = pathlib.Path(task.folder)
-    train = Arrays(np.load(folder / 'images.npy'), np.load(folder / 'labels.npy'))
+    images, labels = np.load(folder / 'images.npy'), np.load(folder / 'labels.npy')
+    count = task.images or len(labels)
+    train = Arrays(images[:count], labels[:count])
     normalizer = normalize.fit(train.images, config.data)
     return Prepared(train, None, train, tuple(map(str, range(10))), normalizer)
 

@@ -3,13 +3,14 @@
     python -m bench.prepare FOLDER IMAGES SOURCE
 
 reads tasks, one a line, and prints a JSON object with one description of `bench.ours.describe`
-a task, the versions, and where the images are from.
+a task, the versions, where the images are from, and whether this processor has bfloat16.
 """
 
 import json
 import pathlib
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 
 from bench import ours
@@ -18,6 +19,7 @@ from cifar_jax.data import sources
 from cifar_jax.errors import UserError
 from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.experiment.environment import environment
+from cifar_jax.training.precision import compute_dtype
 
 
 def images_of(source: str, count: int) -> tuple[np.ndarray, np.ndarray, str]:
@@ -49,7 +51,13 @@ def main() -> None:
     np.save(pathlib.Path(folder) / 'labels.npy', labels)
     tasks = [Task(**json.loads(line)) for line in sys.stdin]
     described = [ours.describe(task) for task in tasks]
-    print(json.dumps({'tasks': described, 'environment': environment(), 'data': kind}))
+    found = {
+        'tasks': described,
+        'environment': environment(),
+        'data': kind,
+        'bfloat16': compute_dtype('bfloat16')[0] == jnp.bfloat16,
+    }
+    print(json.dumps(found))
 
 
 if __name__ == '__main__':

@@ -89,12 +89,16 @@ class Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        if not self._errors.closed:
+            self.close()
 
     def close(self) -> None:
-        """Ends the process."""
-        self._process.kill()
-        self._process.communicate()
+        """Ends the process, which first ends those that it started."""
+        try:
+            self._process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
         self._errors.close()
 
     def steps(self, count: int) -> float:
@@ -105,8 +109,12 @@ class Process:
         """Returns the seconds of an epoch, or of its first batches."""
         return self._exchange({'do': 'epoch', 'form': form, 'batches': batches})['seconds']
 
+    def forget_memory(self) -> None:
+        """Counts the most resident bytes from now on, on Linux."""
+        self._exchange({'do': 'forget memory'})
+
     def memory(self) -> int:
-        """Returns the most bytes that the process has had resident."""
+        """Returns the most bytes that were resident at a time."""
         return self._exchange({'do': 'memory'})['bytes']
 
     def _exchange(self, message: dict[str, Any]) -> dict[str, Any]:

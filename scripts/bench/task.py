@@ -17,6 +17,7 @@ class Task(NamedTuple):
     precision: str  # 'float32' or 'bfloat16'
     threads: int
     folder: str  # of images.npy uint8[n 32 32 3] and labels.npy int32[n], an epoch's
+    images: int = 0  # of those in the folder; 0 are all
     workers: int = 2  # processes of PyTorch's DataLoader
     width: float = 1.0  # factor of the widths, ours only
     # From the config that our side runs, for the peers to do the same.
