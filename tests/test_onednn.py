@@ -1,4 +1,4 @@
-"""The C++ convolution equals XLA's own, forward and in every gradient, also when calls overlap."""
+"""The C++ operations equal XLA's, forward and in every gradient, also when calls overlap."""
 
 import concurrent.futures
 import functools
@@ -18,6 +18,7 @@ from jax.sharding import AxisType, Mesh
 from cifar_jax.errors import UserError
 from cifar_jax.ops import backend, onednn
 from cifar_jax.ops.conv import conv
+from cifar_jax.ops.pool import avg_pool, max_pool
 
 pytestmark = pytest.mark.skipif(bool(onednn.problem()), reason=onednn.problem())
 needs_bfloat16 = pytest.mark.skipif(
@@ -136,6 +137,59 @@ def test_shapes_of_real_networks_equal_xla(size, inputs, features, window):
     )
 
 
+def pooled_and_gradient(pool, x):
+    y, back = jax.vjp(lambda x: pool(x, 2), x)
+    return y, back(draw(y.shape, 5, y.dtype))[0]
+
+
+def check_pool(batch, size, channels, pool, ties, dtype, tolerance):
+    x = draw((batch, *size, channels), 0, dtype)
+    if ties:
+        x = jnp.maximum(jnp.round(x), 0)
+    function = functools.partial(pooled_and_gradient, pool)
+    assert_close(by('onednn', function)(x), by('xla', function)(x), tolerance)
+
+
+POOLS = dict(
+    batch=st.integers(1, 5),
+    size=st.tuples(st.integers(2, 9), st.integers(2, 9)),
+    channels=st.sampled_from([1, 7, 8, 24, 29]),
+    pool=st.sampled_from([max_pool, avg_pool]),
+    ties=st.booleans(),
+)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(**POOLS)
+def test_pools_and_their_gradients_equal_xla_in_float32(**drawn):
+    check_pool(**drawn, dtype=jnp.float32, tolerance=1e-6)
+
+
+@needs_bfloat16
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(**POOLS)
+def test_pools_and_their_gradients_equal_xla_in_bfloat16(**drawn):
+    check_pool(**drawn, dtype=jnp.bfloat16, tolerance=2e-2)
+
+
+@pytest.mark.parametrize('place', range(4))
+def test_nan_wins_a_maximum(place):
+    x = jnp.arange(4.0, dtype=jnp.float32).at[place].set(jnp.nan).reshape(1, 2, 2, 1)
+    x = jnp.tile(x, (1, 1, 1, 9))
+    with backend.use('onednn'):
+        assert jnp.isnan(jax.jit(lambda x: max_pool(x))(x)).all()
+
+
+def test_pools_share_the_batch_between_devices():
+    x = draw((8, 6, 6, 8))
+    expected = by('onednn', functools.partial(pooled_and_gradient, max_pool))(x)
+    mesh = Mesh(np.array(jax.devices()[:4]), ('data',), axis_types=(AxisType.Auto,))
+    with jax.set_mesh(mesh):
+        shared = jax.device_put(x, jax.NamedSharding(mesh, jax.P('data')))
+        found = by('onednn', functools.partial(pooled_and_gradient, max_pool))(shared)
+    assert_close(found, expected, 0)
+
+
 @pytest.mark.parametrize('count', [2, 4])
 def test_devices_share_the_batch_and_agree_with_one(count):
     x, kernel, bias = draw((8, 8, 8, 3)), draw((3, 3, 3, 16), 1), draw((16,), 2)
@@ -240,6 +294,13 @@ def test_a_mistake_in_a_call_is_an_exception_and_no_abort():
     )
     with pytest.raises(jax.errors.JaxRuntimeError, match='NHWC images and an HWIO kernel'):
         call(jnp.ones((2, 2)), jnp.ones((2, 2)), **attributes)
+
+
+def test_a_map_that_pooling_does_not_halve_is_an_exception_and_no_abort():
+    shape = jax.ShapeDtypeStruct((1, 3, 3, 1), jnp.float32)
+    call = jax.ffi.ffi_call('cifar_jax.PoolForward', shape)
+    with pytest.raises(jax.errors.JaxRuntimeError, match='halves their height and width'):
+        call(jnp.ones((1, 4, 4, 1)), largest=True, threads=np.int64(1))
 
 
 def test_the_environment_variable_hides_the_extension():

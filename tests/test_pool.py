@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from cifar_jax.ops import backend, onednn
 from cifar_jax.ops.pool import avg_pool, global_avg_pool, max_pool
 
 SETTINGS = [
@@ -19,6 +20,15 @@ SETTINGS = [
     (3, None, 'VALID'),
     (2, None, 'SAME'),
 ]
+
+
+@pytest.fixture(autouse=True, params=['onednn', 'jax'], scope='module')
+def operations(request):
+    """Every test runs with the pooling in C++, where there is one, and with JAX's."""
+    if request.param == 'onednn' and onednn.problem():
+        pytest.skip(onednn.problem())
+    with backend.use(request.param):
+        yield
 
 
 def distinct(shape, seed=0):

@@ -4,8 +4,10 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from jaxtyping import Array, Float
+
 from cifar_jax.errors import UserError
-from cifar_jax.ops import onednn
+from cifar_jax.ops import onednn, sharing
 
 BACKENDS = ('auto', 'onednn', 'jax', 'xla')
 _asked = ['auto']
@@ -40,6 +42,16 @@ def chosen() -> str:
     if asked == 'auto':
         return 'jax' if onednn.problem() else 'onednn'
     return asked
+
+
+def calls_onednn(x: Float[Array, 'batch height width channels']) -> bool:
+    """Whether C++ computes with images of this shape and dtype, where the program is for a CPU."""
+    return (
+        chosen() == 'onednn'
+        and onednn.computes(x.dtype)
+        and x.size > 0
+        and x.shape[0] % sharing.devices() == 0
+    )
 
 
 def reason() -> str:

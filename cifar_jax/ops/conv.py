@@ -9,7 +9,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
-from cifar_jax.ops import backend, jax_conv, onednn, sharing
+from cifar_jax.ops import backend, jax_conv
 from cifar_jax.ops.onednn import conv as onednn_conv
 
 Padding = str | Sequence[tuple[int, int]]
@@ -48,10 +48,10 @@ def conv(
     (top, bottom), (left, right) = padding
     pads = (int(top), int(bottom)), (int(left), int(right))
     options = onednn_conv.Options(strides, pads, groups, relu)
-    chosen = backend.chosen()
-    if chosen == 'onednn' and _fits_onednn(x, pads):
+    if backend.calls_onednn(x) and min(*pads[0], *pads[1]) >= 0:
         return _foreign(x, kernel, bias, options)
-    return _native(jax_conv.plain if chosen == 'xla' else jax_conv.conv, x, kernel, bias, options)
+    native = jax_conv.plain if backend.chosen() == 'xla' else jax_conv.conv
+    return _native(native, x, kernel, bias, options)
 
 
 def _native(function, x, kernel, bias, options):
@@ -59,15 +59,6 @@ def _native(function, x, kernel, bias, options):
     if bias is not None:
         y = y + bias.reshape(1, 1, 1, -1)
     return jax.nn.relu(y) if options.relu else y
-
-
-def _fits_onednn(x, pads):
-    return (
-        onednn.computes(x.dtype)
-        and x.size > 0
-        and x.shape[0] % sharing.devices() == 0
-        and all(pad >= 0 for pair in pads for pad in pair)
-    )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))

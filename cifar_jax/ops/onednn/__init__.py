@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 VARIABLE = 'CIFAR_JAX_OPS'
-HANDLERS = ('ConvForward', 'ConvBackward')
+HANDLERS = ('ConvForward', 'ConvBackward', 'PoolForward', 'PoolBackward')
 _DISTRIBUTION = 'onednn-cpu-gomp'
 
 

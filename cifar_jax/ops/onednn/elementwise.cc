@@ -2,10 +2,6 @@
 
 #include <cstring>
 
-// Compiled once for every kind of processor; the loader takes the widest that this one has.
-#define FOR_EACH_PROCESSOR \
-  __attribute__((target_clones("default", "arch=haswell", "arch=skylake-avx512")))
-
 namespace cifar_jax {
 namespace {
 
@@ -60,7 +56,21 @@ FOR_EACH_PROCESSOR void add_f32(float* __restrict sum, const float* __restrict v
   for (int64_t i = 0; i < size; ++i) sum[i] += values[i];
 }
 
+FOR_EACH_PROCESSOR void widen_bf16(float* __restrict out, const uint16_t* __restrict values,
+                                   int64_t size) {
+  for (int64_t i = 0; i < size; ++i) out[i] = widened(values[i]);
+}
+
+FOR_EACH_PROCESSOR void narrow_f32(uint16_t* __restrict out, const float* __restrict values,
+                                   int64_t size) {
+  for (int64_t i = 0; i < size; ++i) out[i] = narrowed(values[i]);
+}
+
 }  // namespace
+
+void widen(float* out, const uint16_t* values, int64_t size) { widen_bf16(out, values, size); }
+
+void narrow(uint16_t* out, const float* values, int64_t size) { narrow_f32(out, values, size); }
 
 void mask(void* out, const void* gradient, const void* y, int64_t size, memory::data_type type) {
   if (type == memory::data_type::bf16) {
@@ -87,8 +97,7 @@ void write_sum(void* out, std::vector<std::vector<float>>& parts, memory::data_t
   std::vector<float>& sum = parts[0];
   for (size_t i = 1; i < parts.size(); ++i) add_to(sum.data(), parts[i].data(), sum.size());
   if (type == memory::data_type::bf16) {
-    uint16_t* target = static_cast<uint16_t*>(out);
-    for (size_t i = 0; i < sum.size(); ++i) target[i] = narrowed(sum[i]);
+    narrow(static_cast<uint16_t*>(out), sum.data(), sum.size());
   } else {
     std::memcpy(out, sum.data(), sum.size() * sizeof(float));
   }

@@ -3,7 +3,15 @@
 
 #include "common.h"
 
+// Compiled once for every kind of processor; the loader takes the widest that this one has.
+#define FOR_EACH_PROCESSOR \
+  __attribute__((target_clones("default", "arch=haswell", "arch=skylake-avx512")))
+
 namespace cifar_jax {
+
+// Converts bfloat16 to float32, and back by rounding to nearest, ties to even.
+void widen(float* out, const uint16_t* values, int64_t size);
+void narrow(uint16_t* out, const float* values, int64_t size);
 
 // Writes `gradient` where `y` is positive, and 0 elsewhere: the gradient of a ReLU.
 void mask(void* out, const void* gradient, const void* y, int64_t size, memory::data_type type);
