@@ -35,7 +35,8 @@ def outputs_and_gradients(x, kernel, bias, **options):
 
     def weighted(x, kernel, bias):
         y = conv(x, kernel, bias, **options)
-        return (y.astype(jnp.float32) * draw(y.shape, seed=7)).sum(), y
+        weight = draw(y.shape, seed=7, dtype=jnp.bfloat16)
+        return (y.astype(jnp.float32) * weight.astype(jnp.float32)).sum(), y
 
     wanted = (0, 1) if bias is None else (0, 1, 2)
     (_, y), gradients = jax.value_and_grad(weighted, wanted, has_aux=True)(x, kernel, bias)
@@ -78,7 +79,11 @@ def check(batch, size, window, strides, padding, channels, bias, relu, dtype, to
     function = functools.partial(
         outputs_and_gradients, strides=strides, padding=padding, groups=groups, relu=relu
     )
-    assert_close(by('onednn', function)(x, kernel, b), by('xla', function)(x, kernel, b), tolerance)
+    # In bfloat16 XLA rounds between the convolution, its bias and its sums: where these cancel,
+    # or stand at a ReLU's kink, only its float32 is a judge of the same values.
+    wide = [None if a is None else a.astype(jnp.float32) for a in (x, kernel, b)]
+    expected = [a.astype(dtype) for a in by('xla', function)(*wide)]
+    assert_close(by('onednn', function)(x, kernel, b), expected, tolerance)
 
 
 SHAPES = dict(
