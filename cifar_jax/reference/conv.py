@@ -1,0 +1,118 @@
+"""Convolution as one matrix product over all windows."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from cifar_jax.reference.initializers import INITIALIZERS
+from cifar_jax.reference.layers import Layer, Shape, ShapeError, image_shape
+from cifar_jax.reference.windows import Padding, Pair, chunks, layout, padded, scatter, windows
+
+
+@dataclasses.dataclass(frozen=True)
+class Conv(Layer):
+    """y[p, q, f] = b[f] + sum over i, j, c of x[p s + i, q s + j, c] K[i, j, c, f].
+
+    Every window is laid out as a row of P, so that y = P K + b, and by the chain rule
+
+        dK = P^T dy,    db = sum over images and positions of dy,    dP = dy K^T,
+
+    and dx adds up what dP says of each pixel. (Goodfellow, Bengio and Courville, Deep Learning,
+    2016, section 9.5; the layout is the im2col of Chellapilla et al. 2006.)
+
+    Options:
+      features: output channels.
+      window, strides: (down, across).
+      padding: see `windows.layout`; zeros.
+      groups: channels and features are split into as many independent convolutions; `groups` =
+        channels is a depthwise one. The kernel is [kh kw channels/groups features].
+      bias: whether there is one.
+      init_kernel: a name in `INITIALIZERS`.
+    """
+
+    features: int
+    window: Pair = (3, 3)
+    strides: Pair = (1, 1)
+    padding: Padding = 'same'
+    groups: int = 1
+    bias: bool = True
+    init_kernel: str = 'he'
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        height, width, channels = image_shape(self, shapes[0])
+        if channels % self.groups or self.features % self.groups:
+            raise ShapeError(
+                f'{channels} channels and {self.features} features cannot be split into '
+                f'{self.groups} groups'
+            )
+        (rows, columns), _ = layout((height, width), self.window, self.strides, self.padding)
+        return rows, columns, self.features
+
+    def init(self, rng: np.random.Generator, *shapes: Shape) -> dict[str, np.ndarray]:
+        shape = (*self.window, shapes[0][2] // self.groups, self.features)
+        fans = math.prod(shape[:3]), math.prod(self.window) * self.features // self.groups
+        kernel = INITIALIZERS[self.init_kernel](rng, shape, *fans)
+        return {'kernel': kernel} | ({'bias': np.zeros(self.features)} if self.bias else {})
+
+    def forward(self, values, *inputs, train, mask):
+        (x,) = inputs
+        rows, columns, features = self.output_shape(x.shape[1:])
+        y = np.empty((len(x), rows, columns, features), x.dtype)
+        for part in self._chunks(x):
+            product = self._patches(x[part]) @ self._matrix(values['kernel'])
+            y[part] = self._joined(product, (-1, rows, columns))
+        return y + values['bias'] if self.bias else y, x
+
+    def backward(self, values, saved, dy):
+        x = saved
+        size, pads = x.shape[1:3], self._pads(x)
+        kernel = values['kernel']
+        matrix = self._matrix(kernel)
+        dmatrix = np.zeros_like(matrix)
+        dx = np.empty_like(x)
+        for part in self._chunks(x):
+            split = self._split(dy[part])
+            dmatrix += self._patches(x[part]).swapaxes(1, 2) @ split
+            dpatches = split @ matrix.swapaxes(1, 2)
+            dwindows = self._as_windows(dpatches, dy[part].shape[:3])
+            dx[part] = scatter(dwindows, size, pads, self.strides)
+        gradients = {'kernel': dmatrix.swapaxes(0, 1).reshape(kernel.shape)}
+        if self.bias:
+            gradients['bias'] = dy.sum(axis=(0, 1, 2))
+        return (dx,), gradients
+
+    def _pads(self, x: np.ndarray) -> list[Pair]:
+        _, height, width, _ = x.shape
+        return layout((height, width), self.window, self.strides, self.padding)[1]
+
+    def _chunks(self, x: np.ndarray):
+        rows, columns, _ = self.output_shape(x.shape[1:])
+        each = rows * columns * math.prod(self.window) * x.shape[3] * x.itemsize
+        return chunks(len(x), each)
+
+    def _patches(self, x: np.ndarray) -> np.ndarray:
+        """Returns every window as a row: [groups, images * rows * columns, kh * kw * c/groups]."""
+        view = windows(padded(x, self._pads(x)), self.window, self.strides)
+        each = x.shape[3] // self.groups
+        view = view.reshape(*view.shape[:3], self.groups, each, *self.window)
+        return view.transpose(3, 0, 1, 2, 5, 6, 4).reshape(
+            self.groups, -1, math.prod(self.window) * each
+        )
+
+    def _as_windows(self, patches: np.ndarray, positions: Shape) -> np.ndarray:
+        """Undoes the layout of `_patches`: [b rows columns c kh kw]."""
+        parts = patches.reshape(self.groups, *positions, *self.window, -1)
+        return parts.transpose(1, 2, 3, 0, 6, 4, 5).reshape(*positions, -1, *self.window)
+
+    def _matrix(self, kernel: np.ndarray) -> np.ndarray:
+        """Returns the kernel as a matrix for each group: [groups, kh * kw * c/groups, f/groups]."""
+        return kernel.reshape(-1, self.groups, self.features // self.groups).swapaxes(0, 1)
+
+    def _split(self, y: np.ndarray) -> np.ndarray:
+        """Returns outputs by group: [groups, images * rows * columns, f/groups]."""
+        return y.reshape(-1, self.groups, self.features // self.groups).swapaxes(0, 1)
+
+    def _joined(self, y: np.ndarray, positions: Shape) -> np.ndarray:
+        """Undoes `_split`."""
+        return y.swapaxes(0, 1).reshape(*positions, self.features)
