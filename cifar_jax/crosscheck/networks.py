@@ -1,0 +1,145 @@
+"""Each Flax model as a graph of the reference, written down once more.
+
+A node has the path of the Flax module that it re-creates ('stage1_block1/conv1'); where one module
+is several nodes, the last of them has its path, and the others add to it (':conv').
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from flax import linen as nn
+
+from cifar_jax.errors import UserError
+from cifar_jax.models.inception import InceptionNet
+from cifar_jax.models.plain_cnn import PlainCNN
+from cifar_jax.models.senet import SENet
+from cifar_jax.models.small_vgg import SmallVGG
+from cifar_jax.reference.activations import LeakyReLU, ReLU, Sigmoid
+from cifar_jax.reference.combine import Add, Concatenate, Gate
+from cifar_jax.reference.conv import Conv
+from cifar_jax.reference.dense import Dense, Reshape
+from cifar_jax.reference.dropout import DropBlock, Dropout
+from cifar_jax.reference.graph import Graph
+from cifar_jax.reference.layers import Shape
+from cifar_jax.reference.norm import BatchNorm
+from cifar_jax.reference.pool import AvgPool, GlobalAvgPool, MaxPool
+
+
+def graph_of(model: nn.Module, image_shape: Shape) -> Graph:
+    """Returns the reference's graph of one of our models.
+
+    Raises:
+      UserError: the model has no twin in the reference.
+    """
+    build = BUILDERS.get(type(model).__name__)
+    if build is None:
+        raise UserError(
+            f'{type(model).__name__} has no twin in the reference: add one to '
+            'cifar_jax/crosscheck/networks.py.'
+        )
+    graph = Graph(image_shape)
+    build(graph, model)
+    return graph
+
+
+def small_vgg(graph: Graph, model: SmallVGG) -> None:
+    """See `cifar_jax.models.small_vgg`."""
+    for block, width in enumerate(model.widths):
+        for number in (2 * block, 2 * block + 1):
+            graph.add(f'Conv_{number}:conv', Conv(width))
+            graph.add(f'Conv_{number}', ReLU())
+        graph.add(f'pool_{block}', MaxPool(2, tie=0.5))
+    graph.add('flatten', Reshape())
+    graph.add('Dense_0', Dense(model.classes))
+
+
+def plain_cnn(graph: Graph, model: PlainCNN) -> None:
+    """See `cifar_jax.models.plain_cnn`."""
+    for block, (width, kernel) in enumerate(zip(model.widths, model.kernels, strict=True)):
+        graph.add(f'Conv_{block}', Conv(width, (kernel, kernel)))
+        graph.add(f'BatchNorm_{block}', BatchNorm())
+        graph.add(f'relu_{block}', ReLU())
+        if block < len(model.dropblock_sizes):
+            size = model.dropblock_sizes[block]
+            graph.add(f'DropBlock_{block}', DropBlock(model.dropblock_rate, size))
+        graph.add(f'pool_{block}', AvgPool(2))
+    graph.add('flatten', Reshape())
+    graph.add('Dense_0', Dense(model.hidden))
+    graph.add('leaky_relu', LeakyReLU(model.negative_slope))
+    graph.add('Dropout_0', Dropout(model.dropout))
+    graph.add('Dense_1', Dense(model.classes))
+
+
+def senet(graph: Graph, model: SENet) -> None:
+    """See `cifar_jax.models.senet`."""
+    graph.add('stem', Conv(model.widths[0], bias=False))
+    graph.add('stem_norm', BatchNorm())
+    graph.add('stem_relu', ReLU())
+    for stage, (width, count) in enumerate(zip(model.widths, model.blocks, strict=True)):
+        for block in range(count):
+            stride = 2 if stage and not block else 1
+            name = f'stage{stage + 1}_block{block + 1}'
+            _se_block(graph, name, width, stride, model.reduction)
+    graph.add('mean', GlobalAvgPool())
+    graph.add('head', Dense(model.classes))
+
+
+def _se_block(graph: Graph, name: str, width: int, stride: int, reduction: int) -> None:
+    x = graph.last
+    graph.add(f'{name}/conv1', Conv(width, strides=(stride, stride), bias=False))
+    graph.add(f'{name}/norm1', BatchNorm())
+    graph.add(f'{name}/relu1', ReLU())
+    graph.add(f'{name}/conv2', Conv(width, bias=False))
+    y = graph.add(f'{name}/norm2', BatchNorm())
+    graph.add(f'{name}/se:mean', GlobalAvgPool())
+    graph.add(f'{name}/se/squeeze', Dense(max(width // reduction, 1)))
+    graph.add(f'{name}/se:relu', ReLU())
+    graph.add(f'{name}/se/excite', Dense(width))
+    gate = graph.add(f'{name}/se:sigmoid', Sigmoid())
+    y = graph.add(f'{name}/se', Gate(), y, gate)
+    if stride > 1:
+        x = graph.add(f'{name}/pool', AvgPool(stride, padding='same'), x)
+    if graph.shapes[x][2] != width:
+        graph.add(f'{name}/shortcut', Conv(width, (1, 1), bias=False), x)
+        x = graph.add(f'{name}/shortcut_norm', BatchNorm())
+    graph.add(f'{name}:sum', Add(), x, y)
+    graph.add(name, ReLU())
+
+
+def inception(graph: Graph, model: InceptionNet) -> None:
+    """See `cifar_jax.models.inception`."""
+    for index, width in enumerate(model.stem):
+        _conv_unit(graph, f'stem{index + 1}', width, 3)
+    for stage, (width, count) in enumerate(zip(model.widths, model.modules, strict=True)):
+        graph.add(f'pool{stage + 1}', MaxPool(2, tie=0.5))
+        for module in range(count):
+            _inception_module(graph, f'stage{stage + 1}_module{module + 1}', width)
+    graph.add('mean', GlobalAvgPool())
+    graph.add('head', Dense(model.classes))
+
+
+def _inception_module(graph: Graph, name: str, width: int) -> None:
+    x = graph.last
+    one = _conv_unit(graph, f'{name}/one', width // 4, 1, x)
+    _conv_unit(graph, f'{name}/three_reduce', 3 * width // 8, 1, x)
+    three = _conv_unit(graph, f'{name}/three', width // 2, 3)
+    _conv_unit(graph, f'{name}/five_reduce', width // 16, 1, x)
+    _conv_unit(graph, f'{name}/five_a', width // 8, 3)
+    five = _conv_unit(graph, f'{name}/five_b', width // 8, 3)
+    graph.add(f'{name}:pool', MaxPool(3, 1, 'same'), x)
+    pooled = _conv_unit(graph, f'{name}/pool', width // 8, 1)
+    graph.add(name, Concatenate(), one, three, five, pooled)
+
+
+def _conv_unit(graph: Graph, name: str, width: int, kernel: int, *source: str) -> str:
+    graph.add(f'{name}/Conv_0', Conv(width, (kernel, kernel), bias=False), *source)
+    graph.add(f'{name}/BatchNorm_0', BatchNorm())
+    return graph.add(name, ReLU())
+
+
+BUILDERS: dict[str, Callable[[Graph, Any], None]] = {
+    'SmallVGG': small_vgg,
+    'PlainCNN': plain_cnn,
+    'SENet': senet,
+    'InceptionNet': inception,
+}

@@ -1,0 +1,76 @@
+"""A config's model checked on its own data, and the table of it."""
+
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from cifar_jax import models
+from cifar_jax.crosscheck import comparison
+from cifar_jax.crosscheck.observe import Step
+from cifar_jax.data import normalize, pipeline
+from cifar_jax.errors import UserError
+from cifar_jax.ops import backend
+
+
+def check(config: ConfigDict, *, images: int = 4, with_differences: bool = True) -> dict[str, Any]:
+    """Returns the errors of every layer of a config's model, on the first training images.
+
+    The weights are the config's initial ones, moved a little at random.
+
+    Returns:
+      rows: dictionaries with the fields of `comparison.Row`.
+      failures: a sentence for each error beyond its tolerance.
+      tolerance, differences_tolerance, images, loss, seconds.
+
+    Raises:
+      UserError: the data or a twin of the model is not there, or `images` is impossible.
+    """
+    began = time.perf_counter()
+    data = pipeline.prepare(config.data)
+    if not 2 <= images <= len(data.train.labels):
+        raise UserError(f'--images={images}: from 2, which batch norm needs, to the training set.')
+    shape = data.train.images.shape[1:]
+    with jax.enable_x64(True), backend.use('xla'):
+        options = {key: value for key, value in config.model.items() if key != 'name'}
+        model = models.create(config.model.name, len(data.classes), jnp.float64, **options)
+        pixels = jnp.asarray(data.train.images[:images], jnp.float64) / 255
+        step = Step(
+            model,
+            normalize.apply(data.normalizer, pixels),
+            jnp.asarray(data.train.labels[:images]),
+            config.loss.label_smoothing,
+            jax.random.key(config.seed),
+        )
+        fresh = model.init(jax.random.key(config.seed), step.images, train=False)
+        variables = comparison.scattered(comparison.float64(dict(fresh)), config.seed)
+        pair = comparison.twins(step, variables, shape)
+        rows = comparison.compare(pair, seed=config.seed if with_differences else None)
+    return {
+        'rows': [row._asdict() for row in rows],
+        'failures': comparison.failures(rows),
+        'tolerance': comparison.TOLERANCE,
+        'differences_tolerance': comparison.DIFFERENCES_TOLERANCE,
+        'images': images,
+        'loss': pair.loss,
+        'seconds': round(time.perf_counter() - began, 1),
+    }
+
+
+def table(title: str, result: dict[str, Any]) -> tuple[str, list[str], list[list[str]]]:
+    """Returns title, columns and rows: each layer's errors, the largest ones last."""
+    fields = ['output', 'params', 'inputs', 'statistics', 'differences']
+    rows = [
+        [row['layer'], row['kind'], *(_number(row[field]) for field in fields)]
+        for row in result['rows']
+    ]
+    found = ([row[field] for row in result['rows'] if row[field] is not None] for field in fields)
+    rows.append(['largest', '', *(_number(max(column, default=None)) for column in found)])
+    title = f'{title}: Flax against NumPy in float64, {result["images"]} images'
+    return title, ['layer', 'kind', *fields], rows
+
+
+def _number(value: float | None) -> str:
+    return '' if value is None else f'{value:.1e}'

@@ -1,0 +1,42 @@
+"""Every gradient of a model against NumPy by hand: python -m cifar_jax.gradcheck --config FILE."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from cifar_jax.experiment import console
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the command line; `--config.key=value` is left for the config."""
+    parser = argparse.ArgumentParser(
+        prog='python -m cifar_jax.gradcheck', description=__doc__, allow_abbrev=False
+    )
+    parser.add_argument('--config', required=True, metavar='FILE[:VARIANT]')
+    parser.add_argument('--images', type=int, default=4, help='training images of the batch')
+    parser.add_argument('--no-differences', action='store_true', help='leave out the slow part')
+    parser.add_argument('--json', action='store_true', help='end with one JSON object')
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command; an error beyond the tolerance ends it with status 1, naming the layer."""
+    args, overrides = parser().parse_known_args(arguments)
+    console.show_log()
+    with console.mistakes_as_sentences():
+        from cifar_jax.crosscheck import report
+        from cifar_jax.experiment import config as configs
+
+        config = configs.load(args.config, overrides)
+        result = report.check(config, images=args.images, with_differences=not args.no_differences)
+    console.table(*report.table(args.config, result))
+    for failure in result['failures']:
+        print(f'cifar_jax: {failure}', file=sys.stderr)
+    if args.json:
+        print(json.dumps(result))
+    sys.exit(1 if result['failures'] else 0)
+
+
+if __name__ == '__main__':
+    main()
