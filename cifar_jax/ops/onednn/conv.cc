@@ -1,5 +1,7 @@
 // Convolution and its gradients over NHWC images and HWIO kernels, a few images at a time.
 
+#include <unistd.h>
+
 #include "elementwise.h"
 #include "kernel_gradient.h"
 #include "shape.h"
@@ -7,9 +9,13 @@
 namespace cifar_jax {
 namespace {
 
-// Images are worked on together while their values fit into the second-level cache, where the
-// gradients of the input and of the kernel both read what the mask has just written.
-constexpr int64_t kCacheBytes = 384 * 1024;
+// Images are worked on together while their values fit into three quarters of the second-level
+// cache, where the gradients of the input and of the kernel both read what the mask has just
+// written.
+int64_t cache_bytes() {
+  static const int64_t level2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  return std::max<int64_t>(level2, 512 * 1024) * 3 / 4;
+}
 
 Shape shape_of(const ffi::AnyBuffer& x, const ffi::AnyBuffer& kernel, ffi::AnyBuffer::Dimensions y,
                ffi::Span<const int64_t> strides, ffi::Span<const int64_t> pads, int64_t groups) {
@@ -88,7 +94,7 @@ const Convolution& convolution(const Shape& s, int64_t images, bool bias, bool r
 
 int64_t images_together(const Shape& s, int64_t images) {
   const int64_t bytes = (2 * s.x_size() + s.y_size()) * size_of(s.type);
-  return std::max<int64_t>(1, std::min(images, kCacheBytes / std::max<int64_t>(1, bytes)));
+  return std::max<int64_t>(1, std::min(images, cache_bytes() / std::max<int64_t>(1, bytes)));
 }
 
 // Calls `work(first, count)` for groups of images of [first, last).
