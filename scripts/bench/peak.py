@@ -2,8 +2,9 @@
 
     python -m bench.peak THREADS PRECISION ...
 
-prints a JSON object of GFLOP/s by precision. The best of several sizes and of NumPy and PyTorch,
-where it is installed; bfloat16 by PyTorch alone.
+prints a JSON object of GFLOP/s by precision. The best of several sizes and of JAX, NumPy (float32
+only) and PyTorch, where it is installed. None of their libraries is at its best on every
+processor: a network's convolutions can be above this.
 """
 
 import json
@@ -38,6 +39,19 @@ def numpy_peak() -> float:
     return max(map(at, SIZES))
 
 
+def jax_peak(precision: str) -> float:
+    """Returns JAX's rate, on all cores that this process may use."""
+    import jax
+    import jax.numpy as jnp
+
+    def at(size: int) -> float:
+        a, b = (jnp.ones((size, size), precision) for _ in range(2))
+        multiply = jax.jit(jnp.matmul)
+        return gflops(lambda: multiply(a, b).block_until_ready(), size)
+
+    return max(map(at, SIZES))
+
+
 def torch_peak(threads: int, precision: str) -> float:
     """Returns PyTorch's rate, 0 where it is not installed."""
     try:
@@ -57,9 +71,11 @@ def torch_peak(threads: int, precision: str) -> float:
 def main() -> None:
     """Runs the program."""
     threads, *precisions = sys.argv[1:]
-    found = {precision: torch_peak(int(threads), precision) for precision in precisions}
-    found['float32'] = max(found['float32'], numpy_peak())
-    print(json.dumps({precision: rate for precision, rate in found.items() if rate}))
+    found = {}
+    for precision in precisions:
+        rates = [torch_peak(int(threads), precision), jax_peak(precision)]
+        found[precision] = max(rates + [numpy_peak()] * (precision == 'float32'))
+    print(json.dumps(found))
 
 
 if __name__ == '__main__':
