@@ -3,10 +3,10 @@
     python -m cifar_jax.main --config configs/inception.py
 
 Recipe: Nesterov SGD, one-cycle rate, flips and shifted crops, label smoothing.
-Expected: 77.9 % on validation and 77.5 % on test after the 2 epochs of `:short`; the full 30 are
-not measured yet. About 54 images/s on one core of an AMD EPYC (Zen 3).
+Expected: 89.4 % on validation and 89.1 % on test after the 10 epochs of `:short`; the full 30 are
+not measured yet. About 240 images/s on one core of an AMD EPYC (Zen 5).
 
-`:short` is a few epochs, for the comparison at an equal budget of time; `:digits` is narrower and
+`:short` is ten epochs, for the comparison at an equal budget of time; `:digits` is narrower and
 trains on scikit-learn's digits without any download; `:smoke` takes seconds.
 """
 
@@ -23,7 +23,7 @@ def get_config(variant: str = '') -> ConfigDict:
     config = get_defaults()
     config.model.name = 'InceptionNet'
     variants.one_cycle_sgd(config)
-    config.train.length = '2 epochs' if variant == 'short' else '30 epochs'
+    config.train.length = '10 epochs' if variant == 'short' else '30 epochs'
     if variant in ('digits', 'smoke'):
         config.model.stem, config.model.widths = (8, 16), (32, 64)
     return variants.apply(config, variant)
