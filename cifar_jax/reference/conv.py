@@ -41,6 +41,8 @@ class Conv(Layer):
 
     def output_shape(self, *shapes: Shape) -> Shape:
         height, width, channels = image_shape(self, shapes[0])
+        if self.features < 1:
+            raise ShapeError(f'there must be at least 1 feature, not {self.features}')
         if channels % self.groups or self.features % self.groups:
             raise ShapeError(
                 f'{channels} channels and {self.features} features cannot be split into '

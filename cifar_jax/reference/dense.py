@@ -20,6 +20,8 @@ class Dense(Layer):
     init_kernel: str = 'he'
 
     def output_shape(self, *shapes: Shape) -> Shape:
+        if self.features < 1:
+            raise ShapeError(f'there must be at least 1 feature, not {self.features}')
         if len(shapes[0]) != 1:
             raise ShapeError(f'Dense takes vectors, not {shapes[0]}: flatten them first')
         return (self.features,)

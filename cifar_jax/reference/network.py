@@ -5,7 +5,6 @@ import os
 import pathlib
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -228,13 +227,15 @@ class Network:
           ValueError: the file is damaged, or of another network.
           OSError: there is no such file.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
-            about = json.loads(str(arrays.pop('about')))
-        except (zipfile.BadZipFile, KeyError, EOFError, ValueError) as error:
-            raise ValueError(f'{path} is damaged, or holds no network ({error})') from None
-        if about['layers'] != json.loads(json.dumps(self.layers)):
+        with open(path, 'rb') as file:
+            try:
+                with np.load(file, allow_pickle=False) as archive:
+                    arrays = dict(archive)
+                about = json.loads(str(arrays.pop('about')))
+                layers, epoch = about['layers'], int(about['epoch'])
+            except Exception as error:  # zipfile and NumPy raise many kinds at damaged files
+                raise ValueError(f'{path} is damaged, or holds no network ({error})') from None
+        if layers != json.loads(json.dumps(self.layers)):
             raise ValueError(f'{path} holds a network of other layers')
         found: dict[str, optimizers.Tree] = {}
         for part, tree in self._trees().items():
@@ -245,7 +246,7 @@ class Network:
                         raise ValueError(f'{path} holds no such {part} of {node} as this network')
                     found.setdefault(part, {}).setdefault(node, {})[key] = array
         self.params, self.statistics = found.pop('params'), found.pop('statistics', {})
-        self.optimizer_state, self.epoch = found, about['epoch']
+        self.optimizer_state, self.epoch = found, epoch
         return self
 
     def _trees(self) -> dict[str, optimizers.Tree]:

@@ -18,17 +18,21 @@ class _Pool(Layer):
         *size, channels = image_shape(self, shapes[0])
         return (*self._layout(tuple(size))[0], channels)
 
+    @property
+    def _step(self):
+        return self.window if self.stride is None else self.stride
+
     def _layout(self, size):
-        step = self.stride or self.window
+        step = self._step
         return layout(size, (self.window,) * 2, (step,) * 2, self.padding)
 
     def _windows(self, x, fill):
-        step = self.stride or self.window
+        step = self._step
         pads = self._layout(x.shape[1:3])[1]
         return windows(padded(x, pads, fill), (self.window,) * 2, (step,) * 2)
 
     def _scatter(self, parts, size):
-        step = self.stride or self.window
+        step = self._step
         return scatter(parts, size, self._layout(size)[1], (step,) * 2)
 
 

@@ -14,7 +14,7 @@ from cifar_jax.reference.layers import Layer, Shape, ShapeError
 from cifar_jax.reference.norm import BatchNorm
 from cifar_jax.reference.pool import AvgPool, GlobalAvgPool, MaxPool
 
-Spec = tuple[str, Mapping[str, Any]]
+Spec = Sequence[Any]  # kind and options; where they are left out, those that a kind has
 REQUIRED = object()
 
 ACTIVATIONS: dict[str, Callable[[], Layer]] = {

@@ -19,8 +19,10 @@ def layout(size: Pair, window: Pair, strides: Pair, padding: Padding) -> tuple[P
         column of padding last) or ((top, bottom), (left, right)).
 
     Raises:
-      ShapeError: no window fits, or there is no such padding.
+      ShapeError: no window fits, or there is no such window, stride or padding.
     """
+    if min(*window, *strides) < 1:
+        raise ShapeError(f'windows and strides are at least 1, not {window} and {strides}')
     named = padding.lower() if isinstance(padding, str) else None
     if named not in (None, 'same', 'valid'):
         raise ShapeError(f"padding is 'same', 'valid' or pairs of numbers, not {padding!r}")

@@ -1,0 +1,101 @@
+"""Narrow versions of our Flax models, and one training step of each, observed once."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from cifar_jax import models
+from cifar_jax.crosscheck import comparison, networks
+from cifar_jax.crosscheck.observe import Observed, Step, observe
+from cifar_jax.ops import backend
+from cifar_jax.reference.graph import Graph
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    'SmallVGG': dict(widths=(3, 4)),
+    'PlainCNN': dict(
+        widths=(3, 4), kernels=(3, 3), dropblock_rate=0.2, dropblock_sizes=(3,), hidden=6
+    ),
+    'SENet': dict(widths=(4, 6), blocks=(1, 1), reduction=2),
+    'InceptionNet': dict(stem=(4,), widths=(16,), modules=(1,)),
+}
+# Rows and columns differ, so that none can stand for the other; 9 is odd, so that padding does.
+SHAPE = (9, 6, 3)
+CLASSES, BATCH, SMOOTHING = 5, 3, 0.1
+
+
+class Seen(NamedTuple):
+    """The reference's graph of a model, and a step of the model in float64."""
+
+    graph: Graph
+    step: Step
+    variables: Mapping[str, Any]
+    flax: Observed
+
+    def twins(self) -> comparison.Twins:
+        """Returns the step on both sides; the reference's is computed now."""
+        return comparison.with_reference(self.graph, self.step, self.variables, self.flax)
+
+    def failures(self) -> list[str]:
+        """Returns what the reference now gets wrong, as gradcheck would say it."""
+        return comparison.failures(comparison.compare(self.twins(), seed=None))
+
+
+def create(name: str) -> nn.Module:
+    """Returns a narrow model that computes in float64."""
+    return models.create(name, CLASSES, jnp.float64, **OPTIONS[name])
+
+
+def batch(seed: int) -> tuple[jax.Array, jax.Array]:
+    """Returns images, in float64, and labels."""
+    rng = np.random.default_rng(seed)
+    images = rng.normal(size=(BATCH, *SHAPE))
+    return jnp.asarray(images, jnp.float64), jnp.asarray(rng.integers(0, CLASSES, BATCH))
+
+
+def variables(model: nn.Module) -> Mapping[str, Any]:
+    """Returns weights of a model in float64, all at random: zeros and ones hide errors.
+
+    Biases are low, so that ReLUs give many zeros, too.
+    """
+    init = jax.jit(functools.partial(model.init, train=False))
+    start = comparison.float64(dict(init(jax.random.key(0), batch(0)[0])))
+    rng = np.random.default_rng(0)
+
+    def moved(path, array):
+        low = 0.4 if path[-1].key == 'bias' else 0.0
+        return array + 0.3 * rng.normal(size=array.shape) - low
+
+    return jax.tree_util.tree_map_with_path(moved, start)
+
+
+@functools.cache
+def seen(name: str) -> Seen:
+    """Returns a training step of a narrow model."""
+    with jax.enable_x64(True), backend.use('xla'):
+        model = create(name)
+        step = Step(model, *batch(1), SMOOTHING, jax.random.key(2))
+        start = variables(model)
+        pair = comparison.twins(step, start, SHAPE)
+    return Seen(pair.graph, step, start, pair.flax)
+
+
+@functools.cache
+def stepper(name: str):
+    """Returns a compiled function of variables, images, labels and key: what a step gives."""
+    model = create(name)
+
+    @jax.jit
+    def run(variables, images, labels, key):
+        return observe(Step(model, images, labels, SMOOTHING, key), variables, ())
+
+    return run
+
+
+def graph(name: str) -> Graph:
+    """Returns the reference's graph of a narrow model."""
+    return networks.graph_of(create(name), SHAPE)

@@ -1,0 +1,211 @@
+"""Layers of the NumPy reference, each beside the same thing in JAX."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from cifar_jax.reference import activations
+from cifar_jax.reference.conv import Conv
+from cifar_jax.reference.layers import Layer
+from cifar_jax.reference.losses import cross_entropy
+from cifar_jax.reference.norm import BatchNorm
+
+# Of the largest error over the largest magnitude of an array.
+LIMITS = {np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-10}
+
+ACTIVATIONS: list[tuple[Layer, Callable[[jax.Array], jax.Array]]] = [
+    (activations.ReLU(), jax.nn.relu),
+    (activations.ReLU6(), jax.nn.relu6),
+    (activations.LeakyReLU(), lambda x: jax.nn.leaky_relu(x, 0.01)),
+    (activations.LeakyReLU(0.3), lambda x: jax.nn.leaky_relu(x, 0.3)),
+    (activations.Sigmoid(), jax.nn.sigmoid),
+    (activations.Tanh(), jnp.tanh),
+    (activations.SiLU(), jax.nn.silu),
+    (activations.GELU(), lambda x: jax.nn.gelu(x, approximate=False)),
+    (activations.GELU(tanh=True), lambda x: jax.nn.gelu(x, approximate=True)),
+    (activations.Softmax(), jax.nn.softmax),
+]
+
+
+class Case(NamedTuple):
+    """A layer on certain arrays, and what it should be: `twin(values, *inputs)`, in JAX."""
+
+    layer: Layer
+    twin: Callable[..., jax.Array]
+    inputs: tuple[np.ndarray, ...]
+    values: Mapping[str, np.ndarray] = {}
+    train: bool = True
+    mask: np.ndarray | None = None
+
+
+def normal(seed: int, shape: tuple[int, ...], dtype: Any, scale: float = 1.0) -> np.ndarray:
+    """Returns normal values, the same for the same seed and shape."""
+    return (scale * np.random.default_rng(seed).normal(size=shape)).astype(dtype)
+
+
+def distinct(seed: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Returns values without ties, so that every window has one largest value."""
+    values = np.random.default_rng(seed).permutation(math.prod(shape)) - math.prod(shape) / 2
+    return (values.reshape(shape) / math.prod(shape)).astype(dtype)
+
+
+class Known(NamedTuple):
+    """What JAX says of a case: outputs, and the gradients that `dy` becomes."""
+
+    dy: np.ndarray
+    y: np.ndarray
+    params: dict[str, np.ndarray]
+    inputs: tuple[np.ndarray, ...]
+
+
+def known(case: Case) -> Known:
+    """Returns what JAX says of a case, for some gradient of the outputs."""
+    shapes = [x.shape[1:] for x in case.inputs]
+    own = case.layer.init(np.random.default_rng(0), *shapes).keys()
+    params = {name: case.values[name] for name in own}
+
+    def twin(params, inputs):
+        return case.twin({**case.values, **params}, *inputs)
+
+    @jax.jit
+    def both(params, inputs, dy):
+        y, pull = jax.vjp(twin, params, inputs)
+        return y, *pull(dy)
+
+    with jax.enable_x64(True):
+        y = jax.eval_shape(twin, params, case.inputs)
+        dy = normal(11, y.shape, y.dtype)
+        return Known(dy, *jax.tree.map(np.asarray, both(params, case.inputs, dy)))
+
+
+def errors(case: Case, right: Known) -> dict[str, float]:
+    """Returns how far outputs and all gradients are from JAX's: largest error over largest value.
+
+    An array of another shape or dtype, and one that is missing, is infinitely far.
+    """
+    y, saved = case.layer.forward(case.values, *case.inputs, train=case.train, mask=case.mask)
+    found_inputs, found_params = case.layer.backward(case.values, saved, right.dy)
+    expected = {'output': right.y, **_named(right.inputs), **right.params}
+    found = {'output': y, **_named(found_inputs), **found_params}
+    if found.keys() != expected.keys():
+        return dict.fromkeys(found.keys() ^ expected.keys(), math.inf)
+    return {name: _error(found[name], expected[name]) for name in expected}
+
+
+def beyond(case: Case, right: Known | None = None) -> dict[str, float]:
+    """Returns the errors of a case that are above the limit of its dtype.
+
+    Args:
+      right: what JAX says of it, where that is known already.
+    """
+    limit = LIMITS[case.inputs[0].dtype]
+    found = errors(case, right or known(case))
+    return {name: error for name, error in found.items() if not error <= limit}
+
+
+def loss_errors(logits: np.ndarray, labels: np.ndarray, smoothing: float) -> dict[str, float]:
+    """Returns how far the cross-entropy and its gradient are from JAX's."""
+    each, gradient = cross_entropy(logits, labels, smoothing)
+
+    @jax.jit
+    def expected(logits):
+        classes = logits.shape[1]
+        known = jax.nn.one_hot(labels, classes) if labels.ndim == 1 else jnp.asarray(labels)
+        targets = (1 - smoothing) * known.astype(logits.dtype) + smoothing / classes
+        each = -jnp.sum(targets * jax.nn.log_softmax(logits), axis=1)
+        return each.mean(), each
+
+    with jax.enable_x64(True):
+        (_, expected_each), expected_gradient = jax.value_and_grad(expected, has_aux=True)(logits)
+    return {
+        'loss': _error(each, np.asarray(expected_each)),
+        'gradient': _error(gradient, np.asarray(expected_gradient)),
+    }
+
+
+def conv_case(layer: Conv, x: np.ndarray, seed: int) -> Case:
+    """A convolution beside `lax.conv_general_dilated`."""
+    padding = layer.padding
+    padding = padding.upper() if isinstance(padding, str) else padding
+
+    def twin(values, x):
+        y = lax.conv_general_dilated(
+            x,
+            values['kernel'],
+            layer.strides,
+            padding,
+            dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+            feature_group_count=layer.groups,
+        )
+        return y + values['bias'].reshape(1, 1, 1, -1) if layer.bias else y
+
+    return Case(layer, twin, (x,), parameters(layer, x, seed))
+
+
+def parameters(layer: Layer, x: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Returns parameters of a layer, all at random: zeros and ones hide errors."""
+    fresh = layer.init(np.random.default_rng(0), x.shape[1:])
+    return {
+        name: normal(seed + number, array.shape, x.dtype)
+        for number, (name, array) in enumerate(fresh.items(), 1)
+    }
+
+
+def reduced(layer: Any, x: jax.Array, initial: float, operation: Callable) -> jax.Array:
+    """Returns `lax.reduce_window` over the windows of a pooling layer."""
+    window = (1, layer.window, layer.window, 1)
+    stride = layer.stride or layer.window
+    padding = layer.padding
+    padding = padding.upper() if isinstance(padding, str) else ((0, 0), *padding, (0, 0))
+    return lax.reduce_window(x, initial, operation, window, (1, stride, stride, 1), padding)
+
+
+def max_pool_case(layer: Any, x: np.ndarray) -> Case:
+    """Max-pooling of values without ties."""
+    return Case(layer, lambda values, x: reduced(layer, x, -jnp.inf, lax.max), (x,))
+
+
+def avg_pool_case(layer: Any, x: np.ndarray) -> Case:
+    """Average-pooling that does not count padding."""
+
+    def twin(values, x):
+        return reduced(layer, x, 0.0, lax.add) / reduced(layer, jnp.ones_like(x), 0.0, lax.add)
+
+    return Case(layer, twin, (x,))
+
+
+def batch_norm_case(layer: BatchNorm, x: np.ndarray, seed: int, *, train: bool) -> Case:
+    """Batch norm over all axes but the last, by its definition."""
+    moving = {
+        'mean': normal(seed + 3, x.shape[-1:], x.dtype),
+        'var': np.abs(normal(seed + 4, x.shape[-1:], x.dtype)) + x.dtype.type(0.5),
+    }
+
+    def twin(values, x):
+        axes = tuple(range(x.ndim - 1))
+        wide = (1,) * len(axes) + (-1,)
+        mean, var = jnp.asarray(values['mean']), jnp.asarray(values['var'])
+        if train:
+            mean, var = jnp.mean(x, axes), jnp.var(x, axes)
+        z = (x - mean.reshape(wide)) / jnp.sqrt(var.reshape(wide) + layer.epsilon)
+        return z * values['scale'].reshape(wide) + values['bias'].reshape(wide)
+
+    return Case(layer, twin, (x,), {**parameters(layer, x, seed), **moving}, train)
+
+
+def _named(inputs: tuple) -> dict[str, Any]:
+    return {f'input {place}': array for place, array in enumerate(inputs)}
+
+
+def _error(found: np.ndarray, expected: np.ndarray) -> float:
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        return math.inf
+    if not (np.isfinite(found).all() and np.isfinite(expected).all()):
+        return math.inf
+    scale = max(float(np.abs(expected).max()), np.finfo(expected.dtype).tiny)
+    return float(np.abs(found - expected).max()) / scale

@@ -1,0 +1,464 @@
+"""The reference as a library: networks from lists, training, files; NumPy is all it needs."""
+
+import ast
+import contextlib
+import json
+import pathlib
+import re
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import cifar_jax.reference
+from cifar_jax.reference import network as networks
+from cifar_jax.reference.network import Network
+from cifar_jax.reference.optimizers import SGD, Adam
+from cifar_jax.reference.progress import Progress
+from cifar_jax.reference.specs import SpecError
+
+RELU = ('activation', {'activation': 'relu'})
+END = [
+    ('reshape', {'output_shape': 'flatten'}),
+    ('dense', {'neurons': 10}),
+    ('activation', {'activation': 'softmax'}),
+]
+# The two networks of S0.
+ONE_BLOCK = [
+    ('conv', {'kernel_size': 3, 'depth': 3, 'stride': 1, 'padding': 'valid'}),
+    ('maxpool', {'kernel_size': 2}),
+    RELU,
+    *END,
+]
+TWO_BLOCKS = [
+    *ONE_BLOCK[:3],
+    ('conv', {'kernel_size': 2, 'depth': 3}),
+    ('maxpool', {'kernel_size': 2}),
+    RELU,
+    *END,
+]
+# Everything that a resumed run could get wrong: statistics, masks, an optimizer with a state.
+SMALL = [
+    ('conv', {'kernel_size': 3, 'depth': 4, 'padding': 'same'}),
+    ('batchnorm',),
+    RELU,
+    ('dropblock', {'rate': 0.2, 'size': 2}),
+    ('avgpool',),
+    ('reshape',),
+    ('dropout', {'rate': 0.3}),
+    ('dense', {'neurons': 2}),
+]
+
+
+def separable(count, seed=0):
+    """Images that are brighter on the left, class 0, or on the right, class 1."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, count)
+    images = rng.normal(0, 0.3, (count, 6, 6, 1))
+    images[labels == 0, :, :3] += 1
+    images[labels == 1, :, 3:] += 1
+    return images.astype(np.float32), labels
+
+
+def small(**options):
+    return Network(SMALL, (6, 6, 1), show=False, **options)
+
+
+def everything(network):
+    """All arrays of a network, by name."""
+    return {
+        f'{part}/{node}/{key}': array
+        for part, tree in {
+            'params': network.params,
+            'statistics': network.statistics,
+            **network.optimizer_state,
+        }.items()
+        for node, own in tree.items()
+        for key, array in own.items()
+    }
+
+
+def assert_same_bits(one, other):
+    assert everything(one).keys() == everything(other).keys()
+    for name, array in everything(one).items():
+        np.testing.assert_array_equal(array, everything(other)[name], err_msg=name)
+
+
+@pytest.mark.parametrize(('layers', 'count'), [(ONE_BLOCK, 6844), (TWO_BLOCKS, 1603)])
+def test_parameters_of_the_networks_of_s0(layers, count):
+    assert Network(layers, (32, 32, 3), show=False).parameters == count
+
+
+def test_softmax_at_the_end_is_left_to_the_loss_and_predicts_probabilities():
+    images, _ = separable(5)
+    layers = [('reshape',), ('dense', {'neurons': 3})]
+    without = Network(layers, (6, 6, 1), show=False)
+    ended = Network([*layers, END[-1]], (6, 6, 1), show=False)
+    np.testing.assert_array_equal(ended.logits(images), without.logits(images))
+    np.testing.assert_allclose(ended.predict(images).sum(1), 1, rtol=1e-6)
+    np.testing.assert_allclose(ended.predict(images), jax.nn.softmax(ended.logits(images)), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ('layers', 'sentence'),
+    [
+        ([('convolution', {})], "Layer 1: there is no 'convolution'; known: conv, maxpool"),
+        ([('dense', {'neurons': 3, 'bias': 1})], "Layer 1, dense: no option 'bias'; known: neuron"),
+        ([('reshape',), ('dense', {})], 'Layer 2, dense: neurons is missing.'),
+        ([('activation', {'activation': 'rely'})], "Layer 1, activation: no activation 'rely'; kn"),
+        (['dense'], "Layer 1 is 'dense'; it looks like ('dense', {'neurons': 10})."),
+        ([('dense', {'neurons': 3})], 'Layer 1-dense, .*(6, 6, 1): flatten .*input is (6, 6, 1)'),
+        (
+            [('conv', {'depth': 2}), ('conv', {'depth': 2, 'kernel_size': 5})],
+            'Layer 2-conv, .*(5, 5) does not fit into (4, 4) .*(its input is (4, 4, 2)).',
+        ),
+        (
+            [('conv', {'depth': 4}), ('conv', {'depth': 3, 'groups': 2})],
+            'Layer 2-conv, .*4 channels and 3 features cannot be split into 2 groups',
+        ),
+        ([('conv', {'depth': 2, 'stride': 0})], 'Layer 1-conv, .*at least 1, not (3, 3) and (0, 0'),
+        ([('maxpool', {'stride': 0})], 'Layer 1-maxpool, .*at least 1, not (2, 2) and (0, 0)'),
+        ([('conv', {'depth': 0})], 'Layer 1-conv, .*at least 1 feature'),
+        ([('reshape',), ('dense', {'neurons': -1})], 'Layer 2-dense, .*at least 1 feature'),
+        ([('reshape', {'output_shape': [5]})], 'Layer 1-reshape, .*(6, 6, 1) cannot become (5,)'),
+        ([('conv', {'depth': 2, 'padding': 'full'})], "Layer 1-conv, .*not 'full'"),
+        ([('conv', {'depth': 'many'})], "Layer 1, conv with {.*'depth': 'many'.*}: "),
+        ([('maxpool',)], 'network ends with (3, 3, 1); it must end with a number a class.'),
+        ([], 'network ends with (6, 6, 1); it must end with a number a class.'),
+    ],
+)
+def test_layers_that_make_no_network_are_named_with_their_shapes(layers, sentence):
+    pattern = '.*'.join(map(re.escape, sentence.split('.*')))
+    with pytest.raises(SpecError, match=pattern):
+        Network(layers, (6, 6, 1), show=False)
+
+
+@pytest.mark.parametrize('batch_size', [1, 8])
+def test_fit_learns_what_can_be_separated(batch_size):
+    layers = [('conv', {'depth': 3}), RELU, ('reshape',), ('dense', {'neurons': 2})]
+    network = Network(layers, (6, 6, 1), learning_rate=0.05, show=False)
+    history = network.fit(*separable(64), epochs=4, batch_size=batch_size)
+    assert history[-1]['train_loss'] < 0.5 * history[0]['train_loss']
+    assert network.evaluate(*separable(50, seed=1))['accuracy'] == 1
+
+
+def test_a_batch_larger_than_the_set_is_refused():
+    with pytest.raises(ValueError, match='a batch of 9: from 1 to the 8 images'):
+        small().fit(*separable(8), batch_size=9)
+
+
+def test_lines_count_epochs_and_steps_and_leave_out_the_incomplete_batch():
+    lines = small().fit(*separable(20), epochs=2, batch_size=8)
+    assert [(line['epoch'], line['step']) for line in lines] == [(1, 2), (2, 4)]
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """A network whose validation losses are written down beforehand, and its weights then."""
+
+    def make(losses):
+        network, seen = small(), []
+        left = iter(losses)
+
+        def evaluate(images, labels):
+            seen.append((network.params, network.statistics))
+            return {'loss': next(left), 'accuracy': 0.5, 'top5': 1.0}
+
+        monkeypatch.setattr(network, 'evaluate', evaluate)
+        return network, seen
+
+    return make
+
+
+def test_early_stopping_restores_the_epoch_with_the_lowest_validation_loss(scripted):
+    network, seen = scripted([0.9, 0.5, 0.7, 0.5, 0.1])
+    data = separable(16)
+    history = network.fit(*data, epochs=5, batch_size=4, validation=data, patience=2)
+    assert [line['val_loss'] for line in history] == [0.9, 0.5, 0.7, 0.5]
+    assert (network.params, network.statistics) == seen[1]
+
+
+def test_the_best_epoch_is_restored_where_patience_lasts_to_the_end(scripted):
+    network, seen = scripted([0.9, 0.5, 0.7])
+    data = separable(16)
+    assert len(network.fit(*data, epochs=3, batch_size=4, validation=data, patience=9)) == 3
+    assert (network.params, network.statistics) == seen[1]
+
+
+def test_without_patience_the_last_epoch_stays(scripted):
+    network, seen = scripted([0.1, 0.5, 0.7])
+    data = separable(16)
+    assert len(network.fit(*data, epochs=3, batch_size=4, validation=data)) == 3
+    assert (network.params, network.statistics) == seen[2]
+
+
+def test_evaluation_in_parts_is_that_of_all_images(monkeypatch):
+    images, labels = separable(20)
+    network = Network([('reshape',), ('dense', {'neurons': 7})], (6, 6, 1), show=False)
+    whole = network.evaluate(images, labels)
+    monkeypatch.setattr(networks, '_EVALUATED_TOGETHER', 3)
+    assert network.evaluate(images, labels) == pytest.approx(whole)
+    p = np.asarray(jax.nn.softmax(network.logits(images)))
+    own = p[np.arange(20), labels]
+    assert whole['loss'] == pytest.approx(-np.log(own).mean(), rel=1e-5)
+    assert whole['accuracy'] == pytest.approx((p.argmax(1) == labels).mean())
+    assert whole['top5'] == pytest.approx(((p > own[:, None]).sum(1) < 5).mean())
+
+
+def test_a_loss_that_is_no_longer_finite_ends_training_with_its_step():
+    network = small(learning_rate=1e30)
+    with pytest.raises(FloatingPointError, match=r'the loss of step \d is not finite'):
+        network.fit(*separable(32), batch_size=8)
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+def test_a_network_keeps_its_dtype(dtype):
+    network = small(dtype=dtype, optimizer=Adam())
+    network.fit(*separable(16), epochs=1, batch_size=8)
+    kinds = {array.dtype for name, array in everything(network).items() if 'steps' not in name}
+    assert kinds == {np.dtype(dtype)}
+    assert network.logits(separable(2)[0]).dtype == dtype
+
+
+def test_the_same_seed_gives_the_same_bits():
+    one, other = small(seed=3), small(seed=3)
+    for network in (one, other):
+        network.fit(*separable(32), epochs=2, batch_size=8)
+    assert_same_bits(one, other)
+
+
+def test_another_seed_gives_others():
+    assert not np.array_equal(
+        small(seed=3).params['1-conv']['kernel'], small().params['1-conv']['kernel']
+    )
+
+
+@pytest.mark.parametrize('optimizer', [SGD(0.9, nesterov=True), SGD(), Adam(l2=1e-3)], ids=str)
+def test_a_saved_network_goes_on_as_if_it_had_never_stopped(optimizer, tmp_path):
+    data, path = separable(32), tmp_path / 'network.npz'
+    never = small(optimizer=optimizer, learning_rate=0.01)
+    lines = never.fit(*data, epochs=4, batch_size=8)
+    stopped = small(optimizer=optimizer, learning_rate=0.01)
+    stopped.fit(*data, epochs=2, batch_size=8)
+    stopped.save(path)
+    resumed = small(optimizer=optimizer, learning_rate=0.01).load(path)
+    more = resumed.fit(*data, epochs=2, batch_size=8)
+    assert_same_bits(resumed, never)
+    assert [line['train_loss'] for line in more] == [line['train_loss'] for line in lines[2:]]
+    assert [line['epoch'] for line in more] == [3, 4]
+
+
+def test_a_file_is_written_at_the_path_as_it_is_and_nothing_else(tmp_path):
+    small().save(tmp_path / 'weights')
+    assert [path.name for path in tmp_path.iterdir()] == ['weights']
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / 'network.npz'
+    small().save(path)
+    return path
+
+
+def _npz(**changes):
+    """What makes an npz file of the saved arrays with some of them replaced."""
+
+    def damage(path):
+        with np.load(path) as file:
+            arrays = {**file, **changes}
+        np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+
+    return damage
+
+
+def _one_array(path):
+    with path.open('wb') as file:
+        np.save(file, np.ones(3))
+
+
+def _text(text):
+    return np.array(json.dumps(text))
+
+
+@pytest.mark.parametrize(
+    'damage',
+    [
+        pytest.param(lambda path: path.write_bytes(b''), id='empty'),
+        pytest.param(lambda path: path.write_text('not an archive'), id='text'),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:-200]), id='cut'),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:200]), id='cut short'),
+        pytest.param(_one_array, id='one array'),
+        pytest.param(_npz(about=None), id='nothing said'),
+        pytest.param(_npz(about=np.array('{')), id='no JSON'),
+        pytest.param(_npz(about=_text([])), id='a list'),
+        pytest.param(_npz(about=_text({'epoch': 1})), id='no layers'),
+        pytest.param(_npz(about=_text({'layers': SMALL})), id='no epoch'),
+        pytest.param(_npz(extra=np.array([{}], object)), id='pickled objects'),
+    ],
+)
+def test_a_damaged_file_is_a_value_error_that_names_it(saved, damage):
+    damage(saved)
+    with pytest.raises(ValueError, match=f'{saved} is damaged, or holds no network'):
+        small().load(saved)
+
+
+def test_pickled_objects_are_never_read(saved):
+    class Bomb:
+        def __reduce__(self):
+            return exec, ('raise SystemExit("a pickle was run")',)
+
+    _npz(extra=np.array([Bomb()], object))(saved)
+    with pytest.raises(ValueError, match='allow_pickle=False'):
+        small().load(saved)
+
+
+def test_any_changed_byte_is_a_value_error_or_changes_nothing(saved):
+    before, whole = small(), saved.read_bytes()
+    unharmed = 0
+    for place in range(0, len(whole), 7):
+        saved.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with contextlib.suppress(ValueError):
+            assert_same_bits(small().load(saved), before)
+            unharmed += 1
+    assert unharmed < len(whole) / 7 / 4
+
+
+@pytest.mark.parametrize(
+    ('other', 'sentence'),
+    [
+        (Network(SMALL[1:], (6, 6, 1), show=False), 'holds a network of other layers'),
+        (Network(SMALL, (8, 6, 1), show=False), 'holds no such params of 8-dense as this network'),
+        (small(dtype=np.float64), 'holds no such params of 1-conv as this network'),
+        (small(optimizer=Adam()), 'holds no such mean of 1-conv as this network'),
+    ],
+)
+def test_the_file_of_another_network_is_a_value_error_that_says_how(saved, other, sentence):
+    with pytest.raises(ValueError, match=f'{saved} {sentence}'):
+        other.load(saved)
+
+
+def test_a_network_that_cannot_load_stays_as_it_was(saved):
+    other, same = small(optimizer=Adam(), seed=2), small(optimizer=Adam(), seed=2)
+    with pytest.raises(ValueError, match='holds no such'):
+        other.load(saved)
+    assert_same_bits(other, same)
+
+
+def test_a_missing_file_is_an_os_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        small().load(tmp_path / 'nothing.npz')
+
+
+@pytest.fixture
+def terminal(capsys, monkeypatch):
+    """Standard error is a terminal, of which `readouterr` tells what it shows."""
+    # The class, since pytest captures setup and test with two objects of it.
+    monkeypatch.setattr(type(sys.stderr), 'isatty', lambda self: True)
+    return capsys
+
+
+def test_progress_shows_a_bar_on_a_terminal(terminal):
+    progress = Progress('epoch 1', 4)
+    progress(4)
+    text = terminal.readouterr().err
+    assert re.fullmatch(r'\repoch 1 \[#{20}\] 4/4  [\d,.]+ it/s  0 s left \n', text)
+
+
+def test_progress_shows_nothing_elsewhere(capsys):
+    Progress('epoch 1', 1)(1)
+    assert capsys.readouterr() == ('', '')
+
+
+def test_progress_shows_nothing_that_is_not_wanted(terminal):
+    Progress('epoch 1', 1, show=False)(1)
+    assert terminal.readouterr() == ('', '')
+
+
+def test_building_and_training_show_bars_on_a_terminal_and_a_line_an_epoch(terminal):
+    data = separable(8)
+    network = Network(SMALL, (6, 6, 1), name='mine')
+    network.fit(*data, epochs=1, batch_size=4, validation=data)
+    line, bars = terminal.readouterr()
+    for label in ('building mine [####', 'epoch 1 [####', 'evaluating [####'):
+        assert label in bars
+    number = r'[\d,.]+'
+    assert re.fullmatch(
+        rf'epoch   1  loss {number}  validation loss {number} accuracy {number}%'
+        rf'  {number} images/s\n',
+        line,
+    )
+
+
+def _tree(rng):
+    return {
+        'conv': {'kernel': rng.normal(size=(3, 2)), 'bias': rng.normal(size=2)},
+        'dense': {'kernel': rng.normal(size=4)},
+    }
+
+
+RATES = 0.1 * (1 + np.arange(20) % 3)
+
+
+@pytest.mark.parametrize('l2', [0.0, 0.05])
+@pytest.mark.parametrize(
+    ('optimizer', 'twin'),
+    [
+        (SGD, lambda rate: optax.sgd(rate)),
+        (lambda l2: SGD(0.9, l2=l2), lambda rate: optax.sgd(rate, 0.9)),
+        (lambda l2: SGD(0.9, nesterov=True, l2=l2), lambda rate: optax.sgd(rate, 0.9, True)),
+        (lambda l2: Adam(l2=l2), lambda rate: optax.adam(rate)),
+        (lambda l2: Adam(0.5, 0.8, 1e-3, l2), lambda rate: optax.adam(rate, 0.5, 0.8, 1e-3)),
+    ],
+    ids=['sgd', 'momentum', 'nesterov', 'adam', 'adam of other numbers'],
+)
+def test_twenty_steps_of_an_optimizer_are_those_of_optax(optimizer, twin, l2):
+    rng = np.random.default_rng(0)
+    params, gradients = _tree(rng), [_tree(rng) for _ in RATES]
+    own = optimizer(l2=l2)
+    state = own.init(params)
+    with jax.enable_x64(True), jax.numpy_dtype_promotion('standard'):
+        rates = jnp.asarray(RATES)
+        optimizer = optax.chain(optax.add_decayed_weights(l2), twin(lambda step: rates[step]))
+        expected = jax.tree.map(jnp.asarray, params)
+        expected_state = optimizer.init(expected)
+
+        @jax.jit
+        def advance(params, state, gradient):
+            updates, state = optimizer.update(gradient, state, params)
+            return optax.apply_updates(params, updates), state
+
+        for rate, gradient in zip(RATES, gradients, strict=True):
+            params, state = own.update(params, gradient, state, rate)
+            expected, expected_state = advance(expected, expected_state, gradient)
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), params, expected)
+
+
+def test_an_optimizer_changes_nothing_in_place():
+    rng = np.random.default_rng(0)
+    params, gradient = _tree(rng), _tree(rng)
+    for optimizer in (SGD(0.9, nesterov=True, l2=0.1), Adam(l2=0.1)):
+        state = optimizer.init(params)
+        before = jax.tree.map(np.copy, (params, gradient, state))
+        optimizer.update(params, gradient, state, 0.1)
+        jax.tree.map(np.testing.assert_array_equal, (params, gradient, state), before)
+
+
+FILES = sorted(pathlib.Path(cifar_jax.reference.__file__).parent.glob('**/*.py'))
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
+def test_the_reference_imports_numpy_the_standard_library_and_itself_only(path):
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            names.append(node.module)
+    for name in names:
+        root = name.split('.')[0]
+        known = root == 'numpy' or root in sys.stdlib_module_names
+        assert known or f'{name}.'.startswith('cifar_jax.reference.'), name
