@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 STEP = 1e-5
-_DRAWS = 30
+_DRAWS = 100
 
 Arrays = dict[str, np.ndarray]
 
