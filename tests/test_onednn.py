@@ -116,6 +116,21 @@ def test_forward_and_gradients_equal_xla_in_float32(**drawn):
     check(**drawn, dtype=jnp.float32, tolerance=1e-5)
 
 
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    **SHAPES
+    | dict(
+        batch=st.integers(16, 19),
+        size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+        window=st.tuples(st.integers(2, 5), st.integers(2, 5)),
+        padding=st.sampled_from(['SAME', ((2, 1), (1, 3))]),
+        channels=st.sampled_from([(16, 17, 1), (24, 16, 1)]),
+    )
+)
+def test_maps_smaller_than_their_kernel_equal_xla(**drawn):
+    check(**drawn, dtype=jnp.float32, tolerance=1e-5)
+
+
 @needs_bfloat16
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(**SHAPES)

@@ -5,6 +5,7 @@
 #include "elementwise.h"
 #include "kernel_gradient.h"
 #include "shape.h"
+#include "small_maps.h"
 
 namespace cifar_jax {
 namespace {
@@ -124,6 +125,12 @@ ffi::Error forward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::RemainingArgs r
     const bool bias = rest.size() > 0;
     void* bias_data = bias ? rest.get<ffi::AnyBuffer>(0)->untyped_data() : nullptr;
     in_parallel(s.images, threads, [&](int64_t, int64_t first, int64_t last) {
+      if (is_small_map(s, last - first)) {
+        small_map_forward(s, last - first, x.typed_data<float>() + first * s.x_size(),
+                          kernel.typed_data<float>(), static_cast<float*>(bias_data), relu,
+                          y->typed_data<float>() + first * s.y_size());
+        return;
+      }
       thread_local Scratch for_kernel;
       void* weights = nullptr;
       memory::desc layout;
@@ -225,8 +232,9 @@ ffi::Error backward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::AnyBuffer grad
       bias_sum.assign(s.features, 0.f);
       void* weights = nullptr;
       memory::desc layout;
-      in_groups(first, last, images_together(s, last - first), [&](int64_t image, int64_t count) {
-        const Convolution& c = convolution(s, count, false, false);
+      const bool small = is_small_map(s, last - first);
+      const int64_t together = small ? last - first : images_together(s, last - first);
+      in_groups(first, last, together, [&](int64_t image, int64_t count) {
         void* from = at(gradient.untyped_data(), image * s.y_size(), s.type);
         const int64_t positions = count * s.out_height * s.out_width;
         if (relu) {
@@ -239,6 +247,17 @@ ffi::Error backward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::AnyBuffer grad
           add_rows(bias_part.data(), from, positions, s.features, s.type);
           add_to(bias_sum.data(), bias_part.data(), s.features);
         }
+        if (small) {
+          auto* small_from = static_cast<float*>(from);
+          if (to_input) {
+            small_map_to_x(s, count, kernel.typed_data<float>(), small_from,
+                           static_cast<float*>(to_x) + image * s.x_size());
+          }
+          small_map_add_to_kernel(s, count, x.typed_data<float>() + image * s.x_size(),
+                                  small_from, kernel_sum.total.data());
+          return;
+        }
+        const Convolution& c = convolution(s, count, false, false);
         if (to_input) {
           if (weights == nullptr || layout != c.to_x_pd.weights_desc()) {
             layout = c.to_x_pd.weights_desc();
