@@ -9,8 +9,9 @@ from jax import lax
 
 from cifar_jax.models import initializers
 from cifar_jax.models.inception import ConvUnit, InceptionModule
-from cifar_jax.models.layers import BatchNorm, Conv, SqueezeExcite, widened
+from cifar_jax.models.layers import BatchNorm, Conv, Dense, SqueezeExcite, widened
 from cifar_jax.models.senet import SEBlock
+from cifar_jax.ops.dense import matmul
 
 KEY = jax.random.key(0)
 
@@ -250,3 +251,23 @@ def test_torch_initialisation_has_torch_bounds():
 def test_logits_widen_to_float32_only():
     assert widened(jnp.zeros(1, jnp.bfloat16)).dtype == jnp.float32
     assert widened(jnp.zeros(1, jnp.float32)).dtype == jnp.float32
+
+
+def test_a_dense_layer_is_flax_s():
+    ours, theirs = Dense(5), nn.Dense(5)
+    x = jax.random.normal(jax.random.key(0), (3, 7))
+    variables = theirs.init(jax.random.key(1), x)
+
+    def weighted(layer, variables, x):
+        return (layer.apply(variables, x) * jnp.arange(15.0).reshape(3, 5)).sum()
+
+    found = jax.value_and_grad(weighted, (1, 2))(ours, variables, x)
+    expected = jax.value_and_grad(weighted, (1, 2))(theirs, variables, x)
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected)
+
+
+def test_a_dense_layer_s_kernel_gradient_lies_as_the_kernel_does():
+    program = jax.jit(jax.grad(lambda kernel, x: matmul(x, kernel).sum()))
+    text = program.lower(jnp.ones((7, 5)), jnp.ones((3, 7))).as_text()
+    assert 'transpose' not in text.partition('dot_general')[2]

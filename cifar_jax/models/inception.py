@@ -7,7 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cifar_jax.models.initializers import he_normal, lecun_normal
-from cifar_jax.models.layers import BatchNorm, Conv, widened
+from cifar_jax.models.layers import BatchNorm, Conv, Dense, widened
 from cifar_jax.ops.pool import global_avg_pool, max_pool
 
 
@@ -96,5 +96,5 @@ class InceptionNet(nn.Module):
             for module in range(count):
                 name = f'stage{stage + 1}_module{module + 1}'
                 x = InceptionModule(width, dtype=self.dtype, name=name)(x, train=train)
-        head = nn.Dense(self.classes, kernel_init=lecun_normal, dtype=self.dtype, name='head')
+        head = Dense(self.classes, kernel_init=lecun_normal, dtype=self.dtype, name='head')
         return widened(head(global_avg_pool(x)))

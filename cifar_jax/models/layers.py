@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from cifar_jax.models.initializers import lecun_normal
 from cifar_jax.ops.conv import conv
+from cifar_jax.ops.dense import matmul
 from cifar_jax.ops.pool import global_avg_pool
 
 Padding = str | tuple[tuple[int, int], tuple[int, int]]
@@ -54,6 +55,25 @@ class Conv(nn.Module):
             groups=self.groups,
             relu=self.relu,
         )
+
+
+class Dense(nn.Module):
+    """A dense layer, `x @ kernel`, with an optional bias."""
+
+    features: int
+    use_bias: bool = True
+    kernel_init: Callable = lecun_normal
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, 'batch channels']) -> Float[Array, 'batch features']:
+        shape = (x.shape[-1], self.features)
+        kernel = self.param('kernel', self.kernel_init, shape, jnp.float32)
+        y = matmul(x.astype(self.dtype), kernel.astype(self.dtype))
+        if self.use_bias:
+            bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
+            y = y + bias.astype(self.dtype)[None]
+        return y
 
 
 class BatchNorm(nn.Module):
@@ -195,7 +215,7 @@ class SqueezeExcite(nn.Module):
     ) -> Float[Array, 'batch height width channels']:
         channels = x.shape[-1]
         gate = global_avg_pool(x)
-        dense = functools.partial(nn.Dense, kernel_init=lecun_normal, dtype=self.dtype)
+        dense = functools.partial(Dense, kernel_init=lecun_normal, dtype=self.dtype)
         gate = dense(max(channels // self.reduction, 1), name='squeeze')(gate)
         gate = dense(channels, name='excite')(nn.relu(gate))
         return x * nn.sigmoid(gate)[:, None, None, :]

@@ -7,7 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cifar_jax.models.initializers import torch_uniform
-from cifar_jax.models.layers import BatchNorm, Conv, DropBlock, widened
+from cifar_jax.models.layers import BatchNorm, Conv, Dense, DropBlock, widened
 from cifar_jax.ops.pool import avg_pool
 
 
@@ -61,7 +61,7 @@ class PlainCNN(nn.Module):
                 x = drop(x, train=train, progress=progress)
             x = avg_pool(x)
         x = x.reshape(x.shape[0], -1)
-        x = nn.Dense(self.hidden, kernel_init=torch_uniform, dtype=self.dtype)(x)
+        x = Dense(self.hidden, kernel_init=torch_uniform, dtype=self.dtype)(x)
         x = nn.leaky_relu(x, self.negative_slope)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return widened(nn.Dense(self.classes, kernel_init=torch_uniform, dtype=self.dtype)(x))
+        return widened(Dense(self.classes, kernel_init=torch_uniform, dtype=self.dtype)(x))

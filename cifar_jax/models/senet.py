@@ -7,7 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cifar_jax.models.initializers import he_normal, lecun_normal
-from cifar_jax.models.layers import BatchNorm, Conv, SqueezeExcite, widened
+from cifar_jax.models.layers import BatchNorm, Conv, Dense, SqueezeExcite, widened
 from cifar_jax.ops.pool import avg_pool, global_avg_pool
 
 
@@ -89,7 +89,7 @@ class SENet(nn.Module):
                     dtype=self.dtype,
                     name=f'stage{stage + 1}_block{block + 1}',
                 )(x, train=train)
-        head = nn.Dense(self.classes, kernel_init=lecun_normal, dtype=self.dtype, name='head')
+        head = Dense(self.classes, kernel_init=lecun_normal, dtype=self.dtype, name='head')
         return widened(head(global_avg_pool(x)))
 
 

@@ -7,7 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cifar_jax.models.initializers import glorot_uniform
-from cifar_jax.models.layers import Conv, widened
+from cifar_jax.models.layers import Conv, Dense, widened
 from cifar_jax.ops.pool import max_pool
 
 
@@ -37,4 +37,4 @@ class SmallVGG(nn.Module):
                 x = Conv(width, relu=True, kernel_init=glorot_uniform, dtype=self.dtype)(x)
             x = max_pool(x)
         x = x.reshape(x.shape[0], -1)
-        return widened(nn.Dense(self.classes, kernel_init=glorot_uniform, dtype=self.dtype)(x))
+        return widened(Dense(self.classes, kernel_init=glorot_uniform, dtype=self.dtype)(x))

@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from cifar_jax.models.layers import Conv
+from cifar_jax.models.layers import Conv, Dense
 
 
 class Row(NamedTuple):
@@ -26,7 +26,7 @@ class Row(NamedTuple):
 def multiply_adds(model: nn.Module, image_shape: Sequence[int]) -> int:
     """Returns the multiply-adds of convolutions and dense layers for one (h, w, c) image.
 
-    Exact for `Conv` and `nn.Dense`, bias and elementwise work not counted; the same on every
+    Exact for `Conv` and `Dense`, bias and elementwise work not counted; the same on every
     platform, because only shapes are looked at.
     """
     return trace(model, image_shape)[1][-1].multiply_adds
@@ -90,7 +90,7 @@ def _own(module: nn.Module, inputs: tuple[int, ...], output: tuple[int, ...]) ->
     """Returns the multiply-adds that a module does itself."""
     if isinstance(module, Conv):
         return math.prod(output) * math.prod(module.kernel_size) * inputs[-1] // module.groups
-    if isinstance(module, nn.Dense):
+    if isinstance(module, Dense):
         return math.prod(output) * inputs[-1]
     return 0
 

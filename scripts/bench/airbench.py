@@ -7,7 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cifar_jax.models.initializers import lecun_normal, torch_uniform
-from cifar_jax.models.layers import BatchNorm, Conv, widened
+from cifar_jax.models.layers import BatchNorm, Conv, Dense, widened
 from cifar_jax.ops.conv import conv
 from cifar_jax.ops.pool import max_pool
 
@@ -64,5 +64,5 @@ class AirbenchShape(nn.Module):
             x = activated(convolved(x, width))
         x = max_pool(x, 3)
         x = x.reshape(x.shape[0], -1)
-        dense = nn.Dense(self.classes, use_bias=False, kernel_init=torch_uniform, dtype=self.dtype)
+        dense = Dense(self.classes, use_bias=False, kernel_init=torch_uniform, dtype=self.dtype)
         return widened(dense(x)) / 9
