@@ -116,6 +116,23 @@ def test_forward_and_gradients_equal_xla_in_float32(**drawn):
     check(**drawn, dtype=jnp.float32, tolerance=1e-5)
 
 
+# 24 features have code of their own on AVX-512, in rows of 16 outputs.
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    **SHAPES
+    | dict(
+        batch=st.integers(1, 3),
+        size=st.tuples(st.integers(1, 9), st.sampled_from([15, 16, 32])),
+        window=st.tuples(st.integers(1, 5), st.integers(2, 5)),
+        strides=st.just((1, 1)),
+        padding=st.sampled_from(['SAME', ((2, 0), (1, 3)), ((0, 1), (1, 1))]),
+        channels=st.sampled_from([(24, 24, 1), (12, 24, 1), (3, 24, 1), (24, 16, 1)]),
+    )
+)
+def test_24_features_equal_xla(**drawn):
+    check(**drawn, dtype=jnp.float32, tolerance=1e-5)
+
+
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     **SHAPES

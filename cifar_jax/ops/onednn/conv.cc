@@ -3,8 +3,8 @@
 #include <unistd.h>
 
 #include "elementwise.h"
+#include "half_vectors.h"
 #include "kernel_gradient.h"
-#include "shape.h"
 #include "small_maps.h"
 
 namespace cifar_jax {
@@ -131,6 +131,12 @@ ffi::Error forward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::RemainingArgs r
                           y->typed_data<float>() + first * s.y_size());
         return;
       }
+      if (has_half_vectors(s)) {
+        half_vector_forward(s, last - first, x.typed_data<float>() + first * s.x_size(),
+                            kernel.typed_data<float>(), static_cast<float*>(bias_data), relu,
+                            y->typed_data<float>() + first * s.y_size());
+        return;
+      }
       thread_local Scratch for_kernel;
       void* weights = nullptr;
       memory::desc layout;
@@ -163,7 +169,11 @@ class KernelSum {
   explicit KernelSum(const Shape& s) : total(s.kernel_size(), 0.f), shape_(s) {}
 
   void add(const Convolution& c, int64_t images, void* x, void* gradient) {
-    if (has_own_kernel_gradient(shape_)) {
+    if (has_half_vector_kernel_gradient(shape_)) {
+      start(shape_.kernel_size());
+      half_vector_add_to_kernel(shape_, images, static_cast<float*>(x),
+                                static_cast<float*>(gradient), part_.data());
+    } else if (has_own_kernel_gradient(shape_)) {
       start(shape_.kernel_size());
       add_kernel_gradient(shape_, images, static_cast<float*>(x), static_cast<float*>(gradient),
                           part_.data());
@@ -191,7 +201,7 @@ class KernelSum {
     if (terms_ == 0) return;
     thread_local Scratch scratch;
     void* part = part_.data();
-    if (!has_own_kernel_gradient(shape_)) part = in_layout(layout_, part, hwio_, scratch);
+    if (layout_) part = in_layout(layout_, part, hwio_, scratch);
     add_to(total.data(), static_cast<float*>(part), shape_.kernel_size());
     terms_ = 0;
   }
@@ -233,6 +243,7 @@ ffi::Error backward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::AnyBuffer grad
       void* weights = nullptr;
       memory::desc layout;
       const bool small = is_small_map(s, last - first);
+      const Shape turned = to_x_shape(s);
       const int64_t together = small ? last - first : images_together(s, last - first);
       in_groups(first, last, together, [&](int64_t image, int64_t count) {
         void* from = at(gradient.untyped_data(), image * s.y_size(), s.type);
@@ -258,7 +269,15 @@ ffi::Error backward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::AnyBuffer grad
           return;
         }
         const Convolution& c = convolution(s, count, false, false);
-        if (to_input) {
+        if (to_input && has_half_vectors(turned)) {
+          if (weights == nullptr) {
+            weights = for_kernel.of<float>(s.kernel_size());
+            turn_kernel(s, kernel.typed_data<float>(), static_cast<float*>(weights));
+          }
+          half_vector_forward(turned, count, static_cast<float*>(from),
+                              static_cast<float*>(weights), nullptr, false,
+                              static_cast<float*>(to_x) + image * s.x_size());
+        } else if (to_input) {
           if (weights == nullptr || layout != c.to_x_pd.weights_desc()) {
             layout = c.to_x_pd.weights_desc();
             weights = in_layout(c.kernel, kernel.untyped_data(), layout, for_kernel);
