@@ -86,11 +86,20 @@ def read_preprocessing(workdir: Workdir) -> Preprocessing:
 
 def _read_whitening(path: pathlib.Path, pixels: int) -> np.ndarray:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Of a damaged file NumPy would leave its own handle open.
+        with path.open('rb') as raw, np.load(raw, allow_pickle=False) as file:
             whitening = file['whitening']
     except FileNotFoundError:
         raise UserError(f'{path} is missing: restore it or train anew.') from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise UserError(f'{path} cannot be read ({error}): restore it or train anew.') from None
     if whitening.shape != (pixels, pixels) or whitening.dtype != np.float32:
         raise UserError(
