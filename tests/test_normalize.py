@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.decomposition import PCA
 
 from cifar_jax.data import normalize, splits
 from cifar_jax.data.sources import Arrays
@@ -31,7 +32,7 @@ def pixels(count, seed=0, shape=(5, 4, 3)):
 )
 def test_the_fit_is_numpys_mean_and_population_deviation(count, seed, method):
     images = pixels(count, seed)
-    mean, std = normalize.fit(images, config(normalize=method))
+    mean, std, _ = normalize.fit(images, config(normalize=method))
     axes = (0, 1, 2) if method == 'channel' else (0,)
     unit = images.astype(np.float64) / 255
     deviation = unit.std(axis=axes, keepdims=True)[0]
@@ -50,7 +51,7 @@ def test_training_images_come_out_centred_with_unit_deviation(method):
     np.testing.assert_allclose(out.std(axis=axes), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize('method', ['channel', 'pixel'])
+@pytest.mark.parametrize('method', ['channel', 'pixel', 'center', 'zca'])
 @pytest.mark.parametrize('split', ['stratified', 'last', 'random'])
 def test_validation_images_do_not_shape_the_normaliser(method, split):
     arrays = Arrays(pixels(100), (np.arange(100) % 5).astype(np.int32))
@@ -60,9 +61,8 @@ def test_validation_images_do_not_shape_the_normaliser(method, split):
     held_out = (spoilt[:, None] == validation.images[None]).all(axis=(2, 3, 4)).any(axis=1)
     spoilt[held_out] = 255
     train, _ = splits.split(Arrays(spoilt, arrays.labels), split, 0.2, 0)
-    for got, want in zip(
-        normalize.fit(train.images, config(normalize=method)), expected, strict=True
-    ):
+    fitted = normalize.fit(train.images, config(normalize=method))
+    for got, want in zip(fitted, expected, strict=True):
         assert np.array_equal(got, want)
 
 
@@ -79,7 +79,7 @@ def test_a_constant_pixel_is_centred_and_not_blown_up(value, method):
 def test_the_sums_do_not_overflow():
     images = np.full((2000, 32, 32, 1), 255, np.uint8)
     images[:1000] = 254
-    mean, std = normalize.fit(images, config(normalize='channel'))
+    mean, std, _ = normalize.fit(images, config(normalize='channel'))
     assert mean.item() == pytest.approx(254.5 / 255, rel=1e-7)
     assert std.item() == pytest.approx(0.5 / 255, rel=1e-7)
 
@@ -93,7 +93,7 @@ def test_scale_leaves_pixels_between_0_and_1():
 
 def test_given_constants_are_taken_as_they_are():
     given_ = config(normalize='given', mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
-    mean, std = normalize.fit(pixels(3), given_)
+    mean, std, _ = normalize.fit(pixels(3), given_)
     np.testing.assert_array_equal(mean, np.float32([[[0.1, 0.2, 0.3]]]))
     np.testing.assert_array_equal(std, np.float32([[[0.5, 0.6, 0.7]]]))
 
@@ -117,3 +117,51 @@ def test_applying_keeps_the_dtype_in_a_jitted_step(dtype):
 def test_impossible_constants_are_refused(changes, words):
     with pytest.raises(UserError, match=words):
         normalize.fit(pixels(3), config(**changes))
+
+
+def test_center_subtracts_the_mean_of_each_channel_alone():
+    images = pixels(50)
+    mean, std, whitening = normalize.fit(images, config(normalize='center'))
+    np.testing.assert_allclose(mean[0, 0], images.mean(axis=(0, 1, 2)) / 255, rtol=1e-6)
+    assert np.all(std == 1)
+    assert whitening is None
+
+
+def zca_by_keras(images, epsilon):
+    """ImageDataGenerator's formula, in float64."""
+    x = images / 255 - (images / 255).mean(axis=(0, 1, 2))
+    flat = x.reshape(len(x), -1)
+    u, s, _ = np.linalg.svd(flat.T @ flat / len(flat))
+    return flat @ (u / np.sqrt(s + epsilon)) @ u.T
+
+
+@pytest.mark.parametrize('epsilon', [1e-6, 0.1])
+def test_zca_is_that_of_keras(epsilon):
+    images = pixels(400)
+    normalizer = normalize.fit(images, config(normalize='zca', zca_epsilon=epsilon))
+    out = normalize.apply(normalizer, normalize.to_unit(jnp.asarray(images)))
+    expected = zca_by_keras(images, epsilon).reshape(images.shape)
+    np.testing.assert_allclose(out, expected, atol=2e-4)
+
+
+def test_zca_is_scikit_learns_whitening_turned_back():
+    # With every image's negative the mean of each pixel is that of its channel.
+    images = np.concatenate([pixels(300), 255 - pixels(300)])
+    normalizer = normalize.fit(images, config(normalize='zca', zca_epsilon=1e-12))
+    flat = images.reshape(600, -1) / 255
+    pca = PCA(whiten=True, svd_solver='full').fit(flat)
+    expected = pca.transform(flat) @ pca.components_ * np.sqrt(600 / 599)
+    out = normalize.apply(normalizer, normalize.to_unit(jnp.asarray(images)))
+    np.testing.assert_allclose(np.asarray(out).reshape(600, -1), expected, atol=2e-4)
+
+
+def test_zca_of_fewer_images_than_pixels_is_finite():
+    images = pixels(5)
+    normalizer = normalize.fit(images, config(normalize='zca'))
+    out = normalize.apply(normalizer, normalize.to_unit(jnp.asarray(images)))
+    assert np.isfinite(out).all()
+
+
+def test_zca_without_an_epsilon_is_refused():
+    with pytest.raises(UserError, match=r'zca_epsilon=0\.0 is impossible'):
+        normalize.fit(pixels(3), config(normalize='zca', zca_epsilon=0.0))

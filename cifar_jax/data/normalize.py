@@ -4,20 +4,25 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
 from cifar_jax.errors import UserError, nearest
 
-METHODS = ('scale', 'given', 'channel', 'pixel')
+METHODS = ('scale', 'given', 'channel', 'pixel', 'center', 'zca')
 
 
 class Normalizer(NamedTuple):
-    """Mean and standard deviation of pixels in [0, 1]: float32, [1 1 c] or [h w c]."""
+    """Mean and deviation of pixels in [0, 1], float32 [1 1 c] or [h w c]; and ZCA's matrix.
+
+    The matrix is symmetric, float32 [d d] for d = h w c, pixels in the order of `reshape`.
+    """
 
     mean: np.ndarray
     std: np.ndarray
+    whitening: np.ndarray | None = None
 
 
 def fit(images: UInt8[np.ndarray, 'n h w c'], config: ConfigDict) -> Normalizer:
@@ -27,7 +32,8 @@ def fit(images: UInt8[np.ndarray, 'n h w c'], config: ConfigDict) -> Normalizer:
       images: the training part and nothing else, for no other image may shape the inputs.
       config: `config.data`; `normalize` is 'scale' (pixels stay in [0, 1]), 'given' (`mean` and
         `std` of the config), 'channel' or 'pixel' (a mean and a population standard deviation for
-        each channel, or each pixel of each channel). Where a deviation is 0 it counts as 1.
+        each channel, or each pixel of each channel), 'center' (a mean for each channel) or 'zca'
+        (the same, then ZCA whitening with `zca_epsilon`). Where a deviation is 0 it counts as 1.
 
     Raises:
       UserError: an unknown method, or constants that do not fit the images.
@@ -47,22 +53,33 @@ def fit(images: UInt8[np.ndarray, 'n h w c'], config: ConfigDict) -> Normalizer:
         )
     total, squares = _moments(images)
     count = len(images)
-    if config.normalize == 'channel':
+    if config.normalize != 'pixel':
         count *= images.shape[1] * images.shape[2]
         total, squares = (x.sum(axis=(0, 1), keepdims=True) for x in (total, squares))
     # Python's integers are exact, so that the difference loses nothing and nothing overflows.
     total, squares = total.astype(object), squares.astype(object)
     variance = ((count * squares - total**2) / count**2).astype(np.float64)
     std = np.where(variance > 0, np.sqrt(variance) / 255, 1)
-    return Normalizer((total / count / 255).astype(np.float32), std.astype(np.float32))
+    mean = (total / count / 255).astype(np.float32)
+    if config.normalize in ('center', 'zca'):
+        std = np.ones_like(mean)
+    whitening = _zca(images, mean, config.zca_epsilon) if config.normalize == 'zca' else None
+    return Normalizer(mean, std.astype(np.float32), whitening)
 
 
 def apply(
     normalizer: Normalizer, images: Float[Array, 'batch h w c']
 ) -> Float[Array, 'batch h w c']:
-    """Returns (images - mean) / std, for images in [0, 1]; in their own dtype."""
-    mean, std = (jnp.asarray(x, images.dtype)[None] for x in normalizer)
-    return (images - mean) / std
+    """Returns (images - mean) / std, whitened where it says so, of images in [0, 1].
+
+    In their own dtype.
+    """
+    mean, std = (jnp.asarray(x, images.dtype)[None] for x in (normalizer.mean, normalizer.std))
+    scaled = (images - mean) / std
+    if normalizer.whitening is None:
+        return scaled
+    whitening = jnp.asarray(normalizer.whitening, images.dtype)
+    return (scaled.reshape(len(images), -1) @ whitening).reshape(images.shape)
 
 
 def to_unit(images: UInt8[Array, 'batch h w c']) -> Float[Array, 'batch h w c']:
@@ -80,10 +97,42 @@ def check(config: ConfigDict) -> None:
         raise UserError(
             f'--config.data.std={tuple(config.std)} is impossible: every number is above 0.'
         )
+    if config.normalize == 'zca' and not config.zca_epsilon > 0:
+        raise UserError(
+            f'--config.data.zca_epsilon={config.zca_epsilon} is impossible: above 0, such as 1e-6.'
+        )
 
 
 def _constants(mean: ArrayLike, std: ArrayLike) -> Normalizer:
     return Normalizer(*(np.asarray(x, np.float32).reshape(1, 1, -1) for x in (mean, std)))
+
+
+def _zca(
+    images: UInt8[np.ndarray, 'n h w c'], mean: Float[np.ndarray, '1 1 c'], epsilon: float
+) -> Float[np.ndarray, 'd d']:
+    r"""Returns the whitening matrix of pixels in [0, 1] from which `mean` is subtracted.
+
+    .. math:: U (\Lambda + \epsilon)^{-1/2} U^T, \quad U \Lambda U^T = \frac{1}{n} \sum_i x_i x_i^T
+
+    As in Keras' `ImageDataGenerator`, the moments are about the mean of the channel.
+
+    References:
+      Krizhevsky, 2009, Learning Multiple Layers of Features from Tiny Images, appendix A.
+    """
+    pixels = images[0].size
+    products = np.zeros((pixels, pixels))
+    # Sums of products of whole numbers below 2^53 are exact, in whatever order.
+    for start in range(0, len(images), 4096):
+        chunk = images[start : start + 4096].reshape(-1, pixels).astype(np.float64)
+        products += chunk.T @ chunk
+    total = images.sum(axis=0, dtype=np.int64).reshape(-1) / len(images)
+    centre = 255 * np.broadcast_to(mean.astype(np.float64), images.shape[1:]).reshape(-1)
+    moved = np.outer(total, centre)
+    moments = products / len(images) - moved - moved.T + np.outer(centre, centre)
+    values, vectors = scipy.linalg.eigh(moments / 255**2, overwrite_a=True, driver='evd')
+    # Rounding can leave a value of 0 a little below it.
+    scale = 1 / np.sqrt(np.maximum(values, 0) + epsilon)
+    return ((vectors * scale) @ vectors.T).astype(np.float32)
 
 
 def _moments(

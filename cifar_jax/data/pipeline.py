@@ -17,8 +17,11 @@ class Prepared(NamedTuple):
     normalizer: normalize.Normalizer
 
 
-def prepare(config: ConfigDict) -> Prepared:
+def prepare(config: ConfigDict, normalizer: normalize.Normalizer | None = None) -> Prepared:
     """Returns the data of `config.data`.
+
+    Args:
+      normalizer: what was fitted before, where it was: ZCA's fit takes long.
 
     Raises:
       UserError: the set is not there, is too large, or cannot be split as asked.
@@ -27,5 +30,5 @@ def prepare(config: ConfigDict) -> Prepared:
     train, validation = splits.split(
         dataset.train, config.validation, config.validation_fraction, config.split_seed
     )
-    normalizer = normalize.fit(train.images, config)
+    normalizer = normalizer or normalize.fit(train.images, config)
     return Prepared(train, validation, dataset.test, dataset.classes, normalizer)

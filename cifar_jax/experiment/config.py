@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cifar_jax import models
-from cifar_jax.data import augment, sources, splits
+from cifar_jax.data import augment, normalize, sources, splits
 from cifar_jax.errors import UserError, nearest
 from cifar_jax.experiment.durations import steps
 from cifar_jax.ops import backend
@@ -22,7 +22,7 @@ _CHOICES = {
     'data.source': sources.SOURCES,
     'data.labels': ('fine', 'coarse'),
     'data.validation': splits.METHODS,
-    'data.normalize': ('scale', 'given', 'channel', 'pixel'),
+    'data.normalize': normalize.METHODS,
     'precision': ('float32', 'bfloat16'),
     'train.monitor': ('accuracy', 'loss'),
     'train.select': ('last', 'best'),
@@ -171,6 +171,7 @@ def check(config: ConfigDict) -> None:
             raise UserError(f'config.{key}={values[key]} must be at least {least}.')
     sources.check(config.data)
     splits.check(config.data.validation, config.data.validation_fraction)
+    normalize.check(config.data)
     if config.ema >= 1:
         raise UserError(f'config.ema={config.ema} must be below 1: it is the share kept each step.')
     if config.data.validation == 'none' and (

@@ -22,10 +22,11 @@ def get_defaults() -> ConfigDict:
                 validation_fraction=0.2,
                 split_seed=0,  # not `seed`: runs of all seeds share their validation images
                 memory_gb=4.0,  # refuse a set whose decoded images are larger than this
-                normalize='channel',  # 'scale', 'given', 'channel' or 'pixel'
+                normalize='channel',  # 'scale', 'given', 'channel', 'pixel', 'center' or 'zca'
                 mean=(0.5, 0.5, 0.5),  # of 'given', for pixels in [0, 1]
                 std=(0.5, 0.5, 0.5),
-                augment=(),  # dicts: a name in cifar_jax.data.augment.AUGMENTATIONS and its options
+                zca_epsilon=1e-6,  # of 'zca': added to the variances, for pixels in [0, 1]
+                augment=(),  # dicts: the name of one of cifar_jax.data.augment and its options
             ),
             model=dict(name=''),  # a name in cifar_jax.models.MODELS and its options
             precision='float32',  # or 'bfloat16': compute only, the state stays float32

@@ -34,7 +34,7 @@ def evaluate(
     config = classifier.config.copy_and_resolve_references()
     if data_dir:
         config.data.dir = data_dir
-    arrays = getattr(pipeline.prepare(config.data), split)
+    arrays = getattr(pipeline.prepare(config.data, classifier.normalizer), split)
     if arrays is None:
         raise UserError(f'{folder} was trained without a validation split: use --split test.')
     metrics_of = evaluation.make_evaluate(

@@ -21,7 +21,9 @@ def apply(config: ConfigDict, variant: str) -> ConfigDict:
     if variant in ('digits', 'smoke'):
         config.data.source = 'digits'
         # A mirrored digit is none.
-        config.data.augment = tuple(a for a in config.data.augment if a['name'] != 'flip')
+        config.data.augment = tuple(
+            a for a in config.data.augment if a['name'] not in ('flip', 'alternating_flip')
+        )
     if variant == 'digits':
         config.train.length = '8 epochs'
         config.train.batch_size = min(config.train.batch_size, 64)

@@ -38,6 +38,10 @@ class Workdir(NamedTuple):
         return self.path / 'preprocessing.json'
 
     @property
+    def whitening(self) -> pathlib.Path:
+        return self.path / 'whitening.npz'
+
+    @property
     def metrics(self) -> pathlib.Path:
         return self.path / 'metrics.jsonl'
 
@@ -50,11 +54,11 @@ class Workdir(NamedTuple):
         return self.path / 'summary.json'
 
 
-def write(path: pathlib.Path, text: str) -> None:
+def write(path: pathlib.Path, content: str | bytes) -> None:
     """Replaces a file in one step, so that it is always whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile('w', dir=path.parent, delete=False, suffix='.tmp') as file:
-        file.write(text)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False, suffix='.tmp') as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     os.chmod(file.name, 0o644)  # a temporary file is private, a result is not

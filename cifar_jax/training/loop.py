@@ -50,6 +50,7 @@ class Plan(NamedTuple):
     total_steps: int
     save_every: int  # steps
     image_shape: tuple[int, ...]
+    classes: int
 
 
 @runtime_checkable
@@ -127,6 +128,7 @@ def plan(config: ConfigDict, data: Prepared) -> Plan:
             config.checkpoint.every, steps_per_epoch=steps_per_epoch, total_steps=total_steps
         ),
         image_shape=data.train.images.shape[1:],
+        classes=len(data.classes),
     )
 
 
@@ -157,10 +159,19 @@ def train_step(
     augment_key, dropout_key = jax.random.split(key)
 
     start = (state.step % plan.steps_per_epoch) * size
-    images, labels = batches.gather(*data, jax.lax.dynamic_slice_in_dim(order, start, size))
-    images, labels = jax.lax.with_sharding_constraint((images, labels), parallel.over_batch(mesh))
-    images = augment.augment(augment_key, normalize.to_unit(images), config.data.augment)
-    images = normalize.apply(plan.normalizer, images).astype(plan.dtype)
+    indices = jax.lax.dynamic_slice_in_dim(order, start, size)
+    images, labels = jax.lax.with_sharding_constraint(
+        batches.gather(*data, indices), parallel.over_batch(mesh)
+    )
+    batch = augment.Batch(
+        images=normalize.to_unit(images),
+        labels=jax.nn.one_hot(labels, plan.classes),
+        indices=indices,
+        epoch=state.step // plan.steps_per_epoch,
+        run_key=stream,
+    )
+    batch = augment.augment(augment_key, batch, config.data.augment)
+    images = normalize.apply(plan.normalizer, batch.images).astype(plan.dtype)
 
     def loss_of(params):
         logits, updated = plan.model.apply(
@@ -171,7 +182,7 @@ def train_step(
             rngs={'dropout': dropout_key},
             mutable=['batch_stats'],
         )
-        each = losses.cross_entropy(logits, labels, config.loss.label_smoothing)
+        each = losses.cross_entropy(logits, batch.labels, config.loss.label_smoothing)
         return each.mean(), (each, logits, updated)
 
     gradient = jax.value_and_grad(loss_of, has_aux=True)
@@ -182,6 +193,8 @@ def train_step(
     average = state.average and states.update_average(
         state.average, variables, state.step, config.ema
     )
+    # A mixed image is of the class that has the largest share of it.
+    labels = jnp.argmax(batch.labels, axis=-1).astype(jnp.int32)
     new_epoch = state.step % plan.steps_per_epoch == 0
     sums = jax.tree.map(lambda n: jnp.where(new_epoch, jnp.zeros_like(n), n), state.sums)
     bad = (state.bad_step < 0) & ~jnp.isfinite(loss)

@@ -7,37 +7,66 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 from ml_collections import ConfigDict
 
-from cifar_jax.data.augment.geometric import cutout, flip, translate
+from cifar_jax.data.augment.affine import rotate, shift, zoom
+from cifar_jax.data.augment.batch import Batch
+from cifar_jax.data.augment.color import color
+from cifar_jax.data.augment.distortion import elastic, grid_distortion
+from cifar_jax.data.augment.erasing import erase
+from cifar_jax.data.augment.geometric import alternating_flip, cutout, flip, translate
+from cifar_jax.data.augment.mixing import cutmix, mixup
+from cifar_jax.data.augment.policies import rand_augment, trivial_augment
 from cifar_jax.errors import UserError, nearest
 
+# Functions of a key and images.
 AUGMENTATIONS: Mapping[str, Callable[..., Array]] = MappingProxyType(
-    {'cutout': cutout, 'flip': flip, 'translate': translate}
+    {
+        'color': color,
+        'cutout': cutout,
+        'elastic': elastic,
+        'erase': erase,
+        'flip': flip,
+        'grid_distortion': grid_distortion,
+        'rand_augment': rand_augment,
+        'rotate': rotate,
+        'shift': shift,
+        'translate': translate,
+        'trivial_augment': trivial_augment,
+        'zoom': zoom,
+    }
 )
+# Functions of a key and a `Batch`, for those that look at more than images, or change labels.
+BATCH_AUGMENTATIONS: Mapping[str, Callable[..., Batch]] = MappingProxyType(
+    {'alternating_flip': alternating_flip, 'cutmix': cutmix, 'mixup': mixup}
+)
+_ALL: Mapping[str, Callable[..., Any]] = MappingProxyType({**AUGMENTATIONS, **BATCH_AUGMENTATIONS})
 Policy = Sequence[Mapping[str, Any] | ConfigDict]
 
 
-def augment(
-    key: Key[Array, ''], images: Float[Array, 'batch h w c'], policy: Policy
-) -> Float[Array, 'batch h w c']:
+def augment(key: Key[Array, ''], batch: Batch, policy: Policy) -> Batch:
     """Applies the augmentations of `policy` one after the other.
 
     Args:
       key: the step's key; each augmentation's is the key with its position folded in.
-      images: the global batch, pixels in [0, 1].
-      policy: entries such as {'name': 'translate', 'pixels': 4}: a name in `AUGMENTATIONS` and
-        its options.
+      batch: the global batch.
+      policy: entries such as {'name': 'translate', 'pixels': 4}: a name in `AUGMENTATIONS` or
+        `BATCH_AUGMENTATIONS` and its options.
 
     Returns:
-      Images of the same shape and dtype.
+      Images and labels of the same shapes and dtypes.
     """
     for position, entry in enumerate(policy):
         options = dict(entry)
-        function = AUGMENTATIONS[options.pop('name')]
-        images = function(jax.random.fold_in(key, position), images, **options)
-    return images
+        name = options.pop('name')
+        own_key = jax.random.fold_in(key, position)
+        if name in BATCH_AUGMENTATIONS:
+            batch = BATCH_AUGMENTATIONS[name](own_key, batch, **options)
+        else:
+            images = AUGMENTATIONS[name](own_key, batch.images, **options)
+            batch = batch._replace(images=images)
+    return batch
 
 
 def check(policy: Sequence[Any], shape: tuple[int, int, int] = (32, 32, 3)) -> None:
@@ -54,9 +83,9 @@ def check(policy: Sequence[Any], shape: tuple[int, int, int] = (32, 32, 3)) -> N
             raise UserError(
                 f"--config.data.augment: {entry!r} has no name: write {{'name': 'flip'}}."
             )
-        if name not in AUGMENTATIONS:
-            raise UserError(f"There is no augmentation '{name}': {nearest(name, AUGMENTATIONS)}")
-        known = [*inspect.signature(AUGMENTATIONS[name]).parameters][2:]
+        if name not in _ALL:
+            raise UserError(f"There is no augmentation '{name}': {nearest(name, _ALL)}")
+        known = [*inspect.signature(_ALL[name]).parameters][2:]
         for option in options:
             if option not in known:
                 raise UserError(f"{name} has no option '{option}': {nearest(option, known)}")
@@ -65,9 +94,14 @@ def check(policy: Sequence[Any], shape: tuple[int, int, int] = (32, 32, 3)) -> N
 
 def _trace(name: str, options: dict[str, Any], shape: tuple[int, int, int]) -> None:
     """Traces an augmentation, so that it checks its own values."""
-    images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
-    key = jax.eval_shape(lambda: jax.random.key(0))
+
+    def run() -> Batch:
+        key, whole = jax.random.key(0), jnp.zeros((), jnp.int32)
+        images, labels = jnp.zeros((2, *shape), jnp.float32), jnp.zeros((2, 2), jnp.float32)
+        batch = Batch(images, labels, jnp.zeros(2, jnp.int32), whole, key)
+        return augment(key, batch, ({'name': name, **options},))
+
     try:
-        jax.eval_shape(lambda k, x: AUGMENTATIONS[name](k, x, **options), key, images)
+        jax.eval_shape(run)
     except (TypeError, ValueError) as error:
         raise UserError(f'{name}: impossible options {options}.') from error

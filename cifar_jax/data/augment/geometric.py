@@ -4,17 +4,35 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Shaped
 
+from cifar_jax.data.augment.batch import Batch
+from cifar_jax.data.augment.options import sometimes, within
 from cifar_jax.errors import UserError
 
 
 def flip(
-    key: Key[Array, ''], images: Float[Array, 'batch h w c'], *, probability: int | float = 0.5
+    key: Key[Array, ''], images: Float[Array, 'batch h w c'], *, p: int | float = 0.5
 ) -> Float[Array, 'batch h w c']:
-    """Mirrors each image left to right with the given probability."""
-    if not 0 <= probability <= 1:
-        raise UserError(f'flip: a probability of {probability} is impossible: from 0 to 1.')
-    chosen = jax.random.bernoulli(key, float(probability), (len(images), 1, 1, 1))
-    return jnp.where(chosen, images[:, :, ::-1], images)
+    """Mirrors each image left to right with probability `p`."""
+    within('flip', 'p', p, 0, 1)
+    mirrored = jax.random.bernoulli(key, float(p), (len(images), 1, 1, 1))
+    return jnp.where(mirrored, images[:, :, ::-1], images)
+
+
+def alternating_flip(key: Key[Array, ''], batch: Batch) -> Batch:
+    """Mirrors a random half of the training set in one epoch, and the other half in the next.
+
+    Which half an image belongs to follows from the run's key and the image's index, so that each
+    two epochs show every image both ways.
+
+    References:
+      Jordan, 2024, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, arXiv:2404.00498, section 3.6.
+    """
+    del key  # the step's, which would choose anew
+    keys = jax.vmap(lambda index: jax.random.fold_in(batch.run_key, index))(batch.indices)
+    first_half = jax.vmap(jax.random.bernoulli)(keys)
+    mirrored = first_half ^ (batch.epoch % 2 == 1)
+    images = jnp.where(mirrored[:, None, None, None], batch.images[:, :, ::-1], batch.images)
+    return batch._replace(images=images)
 
 
 def translate(
@@ -23,6 +41,7 @@ def translate(
     *,
     pixels: int = 4,
     mode: str = 'reflect',
+    p: int | float = 1.0,
 ) -> Float[Array, 'batch h w c']:
     """Shifts each image by up to `pixels` each way: pads on all sides, crops at random.
 
@@ -39,9 +58,10 @@ def translate(
             f'number from 0 to {min(height, width) - 1}.'
         )
     shifts = jax.random.randint(key, (2, len(images)), -pixels, pixels + 1, jnp.int32)
+    moved = images
     for axis, shift in zip((1, 2), shifts, strict=True):
-        images = _shift(images, shift, axis, mode)
-    return images
+        moved = _shift(moved, shift, axis, mode)
+    return sometimes('translate', key, p, moved, images)
 
 
 def cutout(
@@ -50,6 +70,7 @@ def cutout(
     *,
     size: int = 8,
     fill: int | float = 0.5,
+    p: int | float = 1.0,
 ) -> Float[Array, 'batch h w c']:
     """Fills a square of `size` pixels a side in each image.
 
@@ -62,13 +83,15 @@ def cutout(
     """
     if not isinstance(size, int) or size < 0:
         raise UserError(f'cutout: a size of {size} is impossible: a whole number, 0 or more.')
+    within('cutout', 'fill', fill, 0, 1)
     _, height, width, _ = images.shape
     rows, columns = (
         _within(jax.random.randint(k, (len(images), 1), 0, side, jnp.int32), side, size)
         for k, side in zip(jax.random.split(key), (height, width), strict=True)
     )
     hidden = rows[:, :, None, None] & columns[:, None, :, None]
-    return jnp.where(hidden, jnp.asarray(fill, images.dtype), images)
+    filled = jnp.where(hidden, jnp.asarray(fill, images.dtype), images)
+    return sometimes('cutout', key, p, filled, images)
 
 
 def _shift(

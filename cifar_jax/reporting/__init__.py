@@ -1,0 +1,1 @@
+"""Pictures of data and runs: one picture, one function."""
