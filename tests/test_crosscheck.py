@@ -32,16 +32,20 @@ from cifar_jax.training.optimizers import make_optimizer
 CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
 SMOKE = f'{CONFIGS}/small_vgg.py:smoke'
 FILES = {
-    'SmallVGG': 'small_vgg',
-    'PlainCNN': 'plain_cnn',
-    'SENet': 'senet',
-    'InceptionNet': 'inception',
+    'SmallVGG': 'small_vgg.py:smoke',
+    'PlainCNN': 'plain_cnn.py:smoke',
+    'SENet': 'senet.py:smoke',
+    'InceptionNet': 'inception.py:smoke',
+    'BaseNet': 'cifar100_25.py:base_smoke',
+    'ImprovedNet': 'cifar100_25.py:improved_bn_after_ours_smoke',
+    'SimpleNet': 'simple_net.py:ours_smoke',
+    'ComplexNet': 'complex_net.py:ours_smoke',
 }
 
 
 @pytest.mark.parametrize('name', FILES)
 def test_every_model_agrees_with_its_twin(name):
-    config = configs.load(f'{CONFIGS}/{FILES[name]}.py:smoke')
+    config = configs.load(f'{CONFIGS}/{FILES[name]}')
     assert config.model.name == name
     result = report.check(config, images=4, with_differences=name == 'SmallVGG')
     assert result['failures'] == []

@@ -27,6 +27,7 @@ def get_defaults() -> ConfigDict:
                 std=(0.5, 0.5, 0.5),
                 augment=(),  # dicts: a name in cifar_jax.data.augment.AUGMENTATIONS and its options
             ),
+            init_from='',  # a workdir, or its initial.npz: begin with the weights it began with
             model=dict(name=''),  # a name in cifar_jax.models.MODELS and its options
             precision='float32',  # or 'bfloat16': compute only, the state stays float32
             loss=dict(label_smoothing=0.0),
