@@ -13,7 +13,7 @@ def get_defaults() -> ConfigDict:
         dict(
             seed=0,
             data=dict(
-                source='cifar10',  # a name in cifar_jax.data.sources.SOURCES
+                source='cifar10',  # a name in cifar_jax.data.sources.SOURCES, or 'archive:PATH'
                 dir='~/tensorflow_datasets',  # where prepared sets live, as TFDS has it
                 labels='fine',  # cifar100: 'fine' (100 classes) or 'coarse' (20)
                 classes=0,  # keep only the first k classes; 0 keeps all
