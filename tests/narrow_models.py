@@ -15,6 +15,7 @@ from cifar_jax.crosscheck.observe import Observed, Step, observe
 from cifar_jax.ops import backend
 from cifar_jax.reference.graph import Graph
 
+# By the model's name and, where one model is here twice, what tells them apart.
 OPTIONS: dict[str, dict[str, Any]] = {
     'SmallVGG': dict(widths=(3, 4)),
     'PlainCNN': dict(
@@ -22,6 +23,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     ),
     'SENet': dict(widths=(4, 6), blocks=(1, 1), reduction=2),
     'InceptionNet': dict(stem=(4,), widths=(16,), modules=(1,)),
+    'BaseNet': dict(widths=(3,), hidden=6),
+    'ImprovedNet before': dict(widths=(3,), hidden=6, batch_norm='before'),
+    'ImprovedNet after': dict(widths=(3,), hidden=6, batch_norm='after'),
+    'SimpleNet': dict(widths=(3, 4), hidden=(6, 5)),
+    'ComplexNet': dict(widths=(3, 4), convs=(1, 2), dropouts=(0.2, 0.4), hidden=6),
 }
 # Rows and columns differ, so that none can stand for the other; 9 is odd, so that padding does.
 SHAPE = (9, 6, 3)
@@ -47,7 +53,7 @@ class Seen(NamedTuple):
 
 def create(name: str) -> nn.Module:
     """Returns a narrow model that computes in float64."""
-    return models.create(name, CLASSES, jnp.float64, **OPTIONS[name])
+    return models.create(name.split()[0], CLASSES, jnp.float64, **OPTIONS[name])
 
 
 def batch(seed: int) -> tuple[jax.Array, jax.Array]:

@@ -32,16 +32,20 @@ from cifar_jax.training.optimizers import make_optimizer
 CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
 SMOKE = f'{CONFIGS}/small_vgg.py:smoke'
 FILES = {
-    'SmallVGG': 'small_vgg',
-    'PlainCNN': 'plain_cnn',
-    'SENet': 'senet',
-    'InceptionNet': 'inception',
+    'SmallVGG': 'small_vgg.py:smoke',
+    'PlainCNN': 'plain_cnn.py:smoke',
+    'SENet': 'senet.py:smoke',
+    'InceptionNet': 'inception.py:smoke',
+    'BaseNet': 'cifar100_25.py:base_smoke',
+    'ImprovedNet': 'cifar100_25.py:improved_bn_after_ours_smoke',
+    'SimpleNet': 'simple_net.py:ours_smoke',
+    'ComplexNet': 'complex_net.py:ours_smoke',
 }
 
 
 @pytest.mark.parametrize('name', FILES)
 def test_every_model_agrees_with_its_twin(name):
-    config = configs.load(f'{CONFIGS}/{FILES[name]}.py:smoke')
+    config = configs.load(f'{CONFIGS}/{FILES[name]}')
     assert config.model.name == name
     result = report.check(config, images=4, with_differences=name == 'SmallVGG')
     assert result['failures'] == []
@@ -50,7 +54,7 @@ def test_every_model_agrees_with_its_twin(name):
     assert all((value is not None) == (name == 'SmallVGG') for value in differed)
 
 
-@pytest.mark.parametrize('name', FILES)
+@pytest.mark.parametrize('name', narrow_models.OPTIONS)
 def test_no_parameter_statistic_or_mask_of_a_model_is_left_out(name):
     seen = narrow_models.seen(name)
     rows = {row.layer: row for row in comparison.compare(seen.twins(), seed=None)}
@@ -62,6 +66,7 @@ def test_no_parameter_statistic_or_mask_of_a_model_is_left_out(name):
     reading = {node.name for node in seen.graph.nodes if type(node.layer) in (Conv, Dense)}
     own = {row.layer for row in rows.values() if row.inputs is not None}
     assert reading <= {variables.node(seen.graph, layer) for layer in own}
+    assert seen.failures() == []
 
 
 @pytest.mark.parametrize(

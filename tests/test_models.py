@@ -14,9 +14,13 @@ from cifar_jax.models import summary
 KEY = jax.random.key(0)
 IMAGE = (32, 32, 3)
 NARROW = {
+    'BaseNet': {'widths': [4], 'hidden': 8},
+    'ComplexNet': {'widths': [4, 4], 'convs': [1, 2], 'dropouts': [0.3, 0.4], 'hidden': 8},
+    'ImprovedNet': {'widths': [4], 'hidden': 8, 'batch_norm': 'before'},
     'InceptionNet': {'stem': [4], 'widths': [16], 'modules': [1]},
     'PlainCNN': {'widths': [4, 4], 'kernels': [3, 3], 'dropblock_sizes': [3], 'hidden': 8},
     'SENet': {'widths': [8, 8], 'blocks': [1, 1], 'reduction': 4},
+    'SimpleNet': {'widths': [4, 4], 'hidden': [8, 8]},
     'SmallVGG': {'widths': [4, 4]},
 }
 
@@ -51,6 +55,43 @@ def narrow(name, dtype=jnp.float32, **options):
 def test_parameter_counts(name, trained, with_statistics):
     assert sizes(shapes(name)['params']) == trained
     assert sizes(shapes(name)) == with_statistics
+
+
+@pytest.mark.parametrize(
+    ('name', 'classes', 'options', 'trained', 'with_statistics'),
+    [
+        ('BaseNet', 25, {}, 24_197, 24_197),
+        ('ImprovedNet', 25, {}, 1_258_553, 1_258_553),
+        ('ImprovedNet', 25, {'batch_norm': 'before'}, 1_258_937, 1_259_321),
+        ('ImprovedNet', 25, {'batch_norm': 'after'}, 1_258_937, 1_259_321),
+        ('SimpleNet', 100, {}, 1_775_716, 1_777_636),
+        ('ComplexNet', 100, {}, 15_038_116, 15_047_588),
+    ],
+)
+def test_published_counts_on_cifar100_stand_in_the_table(
+    name, classes, options, trained, with_statistics
+):
+    text = summary.table(models.create(name, classes, **options), IMAGE)
+    total = next(line for line in text.splitlines() if 'total' in line).split()
+    statistics = with_statistics - trained
+    assert total[:4] == ['total', name, f'{classes}', f'{trained:,}']
+    assert total[4:-1] == ([f'{statistics:,}'] if statistics else [])
+
+
+def test_batch_norm_of_improved_net_stands_before_or_after_the_relu():
+    images = jax.random.normal(KEY, (2, 8, 8, 3))
+    negative = {}
+    for place in ('before', 'after'):
+        model = models.create('ImprovedNet', 3, **{**NARROW['ImprovedNet'], 'batch_norm': place})
+        variables = jax.jit(lambda x, model=model: model.init(KEY, x, train=False))(images)
+        run = jax.jit(
+            lambda v, x, model=model: model.apply(
+                v, x, train=False, capture_intermediates=True, mutable=['intermediates']
+            )
+        )
+        seen = run(variables, images)[1]['intermediates']
+        negative[place] = np.min(seen['Conv_0']['__call__'][0]) < 0
+    assert negative == {'before': True, 'after': False}
 
 
 def test_senet_has_at_least_eight_se_blocks():
@@ -210,7 +251,7 @@ def test_no_dropblock_at_all_is_possible():
     ('name', 'options', 'message'),
     [
         ('SEnet', {}, "no model 'SEnet': did you mean 'SENet'"),
-        ('', {}, 'known: InceptionNet, PlainCNN, SENet, SmallVGG'),
+        ('', {}, 'known: BaseNet, ComplexNet, ImprovedNet, InceptionNet, PlainCNN, SENet, '),
         ('SENet', {'width': [8]}, "no option 'width': did you mean 'widths'"),
         ('SENet', {'classes': 5}, "no option 'classes'"),
         ('SENet', {'widths': [8, -8, 8, 8]}, 'whole numbers above 0'),
@@ -228,6 +269,9 @@ def test_no_dropblock_at_all_is_possible():
         ('PlainCNN', {'dropout': float('nan')}, 'at least 0 and below 1'),
         ('PlainCNN', {'dropout': True}, 'must be a number'),
         ('PlainCNN', {'kernels': [3]}, 'as many entries'),
+        ('ImprovedNet', {'batch_norm': 'befor'}, "did you mean 'before'"),
+        ('ComplexNet', {'convs': [2, 2]}, 'as many entries'),
+        ('ComplexNet', {'dropouts': [0.3, 0.4, 0.4, 0.4, 1]}, 'at least 0 and below 1'),
         ('PlainCNN', {'dropblock_sizes': [1] * 6}, 'at most as many entries'),
         ('InceptionNet', {'widths': [24, 32]}, 'multiples of 16'),
     ],

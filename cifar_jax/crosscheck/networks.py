@@ -10,9 +10,13 @@ from typing import Any
 from flax import linen as nn
 
 from cifar_jax.errors import UserError
+from cifar_jax.models.base_net import BaseNet
+from cifar_jax.models.complex_net import ComplexNet
+from cifar_jax.models.improved_net import ImprovedNet
 from cifar_jax.models.inception import InceptionNet
 from cifar_jax.models.plain_cnn import PlainCNN
 from cifar_jax.models.senet import SENet
+from cifar_jax.models.simple_net import SimpleNet
 from cifar_jax.models.small_vgg import SmallVGG
 from cifar_jax.reference.activations import LeakyReLU, ReLU, Sigmoid
 from cifar_jax.reference.combine import Add, Concatenate, Gate
@@ -23,6 +27,8 @@ from cifar_jax.reference.graph import Graph
 from cifar_jax.reference.layers import Shape
 from cifar_jax.reference.norm import BatchNorm
 from cifar_jax.reference.pool import AvgPool, GlobalAvgPool, MaxPool
+
+KERAS_NORM = BatchNorm(momentum=0.99, epsilon=1e-3)
 
 
 def graph_of(model: nn.Module, image_shape: Shape) -> Graph:
@@ -46,8 +52,7 @@ def small_vgg(graph: Graph, model: SmallVGG) -> None:
     """See `cifar_jax.models.small_vgg`."""
     for block, width in enumerate(model.widths):
         for number in (2 * block, 2 * block + 1):
-            graph.add(f'Conv_{number}:conv', Conv(width))
-            graph.add(f'Conv_{number}', ReLU())
+            _conv_relu(graph, f'Conv_{number}', Conv(width))
         graph.add(f'pool_{block}', MaxPool(2, tie=0.5))
     graph.add('flatten', Reshape())
     graph.add('Dense_0', Dense(model.classes))
@@ -137,9 +142,90 @@ def _conv_unit(graph: Graph, name: str, width: int, kernel: int, *source: str) -
     return graph.add(name, ReLU())
 
 
+def base_net(graph: Graph, model: BaseNet) -> None:
+    """See `cifar_jax.models.base_net`."""
+    for place, width in enumerate(model.widths):
+        _conv_relu(graph, f'Conv_{place}', Conv(width, (5, 5), padding='valid'))
+        graph.add(f'pool_{place}', MaxPool(2, tie=0.5))
+    graph.add('flatten', Reshape())
+    graph.add('Dense_0', Dense(model.hidden))
+    graph.add('relu', ReLU())
+    graph.add('Dense_1', Dense(model.classes))
+
+
+def improved_net(graph: Graph, model: ImprovedNet) -> None:
+    """See `cifar_jax.models.improved_net`."""
+    for block, width in enumerate(model.widths):
+        for place, padding in ((2 * block, 'same'), (2 * block + 1, 'valid')):
+            conv = Conv(width, padding=padding)
+            if model.batch_norm == 'before':
+                graph.add(f'Conv_{place}', conv)
+                graph.add(f'BatchNorm_{place}', KERAS_NORM)
+                graph.add(f'relu_{place}', ReLU())
+            else:
+                _conv_relu(graph, f'Conv_{place}', conv)
+            if model.batch_norm == 'after':
+                graph.add(f'BatchNorm_{place}', KERAS_NORM)
+        graph.add(f'pool_{block}', MaxPool(2, tie=0.5))
+        graph.add(f'Dropout_{block}', Dropout(model.dropout))
+    graph.add('flatten', Reshape())
+    graph.add('Dense_0', Dense(model.hidden))
+    graph.add('relu', ReLU())
+    graph.add(f'Dropout_{len(model.widths)}', Dropout(model.head_dropout))
+    graph.add('Dense_1', Dense(model.classes))
+
+
+def simple_net(graph: Graph, model: SimpleNet) -> None:
+    """See `cifar_jax.models.simple_net`."""
+    last = len(model.widths) - 1
+    for place, width in enumerate(model.widths):
+        _conv_relu(graph, f'Conv_{place}', Conv(width, padding='valid'))
+        if place not in (0, last):
+            graph.add(f'pool_{place}', MaxPool(2, tie=0.5))
+        if place != last:
+            graph.add(f'Dropout_{place}', Dropout(model.dropout))
+        graph.add(f'BatchNorm_{place}', KERAS_NORM)
+    graph.add('mean', GlobalAvgPool())
+    graph.add(f'Dropout_{last}', Dropout(model.head_dropout))
+    for place, units in enumerate(model.hidden):
+        graph.add(f'Dense_{place}', Dense(units))
+        graph.add(f'relu_{place}', ReLU())
+    graph.add(f'Dense_{len(model.hidden)}', Dense(model.classes))
+
+
+def complex_net(graph: Graph, model: ComplexNet) -> None:
+    """See `cifar_jax.models.complex_net`."""
+    convs = drops = 0
+    groups = zip(model.widths, model.convs, model.dropouts, strict=True)
+    for group, (width, count, rate) in enumerate(groups):
+        for place in range(count):
+            if place:
+                graph.add(f'Dropout_{drops}', Dropout(rate))
+                drops += 1
+            _conv_relu(graph, f'Conv_{convs}', Conv(width))
+            graph.add(f'BatchNorm_{convs}', KERAS_NORM)
+            convs += 1
+        graph.add(f'pool_{group}', MaxPool(2, tie=0.5))
+    graph.add('flatten', Reshape())
+    graph.add('Dense_0', Dense(model.hidden))
+    graph.add('relu', ReLU())
+    graph.add(f'BatchNorm_{convs}', KERAS_NORM)
+    graph.add(f'Dropout_{drops}', Dropout(model.head_dropout))
+    graph.add('Dense_1', Dense(model.classes))
+
+
+def _conv_relu(graph: Graph, name: str, conv: Conv) -> None:
+    graph.add(f'{name}:conv', conv)
+    graph.add(name, ReLU())
+
+
 BUILDERS: dict[str, Callable[[Graph, Any], None]] = {
     'SmallVGG': small_vgg,
     'PlainCNN': plain_cnn,
     'SENet': senet,
     'InceptionNet': inception,
+    'BaseNet': base_net,
+    'ImprovedNet': improved_net,
+    'SimpleNet': simple_net,
+    'ComplexNet': complex_net,
 }

@@ -1,6 +1,7 @@
 """Named data sets as arrays: one function each, and its entry in `SOURCES`."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
-from cifar_jax.data import catalogue, splits
+from cifar_jax.data import archives, cache, catalogue, splits
 from cifar_jax.errors import UserError, nearest
 
 DRAW = 0  # the seed of every fixed draw below: a share is the same in every run
@@ -62,6 +63,14 @@ def digits(config: ConfigDict) -> Dataset:
     return Dataset('digits', train, test, tuple(map(str, range(10))))
 
 
+def archive(path: str, config: ConfigDict) -> Dataset:
+    """An official CIFAR archive, or the folder in it: see `archives.load`."""
+    decoded = archives.load(Path(path))
+    if config.labels not in decoded.classes:
+        raise UserError(f'{path} has no {config.labels} labels: use --config.data.labels=fine.')
+    return _dataset(Path(path).name, decoded, config.labels)
+
+
 CIFAR10 = catalogue.Recipe(
     'cifar10', 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz', {'fine': 'label'}
 )
@@ -72,6 +81,10 @@ CIFAR100 = catalogue.Recipe(
 )
 SOURCES: Mapping[str, Callable[[ConfigDict], Dataset]] = MappingProxyType(
     {'cifar10': cifar10, 'cifar100': cifar100, 'digits': digits}
+)
+# Sources of a user's own, written as 'archive:PATH'.
+PREFIXES: Mapping[str, Callable[[str, ConfigDict], Dataset]] = MappingProxyType(
+    {'archive': archive}
 )
 
 
@@ -85,7 +98,8 @@ def load(config: ConfigDict) -> Dataset:
       UserError: the source is unknown, cannot be had or exceeds `memory_gb`; a value is impossible.
     """
     check(config)
-    data = SOURCES[config.source](config)
+    prefix, colon, rest = config.source.partition(':')
+    data = PREFIXES[prefix](rest, config) if colon else SOURCES[prefix](config)
     sizes = data.train.images.nbytes + data.test.images.nbytes
     catalogue.check_memory(data.name, sizes, config.memory_gb)
     keep = config.classes or len(data.classes)
@@ -100,15 +114,15 @@ def load(config: ConfigDict) -> Dataset:
 
 def check(config: ConfigDict) -> None:
     """Raises UserError for what is impossible in `config.data`, before anything is loaded."""
-    if config.source not in SOURCES:
-        raise UserError(
-            f"There is no data set '{config.source}': {nearest(config.source, SOURCES)}"
-        )
+    prefix, _, rest = config.source.partition(':')
+    if config.source not in SOURCES and not (prefix in PREFIXES and rest):
+        known = [*SOURCES, *(f'{name}:PATH' for name in PREFIXES)]
+        raise UserError(f"There is no data set '{config.source}': {nearest(config.source, known)}")
     if config.labels not in ('fine', 'coarse'):
         raise UserError(
             f"--config.data.labels='{config.labels}' is impossible: choose 'fine' or 'coarse'."
         )
-    if config.labels == 'coarse' and config.source != 'cifar100':
+    if config.labels == 'coarse' and config.source != 'cifar100' and prefix != 'archive':
         raise UserError(f"'{config.source}' has no coarse labels: use --config.data.labels=fine.")
     if not 0 < config.fraction <= 1:
         raise UserError(
@@ -125,11 +139,15 @@ def check(config: ConfigDict) -> None:
 
 def _prepared(recipe: catalogue.Recipe, config: ConfigDict) -> Dataset:
     decoded = catalogue.load(recipe, config.dir, config.memory_gb)
+    return _dataset(recipe.name, decoded, config.labels)
+
+
+def _dataset(name: str, decoded: cache.Decoded, labels: str) -> Dataset:
     train, test = (
-        Arrays(decoded.arrays[f'{split}_images'], decoded.arrays[f'{split}_{config.labels}'])
+        Arrays(decoded.arrays[f'{split}_images'], decoded.arrays[f'{split}_{labels}'])
         for split in catalogue.SPLITS
     )
-    return Dataset(recipe.name, train, test, tuple(decoded.classes[config.labels]))
+    return Dataset(name, train, test, tuple(decoded.classes[labels]))
 
 
 def _reduce(part: Arrays, classes: int, fraction: float) -> Arrays:

@@ -19,7 +19,6 @@ from cifar_jax.training import optimizers
 _FREE = ('model',)
 
 _CHOICES = {
-    'data.source': sources.SOURCES,
     'data.labels': ('fine', 'coarse'),
     'data.validation': splits.METHODS,
     'data.normalize': normalize.METHODS,

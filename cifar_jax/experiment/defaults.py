@@ -13,7 +13,7 @@ def get_defaults() -> ConfigDict:
         dict(
             seed=0,
             data=dict(
-                source='cifar10',  # a name in cifar_jax.data.sources.SOURCES
+                source='cifar10',  # a name in cifar_jax.data.sources.SOURCES, or 'archive:PATH'
                 dir='~/tensorflow_datasets',  # where prepared sets live, as TFDS has it
                 labels='fine',  # cifar100: 'fine' (100 classes) or 'coarse' (20)
                 classes=0,  # keep only the first k classes; 0 keeps all
@@ -28,6 +28,7 @@ def get_defaults() -> ConfigDict:
                 zca_epsilon=1e-6,  # of 'zca': added to the variances, for pixels in [0, 1]
                 augment=(),  # dicts: the name of one of cifar_jax.data.augment and its options
             ),
+            init_from='',  # a workdir, or its initial.npz: begin with the weights it began with
             model=dict(name=''),  # a name in cifar_jax.models.MODELS and its options
             precision='float32',  # or 'bfloat16': compute only, the state stays float32
             loss=dict(label_smoothing=0.0),

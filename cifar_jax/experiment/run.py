@@ -41,6 +41,8 @@ def train(
     jax.config.update('jax_disable_jit', config.debug.no_jit)
     data = pipeline.prepare(config.data)
     plan = loop.plan(config, data)
+    if not workdir.config.exists():
+        loop.given_variables(plan)  # What cannot be read leaves no workdir behind.
     with workdirs.lock(workdir), backend.use(config.ops.backend):
         for change in workdirs.prepare(workdir, config, command):
             log.warning('%s: this run will not go on to the same bits', change)

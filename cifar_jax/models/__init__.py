@@ -7,16 +7,24 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from cifar_jax.errors import UserError, nearest
+from cifar_jax.models.base_net import BaseNet
+from cifar_jax.models.complex_net import ComplexNet
+from cifar_jax.models.improved_net import ImprovedNet
 from cifar_jax.models.inception import InceptionNet
 from cifar_jax.models.options import check_options, tuples
 from cifar_jax.models.plain_cnn import PlainCNN
 from cifar_jax.models.senet import SENet
+from cifar_jax.models.simple_net import SimpleNet
 from cifar_jax.models.small_vgg import SmallVGG
 
 MODELS: dict[str, type[nn.Module]] = {
+    'BaseNet': BaseNet,
+    'ComplexNet': ComplexNet,
+    'ImprovedNet': ImprovedNet,
     'InceptionNet': InceptionNet,
     'PlainCNN': PlainCNN,
     'SENet': SENet,
+    'SimpleNet': SimpleNet,
     'SmallVGG': SmallVGG,
 }
 

@@ -16,6 +16,8 @@ from cifar_jax.ops.dense import matmul
 from cifar_jax.ops.pool import global_avg_pool
 
 Padding = str | tuple[tuple[int, int], tuple[int, int]]
+# What Keras gives `BatchNorm` unless told otherwise.
+KERAS_NORM: dict[str, Any] = {'momentum': 0.99, 'epsilon': 1e-3}
 
 
 def widened(x: Float[Array, '...']) -> Float[Array, '...']:

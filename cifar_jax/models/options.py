@@ -10,11 +10,18 @@ from cifar_jax.errors import UserError, nearest
 
 NO_OPTIONS = ('classes', 'dtype', 'parent', 'name')
 CHOICES = {
+    'batch_norm': ('none', 'before', 'after'),
     'dropblock_gamma': ('published', 'ghiasi'),
     'dropblock_schedule': ('constant', 'linear'),
 }
 # Two options that need as many entries as each other.
-SAME_LENGTH = {'blocks': 'widths', 'kernels': 'widths', 'modules': 'widths'}
+SAME_LENGTH = {
+    'blocks': 'widths',
+    'convs': 'widths',
+    'dropouts': 'widths',
+    'kernels': 'widths',
+    'modules': 'widths',
+}
 MULTIPLES = {('InceptionNet', 'widths'): 16}
 
 
@@ -58,7 +65,7 @@ def _problem(name: str, option: str, value: Any, default: Any) -> str:
         return '' if isinstance(value, bool) else 'must be True or False'
     if isinstance(default, tuple):
         if not isinstance(value, (list, tuple)) or (not value and option != 'dropblock_sizes'):
-            return 'must be a list of whole numbers above 0'
+            return f'must be a list, such as {default!r}'
         problems = (_problem(name, option, item, default[0]) for item in value)
         return next(filter(None, problems), '')
     if isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -28,6 +28,7 @@ from cifar_jax.training import (
     optimizers,
     parallel,
     precision,
+    weights,
 )
 from cifar_jax.training import state as states
 from cifar_jax.training.evaluation import Images, make_evaluate, on_device
@@ -76,7 +77,7 @@ class Watcher(Protocol):
 class Programs(NamedTuple):
     """The compiled functions of a run."""
 
-    init: Callable[[], TrainState]
+    init: Callable[[Any], TrainState]
     step: Callable[[TrainState, Images, Int[Array, 'n']], TrainState]
     order: Callable[[int], Int[Array, 'n']]
     evaluate: Callable[[Any, Images], dict[str, float]]
@@ -132,15 +133,28 @@ def plan(config: ConfigDict, data: Prepared) -> Plan:
     )
 
 
-def initial_state(plan: Plan) -> TrainState:
-    """Returns the state before the first step."""
+def initial_state(plan: Plan, variables: Any = None) -> TrainState:
+    """Returns the state before the first step; None draws the variables from the seed."""
     return states.create(
         plan.model,
         plan.optimizer,
         seed=plan.config.seed,
         image_shape=plan.image_shape,
         ema=plan.config.ema > 0,
+        variables=variables,
     )
+
+
+def given_variables(plan: Plan) -> Any:
+    """Returns the variables that `config.init_from` names, or None where it is empty.
+
+    Raises:
+      UserError: they are not there, damaged, or another network's.
+    """
+    if not plan.config.init_from:
+        return None
+    shapes = jax.eval_shape(lambda: initial_state(plan)).variables
+    return weights.load(pathlib.Path(plan.config.init_from), shapes)
 
 
 def train_step(
@@ -219,7 +233,9 @@ def programs(plan: Plan, mesh: Mesh, size: int) -> Programs:
         plan.model, plan.normalizer, plan.dtype, mesh, plan.config.eval_batch_size
     )
     return Programs(
-        init=jax.jit(lambda: initial_state(plan), out_shardings=everywhere),
+        init=jax.jit(
+            lambda variables=None: initial_state(plan, variables), out_shardings=everywhere
+        ),
         step=jax.jit(
             lambda state, data, order: train_step(state, data, order, plan=plan, mesh=mesh),
             # To find a NaN, JAX repeats the step, for which it needs the old state.
@@ -254,7 +270,10 @@ def run(plan: Plan, data: Prepared, mesh: Mesh, folder: pathlib.Path, watcher: W
 
     with jax.set_mesh(mesh), checkpoints.manager(folder) as manager:
         restored = checkpoints.restore_latest(manager, shapes, everywhere)
-        state, log = restored or (program.init(), [])
+        if restored is None:
+            restored = checkpoints.Restored(program.init(given_variables(plan)), [])
+            weights.save(folder.parent / weights.FILE, restored.state.variables)
+        state, log = restored
         step = int(state.step)
         watcher.started(step, log)
         while step < plan.total_steps and not history.out_of_patience(log, train):

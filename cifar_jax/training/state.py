@@ -35,15 +35,18 @@ def create(
     seed: int,
     image_shape: tuple[int, ...],
     ema: bool,
+    variables: Mapping[str, PyTree] | None = None,
 ) -> TrainState:
     """Returns the state before the first step; jit it, or `jax.eval_shape` it for its shapes.
 
     Args:
       image_shape: (height, width, channels).
       ema: whether an average of the variables is kept.
+      variables: to begin with; None draws them from the seed.
     """
-    images = jnp.zeros((1, *image_shape), jnp.float32)
-    variables = dict(model.init(jax.random.key(seed), images, train=False))
+    if variables is None:
+        images = jnp.zeros((1, *image_shape), jnp.float32)
+        variables = dict(model.init(jax.random.key(seed), images, train=False))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         variables=variables,

@@ -1,0 +1,208 @@
+"""Official CIFAR archives: what is read from them, and what is refused in one sentence."""
+
+import io
+import os
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+
+from cifar_jax.data import archives, sources
+from cifar_jax.errors import UserError
+from cifar_jax.experiment.defaults import get_defaults
+
+KINDS = ('cifar-10-binary', 'cifar-100-binary', 'cifar-10-python', 'cifar-100-python')
+BATCHES = [*(f'data_batch_{number}' for number in range(1, 6)), 'test_batch']
+SIZE = 2  # images in a file
+
+
+def truth(kind):
+    """Returns name of file -> (images uint8[n h w c], fine labels, coarse labels)."""
+    rng = np.random.default_rng(0)
+    hundred = '-100-' in kind
+    files = ['train', 'test'] if hundred else BATCHES
+    return {
+        file: (
+            rng.integers(0, 256, (SIZE, 32, 32, 3), np.uint8),
+            rng.integers(0, 100 if hundred else 10, SIZE),
+            rng.integers(0, 20, SIZE),
+        )
+        for file in files
+    }
+
+
+def contents(kind):
+    """Returns name of file -> bytes, as the archive's own description has them."""
+    hundred, binary = '-100-' in kind, kind.endswith('binary')
+    names = {'fine': [f'c{i}' for i in range(100 if hundred else 10)]}
+    if hundred:
+        names['coarse'] = [f's{i}' for i in range(20)]
+    found = {'readme.html': b'words'}
+    for file, (images, fine, coarse) in truth(kind).items():
+        planes = [np.concatenate([image[:, :, c].ravel() for c in range(3)]) for image in images]
+        if binary:
+            heads = [[c, f] if hundred else [f] for f, c in zip(fine, coarse, strict=True)]
+            records = (bytes(map(int, h)) + p.tobytes() for h, p in zip(heads, planes, strict=True))
+            found[f'{file}.bin'] = b''.join(records)
+            continue
+        value = {b'data': np.stack(planes), b'filenames': [b'a.png'] * SIZE}
+        keys = {b'fine_labels': fine, b'coarse_labels': coarse} if hundred else {b'labels': fine}
+        value |= {key: [int(label) for label in labels] for key, labels in keys.items()}
+        found[file] = pickle.dumps(value, protocol=2)
+    if binary:
+        files = {'fine': 'fine_label_names.txt', 'coarse': 'coarse_label_names.txt'}
+        own = files if hundred else {'fine': 'batches.meta.txt'}
+        return found | {own[k]: '\n'.join([*v, '']).encode() for k, v in names.items()}
+    keys = {k: f'{k}_label_names'.encode() if hundred else b'label_names' for k in names}
+    meta = {keys[k]: [name.encode() for name in v] for k, v in names.items()}
+    return found | {'meta' if hundred else 'batches.meta': pickle.dumps(meta, protocol=2)}
+
+
+def written(path, files, *, folder='cifar/'):
+    with tarfile.open(path, 'w:gz') as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f'{folder}{name}')
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def config(path, **changes):
+    data = get_defaults().data
+    data.update(source=f'archive:{path}', **changes)
+    return data
+
+
+def refusal(path):
+    with pytest.raises(UserError) as error:
+        archives.load(path)
+    assert str(path) in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize('extracted', [False, True])
+@pytest.mark.parametrize('kind', KINDS)
+def test_every_archive_and_its_folder_give_its_images_in_order(tmp_path, kind, extracted):
+    path = tmp_path / f'{kind}.tar.gz'
+    if extracted:
+        path = tmp_path / 'above'
+        (path / 'cifar').mkdir(parents=True)
+        for name, content in contents(kind).items():
+            (path / 'cifar' / name).write_bytes(content)
+    else:
+        written(path, contents(kind))
+    kinds = ('fine', 'coarse') if '-100-' in kind else ('fine',)
+    *train, test = truth(kind).values()
+    for place, labels in enumerate(kinds, 1):
+        data = sources.load(config(path, labels=labels))
+        for found, parts in ((data.train, train), (data.test, [test])):
+            assert (found.images.dtype, found.labels.dtype) == (np.uint8, np.int32)
+            np.testing.assert_array_equal(found.images, np.concatenate([p[0] for p in parts]))
+            np.testing.assert_array_equal(found.labels, np.concatenate([p[place] for p in parts]))
+        assert data.classes[1] == {'fine': 'c1', 'coarse': 's1'}[labels]
+        assert len(data.classes) == {'fine': 10 ** len(kinds), 'coarse': 20}[labels]
+
+
+def test_cifar10_has_no_coarse_labels(tmp_path):
+    path = written(tmp_path / 'a.tar.gz', contents(KINDS[0]))
+    with pytest.raises(UserError, match='has no coarse labels'):
+        sources.load(config(path, labels='coarse'))
+
+
+@pytest.mark.parametrize('source', ['archive:', 'archiv:/tmp', 'cifar10:/tmp'])
+def test_an_impossible_source_is_refused(source):
+    data = get_defaults().data
+    data.source = source
+    with pytest.raises(UserError, match=f"no data set '{source}'"):
+        sources.check(data)
+
+
+class Code:
+    """Unpickled, it would make a file."""
+
+    def __reduce__(self):
+        return os.mkdir, ('made-by-a-pickle',)
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = contents(KINDS[2]) | {'data_batch_3': pickle.dumps({b'data': Code()}, protocol=2)}
+    message = refusal(written(tmp_path / 'a.tar.gz', files))
+    assert 'data_batch_3: it asks for posix.mkdir' in message or 'nt.mkdir' in message
+    assert not (tmp_path / 'made-by-a-pickle').exists()
+
+
+@pytest.mark.parametrize('folder', ['../', 'cifar/../../', '/'])
+def test_an_archive_that_points_out_of_its_folder_is_refused(tmp_path, folder):
+    path = written(tmp_path / 'a.tar.gz', contents(KINDS[0]), folder=folder)
+    assert 'points out of its folder' in refusal(path)
+
+
+def test_an_archive_with_a_link_is_refused(tmp_path):
+    path = tmp_path / 'a.tar'
+    with tarfile.open(path, 'w') as archive:
+        member = tarfile.TarInfo('cifar/train.bin')
+        member.type, member.linkname = tarfile.SYMTYPE, '/etc/passwd'
+        archive.addfile(member)
+    assert 'is a link' in refusal(path)
+
+
+def test_an_archive_with_a_file_of_absurd_size_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, 'LARGEST', 1000)
+    assert 'claims 6,146 bytes' in refusal(written(tmp_path / 'a.tar.gz', contents(KINDS[0])))
+
+
+@pytest.mark.parametrize('share', [0.0, 0.3, 0.9])
+def test_a_truncated_archive_is_refused(tmp_path, share):
+    path = written(tmp_path / 'a.tar.gz', contents(KINDS[1]))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    assert 'is damaged' in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'changes', 'words'),
+    [
+        (0, {'data_batch_2.bin': b'x' * 3074}, 'data_batch_2.bin has 3,074 bytes, no whole record'),
+        (0, {'test_batch.bin': b''}, 'test_batch.bin has 0 bytes'),
+        (0, {'test_batch.bin': b'\x0a' * 3073}, 'test_batch.bin has fine labels beyond 0 to 9'),
+        (1, {'test.bin': b'\x14' * 3074}, 'test.bin has coarse labels beyond 0 to 19'),
+        (0, {'batches.meta.txt': b'a\nb\n'}, 'other than 10 fine classes'),
+        (2, {'test_batch': b'no pickle'}, 'test_batch: '),
+        (2, {'test_batch': pickle.dumps([1], 2)}, 'test_batch is no dictionary'),
+        (2, {'test_batch': pickle.dumps({'data': 1}, 2)}, 'no bytes of images'),
+        (2, {'test_batch': pickle.dumps({'data': np.ones((2, 3072), 'u1')}, 2)}, 'list of labels'),
+        (
+            2,
+            {'test_batch': pickle.dumps({'data': np.ones((2, 3072), 'u1'), 'labels': [1]}, 2)},
+            '2 images and 1 labels',
+        ),
+        (
+            2,
+            {'test_batch': pickle.dumps({'data': np.ones((1, 3072), 'u1'), 'labels': [-1]}, 2)},
+            'labels beyond 0 to 9',
+        ),
+        (0, {'train.bin': b'x'}, 'several CIFAR archives'),
+        (0, {'test_batch': b'x'}, 'several CIFAR archives'),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_one_sentence(tmp_path, kind, changes, words):
+    path = written(tmp_path / 'a.tar.gz', contents(KINDS[kind]) | changes)
+    assert words in refusal(path)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_missing_file_is_named(tmp_path, kind):
+    files = contents(kind)
+    name = next(name for name in files if name.startswith(('data_batch_1', 'train')))
+    del files[name]
+    assert f'{name} is missing' in refusal(written(tmp_path / 'a.tar.gz', files))
+
+
+def test_no_archive_and_no_cifar_are_one_sentence(tmp_path):
+    assert 'There is no archive' in refusal(tmp_path / 'a.tar.gz')
+    assert 'holds no CIFAR' in refusal(tmp_path)
+    assert 'holds no CIFAR' in refusal(written(tmp_path / 'b.tar.gz', {'a.txt': b'x'}))
+    (tmp_path / 'c.tar.gz').write_bytes(b'no archive')
+    assert 'is damaged' in refusal(tmp_path / 'c.tar.gz')
