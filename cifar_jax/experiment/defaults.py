@@ -27,7 +27,9 @@ def get_defaults() -> ConfigDict:
                 std=(0.5, 0.5, 0.5),
                 augment=(),  # dicts: a name in cifar_jax.data.augment.AUGMENTATIONS and its options
             ),
-            model=dict(name=''),  # a name in cifar_jax.models.MODELS and its options
+            # A name in cifar_jax.models.MODELS and its options; or 'Network', a list of `layers` as
+            # cifar_jax.reference.specs has them, which NumPy alone trains.
+            model=dict(name=''),
             precision='float32',  # or 'bfloat16': compute only, the state stays float32
             loss=dict(label_smoothing=0.0),
             optimizer=dict(
