@@ -68,10 +68,13 @@ def _check_pool(number: int, padding: Any) -> None:
 
 def layers(config: ConfigDict) -> list[specs.Spec]:
     """Returns the layers of a config as plain tuples and dictionaries."""
-    return [
-        (spec[0], *(dict(part) for part in spec[1:])) if isinstance(spec, (tuple, list)) else spec
-        for spec in config.model.layers
-    ]
+    return [_plain(spec) for spec in config.model.layers]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_plain, value))
+    return dict(value) if isinstance(value, Mapping | ConfigDict) else value
 
 
 def create(config: ConfigDict, classes: int, image_shape: Shape) -> Network:

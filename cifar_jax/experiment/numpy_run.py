@@ -87,7 +87,7 @@ def run(
     watcher.started(network.epoch * steps, lines)
     while network.epoch < plan.epochs and not history.out_of_patience(lines, train):
         began, first = time.perf_counter(), network.epoch * steps
-        rates = np.asarray(jax.vmap(plan.schedule)(jnp.arange(first, first + steps)))
+        rates = jax.vmap(plan.schedule)(jnp.arange(first, first + steps)).tolist()
         try:
             line = _epoch(network, training, train.batch_size, rates, first, watcher)
         except _StopError:
@@ -123,7 +123,7 @@ def _epoch(network, training, batch_size, rates, first, watcher) -> Line:
             'another --workdir.'
         ) from None
     speed = line.pop('images_per_second')
-    return {**line, 'rate': float(rates[-1]), 'images_per_second': speed}
+    return {**line, 'rate': rates[-1], 'images_per_second': speed}
 
 
 def _pixels(part: Arrays, normalizer: normalize.Normalizer) -> tuple[np.ndarray, np.ndarray]:
