@@ -39,7 +39,7 @@ def costs(layers: list, batch: int) -> dict[str, float]:
     found, outputs = {}, {INPUT: images}
     for node in network.graph.nodes:
         values, x = network.params.get(node.name, {}), outputs[node.inputs[0]]
-        y, saved = node.layer.forward(values, x, train=True, mask=None)
+        y, _ = node.layer.forward(values, x, train=True, mask=None)
         outputs[node.name] = y
 
         def both(node=node, values=values, x=x, y=y):
