@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from cifar_jax.crosscheck.flax_network import FlaxNetwork
@@ -108,9 +109,9 @@ def _optimizer(config: ConfigDict) -> optimizers.Optimizer:
     return optimizers.SGD(config.momentum, config.nesterov, config.l2)
 
 
-def flax_twin(config: ConfigDict) -> FlaxNetwork:
+def flax_twin(config: ConfigDict, dtype: DTypeLike = np.float32) -> FlaxNetwork:
     """Returns the Flax module that computes the same from the same weights."""
-    return FlaxNetwork(tuple(layers(config)))
+    return FlaxNetwork(tuple(layers(config)), dtype)
 
 
 def variables(network: Network) -> dict[str, Mapping[str, Mapping[str, np.ndarray]]]:
