@@ -7,8 +7,9 @@ without a lower validation loss. Not published, and chosen here: He's start, a v
 that keeps the classes' shares, the lowest validation loss as the best epoch.
 
 `:experiment1` (the default) has one block and the rate 0.1; `:experiment2` two blocks;
-`:experiment3` the rate 0.5; `:experiment4` 0.01; `:experiment5` the depth and the rate that
-validate best, one block and 0.003. `:blocks2` and `:blocks3` are `:experiment5` deeper.
+`:experiment3` the rate 0.5; `:experiment4` 0.01; `:experiment5` the depth and the rate with the
+best mean validation accuracy, one block and 0.003 (two blocks are level with it). `:blocks2` and
+`:blocks3` are `:experiment5` deeper.
 
 Each of these changes one thing of `:experiment5`: `:adam`, `:dropout`, `:batches` (32 images a
 step, momentum 0.9) and `:normal` (kernels start with variance 1, the naive way). `:corrected` has

@@ -39,16 +39,12 @@ def depth(runs: list[Run], path: pathlib.Path) -> None:
     rates = sorted({run.config['schedule']['rate'] for run in runs if run.blocks > 1})
     for number, rate in enumerate(rates):
         own = [run for run in runs if run.config['schedule']['rate'] == rate]
-        colour = f'C{number}'
-        for panel, value in zip(panels, (_test_accuracy, lambda run: run.speed), strict=True):
-            blocks = sorted({run.blocks for run in own})
-            means = [statistics.mean(value(r) for r in own if r.blocks == b) for b in blocks]
-            panel.plot(blocks, means, color=colour, label=f'rate {rate:g}')
-            panel.plot([r.blocks for r in own], [value(r) for r in own], 'o', color=colour, ms=4)
+        _line(panels[0], own, _test_accuracy, f'C{number}', f'rate {rate:g}')
+    _line(panels[1], runs, lambda run: run.speed, 'C2', 'any rate')
     panels[0].axhline(10, color='grey', lw=0.8, ls=':')
-    panels[0].text(3, 10.4, 'chance', color='grey', ha='right', va='bottom')
+    panels[0].text(2.5, 10.4, 'chance', color='grey', ha='center', va='bottom')
     panels[0].set_ylabel('test accuracy, %')
-    panels[1].set_ylabel('images a second, one a step')
+    panels[1].set_ylabel('images a second in the fastest epoch')
     for panel in panels:
         panel.set_xlabel('blocks of convolution, max-pooling and ReLU')
         panel.set_xticks([1, 2, 3])
@@ -57,6 +53,13 @@ def depth(runs: list[Run], path: pathlib.Path) -> None:
     panels[0].legend(frameon=False)
     figure.savefig(path)
     plt.close(figure)
+
+
+def _line(panel, runs: list[Run], value, colour: str, label: str) -> None:
+    blocks = sorted({run.blocks for run in runs})
+    means = [statistics.mean(value(r) for r in runs if r.blocks == b) for b in blocks]
+    panel.plot(blocks, means, color=colour, label=label)
+    panel.plot([r.blocks for r in runs], [value(r) for r in runs], 'o', color=colour, ms=4)
 
 
 def rate(runs: list[Run], path: pathlib.Path) -> None:
@@ -86,11 +89,11 @@ def rate(runs: list[Run], path: pathlib.Path) -> None:
     panels[0].set_ylabel('cross-entropy, nats')
     panels[0].text(
         0.99,
-        2.32,
+        2.28,
         'chance',
         color='grey',
         ha='right',
-        va='bottom',
+        va='top',
         transform=panels[0].get_yaxis_transform(),
     )
     panels[1].legend(frameon=False, fontsize=8, ncols=2, loc='lower right')
