@@ -13,9 +13,12 @@ import re
 import shlex
 import sys
 
+import numpy_results
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FILES = ('config.json', 'metrics.jsonl', 'summary.json')
 MARKS = '<!-- results -->', '<!-- end of results -->'
+NUMPY_MARKS = '<!-- NumPy results -->', '<!-- end of NumPy results -->'
 HEAD = (
     '| command | epochs | validation | test | top 5 | wall time | images/s | seeds | processor |\n'
     '| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |'
@@ -64,7 +67,18 @@ def row(folder: pathlib.Path) -> str:
 def table() -> str:
     """Returns the table of all that is in results/."""
     folders = sorted(path.parent for path in (ROOT / 'results').glob('*/summary.json'))
-    return '\n'.join([HEAD, *map(row, folders)])
+    return '\n'.join([HEAD, *(row(folder) for folder in folders if not _in_numpy(folder))])
+
+
+def _in_numpy(folder: pathlib.Path) -> bool:
+    return json.loads((folder / 'config.json').read_text())['config']['model']['name'] == 'Network'
+
+
+def between(marks: tuple[str, str], table: str, text: str) -> str:
+    """Returns a page with a table in place of what is between two marks."""
+    first, last = map(re.escape, marks)
+    new = f'{marks[0]}\n\n{table}\n\n{marks[1]}'
+    return re.sub(f'{first}.*{last}', lambda _: new, text, flags=re.DOTALL)
 
 
 def main() -> None:
@@ -74,11 +88,8 @@ def main() -> None:
     for workdir in parser.parse_args().workdir:
         keep(workdir)
     readme = ROOT / 'README.md'
-    first, last = map(re.escape, MARKS)
-    text = f'{MARKS[0]}\n\n{table()}\n\n{MARKS[1]}'
-    old = readme.read_text()
-    new = re.sub(f'{first}.*{last}', lambda _: text, old, flags=re.DOTALL)
-    readme.write_text(new)
+    text = between(MARKS, table(), readme.read_text())
+    readme.write_text(between(NUMPY_MARKS, numpy_results.table(), text))
 
 
 if __name__ == '__main__':

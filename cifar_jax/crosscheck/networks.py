@@ -4,11 +4,13 @@ A node has the path of the Flax module that it re-creates ('stage1_block1/conv1'
 is several nodes, the last of them has its path, and the others add to it (':conv').
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 from flax import linen as nn
 
+from cifar_jax.crosscheck.flax_network import FlaxNetwork
 from cifar_jax.errors import UserError
 from cifar_jax.models.base_net import BaseNet
 from cifar_jax.models.complex_net import ComplexNet
@@ -18,12 +20,13 @@ from cifar_jax.models.plain_cnn import PlainCNN
 from cifar_jax.models.senet import SENet
 from cifar_jax.models.simple_net import SimpleNet
 from cifar_jax.models.small_vgg import SmallVGG
+from cifar_jax.reference import specs
 from cifar_jax.reference.activations import LeakyReLU, ReLU, Sigmoid
 from cifar_jax.reference.combine import Add, Concatenate, Gate
 from cifar_jax.reference.conv import Conv
 from cifar_jax.reference.dense import Dense, Reshape
 from cifar_jax.reference.dropout import DropBlock, Dropout
-from cifar_jax.reference.graph import Graph
+from cifar_jax.reference.graph import INPUT, Graph
 from cifar_jax.reference.layers import Shape
 from cifar_jax.reference.norm import BatchNorm
 from cifar_jax.reference.pool import AvgPool, GlobalAvgPool, MaxPool
@@ -219,6 +222,16 @@ def _conv_relu(graph: Graph, name: str, conv: Conv) -> None:
     graph.add(name, ReLU())
 
 
+def layer_list(graph: Graph, model: FlaxNetwork) -> None:
+    """See `cifar_jax.crosscheck.flax_network`."""
+    for node in specs.graph_of(specs.computed(model.layers), graph.shapes[INPUT]).nodes:
+        layer = node.layer
+        # What `ops.pool.max_pool` says of ties.
+        if isinstance(layer, MaxPool) and layer.stride != 1:
+            layer = dataclasses.replace(layer, tie=0.5)
+        graph.add(node.name, layer)
+
+
 BUILDERS: dict[str, Callable[[Graph, Any], None]] = {
     'SmallVGG': small_vgg,
     'PlainCNN': plain_cnn,
@@ -228,4 +241,5 @@ BUILDERS: dict[str, Callable[[Graph, Any], None]] = {
     'ImprovedNet': improved_net,
     'SimpleNet': simple_net,
     'ComplexNet': complex_net,
+    'FlaxNetwork': layer_list,
 }

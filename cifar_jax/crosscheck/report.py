@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from ml_collections import ConfigDict
 
 from cifar_jax import models
@@ -12,6 +13,7 @@ from cifar_jax.crosscheck import comparison
 from cifar_jax.crosscheck.observe import Step
 from cifar_jax.data import normalize, pipeline
 from cifar_jax.errors import UserError
+from cifar_jax.experiment import numpy_network
 from cifar_jax.ops import backend
 
 
@@ -34,8 +36,7 @@ def check(config: ConfigDict, *, images: int = 4, with_differences: bool = True)
         raise UserError(f'--images={images}: from 2, which batch norm needs, to the training set.')
     shape = data.train.images.shape[1:]
     with jax.enable_x64(True), backend.use('xla'):
-        options = {key: value for key, value in config.model.items() if key != 'name'}
-        model = models.create(config.model.name, len(data.classes), jnp.float64, **options)
+        model = _model(config, len(data.classes))
         pixels = jnp.asarray(data.train.images[:images], jnp.float64) / 255
         step = Step(
             model,
@@ -57,6 +58,13 @@ def check(config: ConfigDict, *, images: int = 4, with_differences: bool = True)
         'loss': pair.loss,
         'seconds': round(time.perf_counter() - began, 1),
     }
+
+
+def _model(config: ConfigDict, classes: int) -> nn.Module:
+    if config.model.name == numpy_network.MODEL:
+        return numpy_network.flax_twin(config, jnp.float64)
+    options = {key: value for key, value in config.model.items() if key != 'name'}
+    return models.create(config.model.name, classes, jnp.float64, **options)
 
 
 def table(title: str, result: dict[str, Any]) -> tuple[str, list[str], list[list[str]]]:

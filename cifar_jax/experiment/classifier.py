@@ -19,6 +19,7 @@ from cifar_jax import models
 from cifar_jax.data.normalize import Normalizer
 from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
+from cifar_jax.experiment import numpy_network, numpy_run
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.training import checkpoints, history, optimizers, parallel, precision
@@ -122,6 +123,12 @@ def load(workdir: Workdir, checkpoint: str = 'chosen') -> Classifier:
     mesh = parallel.make_mesh(config.mesh.devices, config.train.batch_size)
     classes, image_shape, normalizer = read_preprocessing(workdir)
     dtype, _ = precision.compute_dtype(config.precision)
+    if config.model.name == numpy_network.MODEL:
+        shape = tuple(stored['image_shape'])
+        network, step = numpy_run.load(config, workdir, checkpoint, len(classes), shape)
+        variables = numpy_network.variables(network)
+        model: nn.Module = numpy_network.flax_twin(config)
+        return Classifier(config, model, variables, normalizer, classes, dtype, mesh, step)
     options = {key: value for key, value in config.model.items() if key != 'name'}
     model = models.create(config.model.name, len(classes), dtype=dtype, **options)
     # Of the optimizer only the shape of its state matters here.
@@ -143,7 +150,7 @@ def load(workdir: Workdir, checkpoint: str = 'chosen') -> Classifier:
         )
         if restored is None:
             raise UserError(f'{workdir.path} has no checkpoint yet: train it first.')
-        line = _line(restored.history, config.train, checkpoint)
+        line = history.asked_for(restored.history, config.train, checkpoint)
         if line and line['step'] != int(restored.state.step):
             restored = checkpoints.restore_step(
                 manager, shapes, line['step'], parallel.replicated(mesh)
@@ -152,9 +159,3 @@ def load(workdir: Workdir, checkpoint: str = 'chosen') -> Classifier:
     return Classifier(
         config, model, states.evaluated(state), normalizer, classes, dtype, mesh, int(state.step)
     )
-
-
-def _line(log: list[history.Line], train: ConfigDict, checkpoint: str) -> history.Line | None:
-    if checkpoint == 'latest' or not log:
-        return None
-    return history.best(log, train.monitor) if checkpoint == 'best' else history.chosen(log, train)

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from cifar_jax import models
 from cifar_jax.data import augment, normalize, sources, splits
 from cifar_jax.errors import UserError, nearest
+from cifar_jax.experiment import numpy_network
 from cifar_jax.experiment.durations import steps
 from cifar_jax.ops import backend
 from cifar_jax.training import optimizers
@@ -186,4 +187,7 @@ def check(config: ConfigDict) -> None:
         raise UserError(f"config.checkpoint.every='{config.checkpoint.every}' is no duration.")
     augment.check(config.data.augment)
     optimizers.check(config)
+    if config.model.name == numpy_network.MODEL:
+        numpy_network.check(config, values)
+        return
     models.check(config.model.name, {k: v for k, v in config.model.items() if k != 'name'})

@@ -29,7 +29,9 @@ def get_defaults() -> ConfigDict:
                 augment=(),  # dicts: the name of one of cifar_jax.data.augment and its options
             ),
             init_from='',  # a workdir, or its initial.npz: begin with the weights it began with
-            model=dict(name=''),  # a name in cifar_jax.models.MODELS and its options
+            # A name in cifar_jax.models.MODELS and its options; or 'Network', a list of `layers` as
+            # cifar_jax.reference.specs has them, which NumPy alone trains.
+            model=dict(name=''),
             precision='float32',  # or 'bfloat16': compute only, the state stays float32
             loss=dict(label_smoothing=0.0),
             optimizer=dict(

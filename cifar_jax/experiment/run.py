@@ -2,14 +2,14 @@
 
 import logging
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
 
 from cifar_jax.data import pipeline, splits
 from cifar_jax.errors import UserError
-from cifar_jax.experiment import classifier, console
+from cifar_jax.experiment import classifier, console, numpy_network, numpy_run
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.environment import (
     keep_freed_memory,
@@ -21,6 +21,7 @@ from cifar_jax.models import summary as model_summary
 from cifar_jax.ops import backend
 from cifar_jax.training import loop, parallel
 from cifar_jax.training import state as states
+from cifar_jax.training.history import Line
 
 log = logging.getLogger('cifar_jax')
 
@@ -35,6 +36,8 @@ def train(
     """
     workdir = Workdir(folder)
     keep_freed_memory()
+    if config.model.name == numpy_network.MODEL:
+        return _train_in_numpy(config, workdir, command, profile)
     mesh = parallel.make_mesh(config.mesh.devices, config.train.batch_size)
     use_compilation_cache()
     jax.config.update('jax_debug_nans', config.debug.nans)
@@ -65,7 +68,49 @@ def train(
                 f'{error} Lower config.schedule.rate, add a config.schedule.warmup or '
                 'config.optimizer.clip_norm, or look at the operation named.'
             ) from error
-        return _summarize(workdir, plan, result, watcher)
+        sha256 = states.sha256(states.evaluated(result.state))
+        ended = _Ended(int(result.state.step), result.history, result.chosen, sha256)
+        return _summarize(workdir, ended, watcher)
+
+
+class _Ended(NamedTuple):
+    """What a run ends with, whatever trained it."""
+
+    step: int
+    history: list[Line]
+    chosen: Line | None  # None: it was interrupted
+    sha256: str  # of the weights
+
+
+def _train_in_numpy(
+    config: ConfigDict, workdir: Workdir, command: str, profile: bool
+) -> dict[str, Any]:
+    if profile:
+        raise UserError(
+            '--profile traces JAX: for NumPy write python -m cProfile -s tottime -m cifar_jax.main.'
+        )
+    data = pipeline.prepare(config.data)
+    plan = numpy_run.plan(config, data)
+    with workdirs.lock(workdir):
+        for change in workdirs.prepare(workdir, config, command):
+            log.warning('%s: this run will not go on to the same bits', change)
+        classifier.write_preprocessing(workdir, data)
+        log.info(model_summary.table(numpy_network.flax_twin(config), data.train.images.shape[1:]))
+        log.info('NumPy, batch %d', config.train.batch_size)
+        _describe_data(data)
+        watcher = console.Watcher(
+            workdir,
+            total_steps=plan.epochs * plan.steps_per_epoch,
+            steps_per_epoch=plan.steps_per_epoch,
+            batch_size=config.train.batch_size,
+            every=config.log.every,
+            tensorboard=config.log.tensorboard,
+        )
+        with watcher.watching():
+            history, chosen = numpy_run.run(plan, data, workdir, watcher)
+        step = plan.network.epoch * plan.steps_per_epoch
+        sha256 = states.sha256(numpy_network.variables(plan.network))
+        return _summarize(workdir, _Ended(step, history, chosen, sha256), watcher)
 
 
 def _describe(plan: loop.Plan, data: pipeline.Prepared, mesh: jax.sharding.Mesh) -> None:
@@ -74,6 +119,10 @@ def _describe(plan: loop.Plan, data: pipeline.Prepared, mesh: jax.sharding.Mesh)
     log.info('%d x %s, batch %d', mesh.size, device.device_kind, plan.config.train.batch_size)
     if device.platform == 'cpu':
         log.info(backend.reason())
+    _describe_data(data)
+
+
+def _describe_data(data: pipeline.Prepared) -> None:
     for name, part in (('train', data.train), ('validation', data.validation), ('test', data.test)):
         if part is not None:
             counts = splits.class_counts(part.labels, len(data.classes))
@@ -83,20 +132,18 @@ def _describe(plan: loop.Plan, data: pipeline.Prepared, mesh: jax.sharding.Mesh)
             log.info('%s: %d images, %s', name, counts.sum(), spread)
 
 
-def _summarize(
-    workdir: Workdir, plan: loop.Plan, result: loop.Result, watcher: console.Watcher
-) -> dict[str, Any]:
-    if result.chosen is None:
-        log.info('stopped at step %d; the same command goes on from there', result.state.step)
-        return {'finished': False, 'step': int(result.state.step)}
-    line = result.chosen
+def _summarize(workdir: Workdir, ended: _Ended, watcher: console.Watcher) -> dict[str, Any]:
+    if ended.chosen is None:
+        log.info('stopped at step %d; the same command goes on from there', ended.step)
+        return {'finished': False, 'step': ended.step}
+    line = ended.chosen
     summary = {
         'finished': True,
         'step': line['step'],
         'epoch': line['epoch'],
-        'seconds': round(sum(entry['seconds'] for entry in result.history), 1),
+        'seconds': round(sum(entry['seconds'] for entry in ended.history), 1),
         **{key: line[key] for key in line if key.startswith(('train_', 'val_'))},
-        'sha256': states.sha256(states.evaluated(result.state)),
+        'sha256': ended.sha256,
     }
     if watcher.first_step_at is not None:
         log.info('first step %.1f s after the start', process_age(watcher.first_step_at))

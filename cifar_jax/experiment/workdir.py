@@ -97,6 +97,18 @@ def append_metrics(workdir: Workdir, line: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
+def read_metrics(workdir: Workdir) -> list[dict[str, Any]]:
+    """Returns the whole lines of metrics.jsonl; what a killed run left unfinished ends them."""
+    lines: list[dict[str, Any]] = []
+    if workdir.metrics.exists():
+        for text in workdir.metrics.read_text().splitlines():
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                break
+    return lines
+
+
 def read_config(workdir: Workdir) -> ConfigDict:
     """Returns the checked config of a run.
 

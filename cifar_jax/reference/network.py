@@ -62,8 +62,7 @@ class Network:
         self.learning_rate, self.smoothing = learning_rate, smoothing
         self.optimizer = optimizer or optimizers.SGD()
         self.dtype = np.dtype(dtype)
-        last = self.layers[-1:] and tuple(self.layers[-1])
-        computed = self.layers[:-1] if last == _SOFTMAX else self.layers
+        computed = specs.computed(self.layers)
         built = Progress(f'building {name}', max(1, len(computed)), show)
         self.graph = specs.graph_of(computed, input_shape, built)
         if len(self.graph.shapes[self.graph.last]) != 1:
@@ -252,9 +251,6 @@ class Network:
     def _trees(self) -> dict[str, optimizers.Tree]:
         """All arrays, by what they are."""
         return {'params': self.params, 'statistics': self.statistics, **self.optimizer_state}
-
-
-_SOFTMAX = ('activation', {'activation': 'softmax'})
 
 
 def _counted(each: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

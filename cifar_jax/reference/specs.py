@@ -42,14 +42,15 @@ class Kind:
     build: Callable[..., Layer]
 
 
-def _pair(value: Any) -> tuple[int, int]:
+def pair(value: Any) -> tuple[int, int]:
+    """Returns (down, across) of one number for both, or of two."""
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
 def _conv(kernel_size, depth, stride, padding, groups, init):
     if isinstance(padding, list):
         padding = tuple(map(tuple, padding))
-    return Conv(depth, _pair(kernel_size), _pair(stride), padding, groups, init_kernel=init)
+    return Conv(depth, pair(kernel_size), pair(stride), padding, groups, init_kernel=init)
 
 
 def _reshape(output_shape):
@@ -75,6 +76,7 @@ KINDS: dict[str, Kind] = {
     'dropblock': Kind(dict(rate=0.1, size=3), DropBlock),
     'batchnorm': Kind(dict(momentum=0.9, epsilon=1e-5), BatchNorm),
 }
+_SOFTMAX = ('activation', {'activation': 'softmax'})
 _CHOICES: dict[str, Mapping[str, Any]] = {'activation': ACTIVATIONS, 'init': INITIALIZERS}
 
 
@@ -93,7 +95,7 @@ def graph_of(
     """
     graph = Graph(input_shape)
     for number, spec in enumerate(layers, 1):
-        kind, options = _parts(number, spec)
+        kind, options = parts(number, spec)
         before = graph.shapes[graph.last]
         try:
             graph.add(f'{number}-{kind}', KINDS[kind].build(**options))
@@ -105,9 +107,19 @@ def graph_of(
     return graph
 
 
-def _parts(number: int, spec: Any) -> tuple[str, dict[str, Any]]:
-    """Returns the kind of a layer, and all its options."""
-    if not (isinstance(spec, (tuple, list)) and len(spec) in (1, 2) and isinstance(spec[0], str)):
+def computed(layers: Sequence[Spec]) -> list[Spec]:
+    """Returns the layers that are computed: a softmax at the end is left to the loss."""
+    ends = bool(layers) and _written(layers[-1]) and parts(len(layers), layers[-1]) == _SOFTMAX
+    return list(layers[:-1] if ends else layers)
+
+
+def parts(number: int, spec: Any) -> tuple[str, dict[str, Any]]:
+    """Returns the kind of a layer, and all its options.
+
+    Raises:
+      SpecError: there is no such layer, or a layer has no such option.
+    """
+    if not _written(spec):
         raise SpecError(f"Layer {number} is {spec!r}; it looks like ('dense', {{'neurons': 10}}).")
     kind, given = spec[0], dict(spec[1]) if len(spec) == 2 else {}
     if kind not in KINDS:
@@ -126,3 +138,10 @@ def _parts(number: int, spec: Any) -> tuple[str, dict[str, Any]]:
                 f'Layer {number}, {kind}: no {name} {value!r}; known: {", ".join(_CHOICES[name])}.'
             )
     return kind, options
+
+
+def _written(spec: Any) -> bool:
+    """Tells whether this looks like a layer: (kind,) or (kind, options)."""
+    if not (isinstance(spec, (tuple, list)) and len(spec) in (1, 2)):
+        return False
+    return isinstance(spec[0], str) and all(isinstance(options, Mapping) for options in spec[1:])

@@ -47,3 +47,14 @@ def chosen(history: Sequence[Line], config: ConfigDict) -> Line:
     if config.select == 'best' or config.patience:
         return best(history, config.monitor) or history[-1]
     return history[-1]
+
+
+def asked_for(history: Sequence[Line], config: ConfigDict, checkpoint: str) -> Line | None:
+    """Returns the line of a checkpoint by its name: 'chosen', 'best' or 'latest', which is None.
+
+    Args:
+      config: `config.train`.
+    """
+    if checkpoint == 'latest' or not history:
+        return None
+    return best(history, config.monitor) if checkpoint == 'best' else chosen(history, config)

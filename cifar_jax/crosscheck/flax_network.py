@@ -1,0 +1,96 @@
+"""A network written as a list of layers, as a Flax module of the same parameters."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from cifar_jax.models.layers import BatchNorm, Conv, DropBlock, widened
+from cifar_jax.ops.pool import avg_pool, global_avg_pool, max_pool
+from cifar_jax.reference import specs
+
+ACTIVATIONS = {
+    'relu': nn.relu,
+    'relu6': nn.relu6,
+    'leaky_relu': nn.leaky_relu,
+    'sigmoid': nn.sigmoid,
+    'tanh': nn.tanh,
+    'silu': nn.silu,
+    'gelu': lambda x: nn.gelu(x, approximate=False),
+    'gelu_tanh': nn.gelu,
+    'softmax': nn.softmax,
+}
+
+
+class FlaxNetwork(nn.Module):
+    """The twin of `reference.network.Network`; modules are called '1-conv', '2-maxpool', ...
+
+    Kernels start at 0: the weights are the reference's. A softmax at the end is left to the loss.
+    """
+
+    layers: Sequence[specs.Spec]
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Float[Array, 'batch height width channels'],
+        *,
+        train: bool,
+        progress: Float[Array, ''] | float = 1.0,
+    ) -> Float[Array, 'batch classes']:
+        """Returns logits."""
+        x = images.astype(self.dtype)
+        for number, spec in enumerate(specs.computed(self.layers), 1):
+            kind, options = specs.parts(number, spec)
+            x = self._layer(f'{number}-{kind}', kind, options, x, train)
+        return widened(x)
+
+    def _layer(self, name: str, kind: str, options: dict[str, Any], x: Array, train: bool) -> Array:
+        match kind:
+            case 'conv':
+                return self._conv(name, x, **options)
+            case 'dense':
+                zeros = nn.initializers.zeros
+                return nn.Dense(options['neurons'], kernel_init=zeros, dtype=self.dtype, name=name)(
+                    x
+                )
+            case 'maxpool':
+                return _pool(max_pool, x, **options)
+            case 'avgpool':
+                return _pool(avg_pool, x, **options)
+            case 'globalavgpool':
+                return global_avg_pool(x)
+            case 'activation':
+                return ACTIVATIONS[options['activation']](x)
+            case 'reshape':
+                shape = options['output_shape']
+                return x.reshape(len(x), *((-1,) if shape == 'flatten' else shape))
+            case 'dropout':
+                return nn.Dropout(options['rate'], deterministic=not train, name=name)(x)
+            case 'dropblock':
+                return DropBlock(**options, name=name)(x, train=train)
+            case 'batchnorm':
+                return BatchNorm(**options, dtype=self.dtype, name=name)(x, train=train)
+        raise NotImplementedError(kind)
+
+    def _conv(self, name, x, kernel_size, depth, stride, padding, groups, init):
+        return Conv(
+            depth,
+            specs.pair(kernel_size),
+            specs.pair(stride),
+            padding.upper() if isinstance(padding, str) else tuple(map(tuple, padding)),
+            groups,
+            kernel_init=nn.initializers.zeros,
+            dtype=self.dtype,
+            name=name,
+        )(x)
+
+
+def _pool(pool, x: jax.Array, kernel_size: int, stride: int | None, padding: Any) -> jax.Array:
+    if isinstance(padding, str):
+        return pool(x, kernel_size, stride, padding.upper())
+    raise NotImplementedError('our pooling in JAX pads by name only')
