@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from cifar_jax.models.layers import BatchNorm, Conv, DropBlock, widened
+from cifar_jax.models.layers import BatchNorm, Conv, Dense, DropBlock, widened
 from cifar_jax.ops.pool import avg_pool, global_avg_pool, max_pool
 from cifar_jax.reference import specs
 
@@ -55,9 +55,8 @@ class FlaxNetwork(nn.Module):
                 return self._conv(name, x, **options)
             case 'dense':
                 zeros = nn.initializers.zeros
-                return nn.Dense(options['neurons'], kernel_init=zeros, dtype=self.dtype, name=name)(
-                    x
-                )
+                dense = Dense(options['neurons'], kernel_init=zeros, dtype=self.dtype, name=name)
+                return dense(x)
             case 'maxpool':
                 return _pool(max_pool, x, **options)
             case 'avgpool':

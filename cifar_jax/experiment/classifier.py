@@ -124,8 +124,7 @@ def load(workdir: Workdir, checkpoint: str = 'chosen') -> Classifier:
     classes, image_shape, normalizer = read_preprocessing(workdir)
     dtype, _ = precision.compute_dtype(config.precision)
     if config.model.name == numpy_network.MODEL:
-        shape = tuple(stored['image_shape'])
-        network, step = numpy_run.load(config, workdir, checkpoint, len(classes), shape)
+        network, step = numpy_run.load(config, workdir, checkpoint, len(classes), image_shape)
         variables = numpy_network.variables(network)
         model: nn.Module = numpy_network.flax_twin(config)
         return Classifier(config, model, variables, normalizer, classes, dtype, mesh, step)
