@@ -49,6 +49,9 @@ class Workdir(NamedTuple):
     def checkpoints(self) -> pathlib.Path:
         return self.path / 'checkpoints'
 
+    def predictions(self, split: str) -> pathlib.Path:
+        return self.path / 'predictions' / f'{split}.npz'
+
     @property
     def summary(self) -> pathlib.Path:
         return self.path / 'summary.json'
