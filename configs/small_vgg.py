@@ -4,7 +4,10 @@
 
 Expected: 77.2 % on the test images (seed 0; S3 published 76.42 %), at 285 s an epoch on one core of
 an otherwise idle AMD EPYC (Zen 3).
-`:digits` trains on scikit-learn's digits without any download, `:smoke` in seconds.
+
+`:ours` is the same network under Nesterov SGD, a one-cycle rate, flips and shifted crops, 60
+epochs, not measured yet. `:digits` and `:ours_digits` train on scikit-learn's digits without any
+download, `:smoke` and `:ours_smoke` in seconds.
 """
 
 from ml_collections import ConfigDict
@@ -12,17 +15,22 @@ from ml_collections import ConfigDict
 from cifar_jax.experiment import variants
 from cifar_jax.experiment.defaults import get_defaults
 
-VARIANTS = ('digits', 'smoke')
+VARIANTS = variants.with_small(('ours',))
 
 
 def get_config(variant: str = '') -> ConfigDict:
     """Returns the config of a variant; '' is the full run on CIFAR-10."""
+    recipe, small = variants.parts(variant)
     config = get_defaults()
     config.model.name = 'SmallVGG'
     config.data.validation = 'last'
-    config.data.normalize = 'scale'
-    config.optimizer.name = 'adam'
-    config.schedule.rate = 1e-3
-    config.train.batch_size = 80
-    config.train.length = '8 epochs'
-    return variants.apply(config, variant)
+    if recipe == 'ours':
+        variants.one_cycle_sgd(config)
+        config.train.length = '60 epochs'
+    else:
+        config.data.normalize = 'scale'
+        config.optimizer.name = 'adam'
+        config.schedule.rate = 1e-3
+        config.train.batch_size = 80
+        config.train.length = '8 epochs'
+    return variants.apply(config, small)

@@ -57,7 +57,7 @@ def test_a_config_in_a_folder_without_any_says_so():
 
 def test_a_variant_that_is_not_there_is_answered_with_the_nearest():
     assert "no variant 'digit': did you mean 'digits'?" in refusal(spec=f'{VGG}:digit')
-    assert 'known: digits, smoke' in refusal(spec=f'{VGG}:zzz')
+    assert 'known: digits, ours, ours_digits' in refusal(spec=f'{VGG}:zzz')
 
 
 @pytest.mark.parametrize(

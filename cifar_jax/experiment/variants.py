@@ -40,6 +40,32 @@ def one_cycle_sgd(config: ConfigDict) -> None:
     config.schedule.start = 0.1
 
 
+def adam_in_steps(config: ConfigDict) -> None:
+    """S4's recipe: Adam with L2 in the gradient, its rate a tenth at sixths of 100 epochs."""
+    config.data.normalize = 'given'
+    config.optimizer.name = 'adam'
+    config.optimizer.l2 = 1e-4
+    config.schedule.name = 'step'
+    config.schedule.rate = 1e-2
+    config.schedule.decay = 0.1
+    # After the 0-based epochs 14, 29, 44, 59, 74 and 89.
+    config.schedule.at = tuple(f'{epochs} epochs' for epochs in range(14, 90, 15))
+    config.train.length = '100 epochs'
+
+
+def turned_and_coloured(config: ConfigDict) -> None:
+    """S4's augmentation: flips, rotations by 15 degrees, crops and colours.
+
+    How far crops and colours go was never published: 4 pixels, and the defaults of `color`.
+    """
+    config.data.augment = (
+        dict(name='flip'),
+        dict(name='rotate', degrees=15),
+        dict(name='translate', pixels=4, mode='zero'),
+        dict(name='color'),
+    )
+
+
 def apply(config: ConfigDict, variant: str) -> ConfigDict:
     """Returns the config, changed in place for 'digits' or 'smoke'; others change nothing here."""
     if variant in SMALL:
