@@ -194,16 +194,19 @@ def test_a_config_of_another_version_is_refused(workdir, change):
 
 
 def make_older(workdir: Workdir) -> None:
-    """Takes the keys out of config.json that came after the first version."""
+    """Takes the keys out of config.json that were added later."""
     older = stored(workdir)['config']
-    del older['data']['zca_epsilon'], older['init_from']
+    for key in ('image_size', 'zca_epsilon'):
+        del older['data'][key]
+    del older['init_from']
     store(workdir, config=older)
 
 
 def test_a_run_of_before_a_key_was_added_has_their_defaults(workdir):
     make_older(workdir)
-    assert workdirs.read_config(workdir).data.zca_epsilon == 1e-6
-    assert "init_from ('' there, 'w' here)" in refusal(workdir, init_from='w')
+    data = workdirs.read_config(workdir).data
+    assert data.image_size == 0
+    assert 'data.image_size (0 there, 64 here)' in refusal(workdir, data__image_size=64)
 
 
 def test_a_run_of_before_a_key_was_added_is_evaluated_and_goes_on(tmp_path):
@@ -221,7 +224,7 @@ def test_a_run_of_before_a_key_was_added_is_evaluated_and_goes_on(tmp_path):
     assert evaluation.evaluate(tmp_path, 'test')['sha256'] == sha256
     assert run.train(longer, tmp_path)['finished']
     assert [line['epoch'] for line in workdirs.read_metrics(workdir)] == [1, 2]
-    assert stored(workdir)['config']['init_from'] == ''
+    assert stored(workdir)['config']['data']['image_size'] == 0
 
 
 @pytest.mark.parametrize('path', sorted(ROOT.glob('results/*/config.json')), ids=str)

@@ -30,6 +30,7 @@ _CHOICES = {
 }
 _AT_LEAST = {
     'seed': 0,
+    'data.image_size': 0,
     'data.classes': 0,
     'data.memory_gb': 0,
     'train.batch_size': 1,

@@ -13,9 +13,12 @@ def get_defaults() -> ConfigDict:
         dict(
             seed=0,
             data=dict(
-                source='cifar10',  # a name in cifar_jax.data.sources.SOURCES, or 'archive:PATH'
+                # A name in cifar_jax.data.sources.SOURCES, 'archive:PATH', or 'tfds:NAME' (of
+                # tensorflow-datasets' catalogue).
+                source='cifar10',
                 dir='~/tensorflow_datasets',  # where prepared sets live, as TFDS has it
                 labels='fine',  # cifar100: 'fine' (100 classes) or 'coarse' (20)
+                image_size=0,  # height and width to resize to; 0: the set's own
                 classes=0,  # keep only the first k classes; 0 keeps all
                 fraction=1.0,  # keep a stratified share of every split
                 validation='stratified',  # 'stratified', 'last', 'random' or 'none'
