@@ -269,6 +269,7 @@ def test_digits_of_another_size_are_resized_from_8x8_at_once():
         ({'classes': 1}, 'classes=1 is impossible'),
         ({'memory_gb': 0.0}, 'memory_gb=0.0 is impossible'),
         ({'image_size': -1}, 'image_size=-1 is impossible'),
+        ({'damaged': 'ignore'}, "damaged='ignore' is impossible: choose 'stop' or 'skip'"),
         ({'source': 'svhn_cropped'}, 'tfds:NAME'),
         ({'source': 'tfds:../mnist'}, "'../mnist' cannot be a set's name"),
         ({'source': 'tfds:mnist/..'}, "'mnist/..' cannot be a set's name"),

@@ -196,7 +196,7 @@ def test_a_config_of_another_version_is_refused(workdir, change):
 def make_older(workdir: Workdir) -> None:
     """Takes the keys out of config.json that were added later."""
     older = stored(workdir)['config']
-    for key in ('image_size', 'zca_epsilon'):
+    for key in ('image_size', 'damaged', 'zca_epsilon'):
         del older['data'][key]
     del older['init_from']
     store(workdir, config=older)
@@ -205,7 +205,7 @@ def make_older(workdir: Workdir) -> None:
 def test_a_run_of_before_a_key_was_added_has_their_defaults(workdir):
     make_older(workdir)
     data = workdirs.read_config(workdir).data
-    assert data.image_size == 0
+    assert (data.image_size, data.damaged) == (0, 'stop')
     assert 'data.image_size (0 there, 64 here)' in refusal(workdir, data__image_size=64)
 
 

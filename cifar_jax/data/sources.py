@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
-from cifar_jax.data import archives, cache, catalogue, image_files, splits
+from cifar_jax.data import archives, cache, catalogue, folders, image_files, splits
 from cifar_jax.errors import UserError, nearest
 
 DRAW = 0  # the seed of every fixed draw below: a share is the same in every run
@@ -74,6 +74,13 @@ def archive(path: str, config: ConfigDict) -> Dataset:
     return _resized(_dataset(Path(path).name, decoded, config.labels), config)
 
 
+def folder(path: str, config: ConfigDict) -> Dataset:
+    """A folder of class folders of images: see `folders.load`; 32x32 where no size is given."""
+    place = Path(path).expanduser().resolve()
+    decoded = folders.load(place, config.image_size or 32, config.damaged, config.memory_gb)
+    return _dataset(place.name, decoded, config.labels)
+
+
 def tfds(name: str, config: ConfigDict) -> Dataset:
     """Any set of images with a class each in tensorflow-datasets' catalogue: `catalogue.load`."""
     own = {recipe.name: recipe for recipe in (CIFAR10, CIFAR100)}
@@ -93,9 +100,9 @@ SOURCES: Mapping[str, Callable[[ConfigDict], Dataset]] = MappingProxyType(
 )
 # Sources of a user's own, by what stands before the colon.
 PREFIXES: Mapping[str, Callable[[str, ConfigDict], Dataset]] = MappingProxyType(
-    {'archive': archive, 'tfds': tfds}
+    {'archive': archive, 'folder': folder, 'tfds': tfds}
 )
-WRITTEN = ('archive:PATH', 'tfds:NAME')
+WRITTEN = ('archive:PATH', 'folder:PATH', 'tfds:NAME')
 
 
 def load(config: ConfigDict) -> Dataset:
@@ -140,6 +147,10 @@ def check(config: ConfigDict) -> None:
         raise UserError(
             f'--config.data.image_size={config.image_size} is impossible: 1 or more pixels, or 0 '
             "for the set's own size."
+        )
+    if config.damaged not in folders.DAMAGED:
+        raise UserError(
+            f"--config.data.damaged='{config.damaged}' is impossible: choose 'stop' or 'skip'."
         )
     if not 0 < config.fraction <= 1:
         raise UserError(

@@ -26,6 +26,7 @@ _MAY_CHANGE = ('mesh.', 'ops.', 'log.', 'data.dir', 'eval_batch_size')
 # Keys that a run of before them lacks, with the values that mean what was done then.
 _ADDED = {
     'data.image_size': 0,
+    'data.damaged': 'stop',
     'data.zca_epsilon': 1e-6,
     'init_from': '',
 }
