@@ -7,6 +7,7 @@ import tarfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cifar_jax.data import archives, sources
 from cifar_jax.errors import UserError
@@ -102,6 +103,17 @@ def test_every_archive_and_its_folder_give_its_images_in_order(tmp_path, kind, e
             np.testing.assert_array_equal(found.labels, np.concatenate([p[place] for p in parts]))
         assert data.classes[1] == {'fine': 'c1', 'coarse': 's1'}[labels]
         assert len(data.classes) == {'fine': 10 ** len(kinds), 'coarse': 20}[labels]
+
+
+def test_an_archive_is_resized_where_a_size_is_asked_for(tmp_path):
+    path = written(tmp_path / 'a.tar.gz', contents(KINDS[0]))
+    data = sources.load(config(path, image_size=20))
+    images = np.concatenate([images for images, _, _ in [*truth(KINDS[0]).values()][:-1]])
+    for found, image in zip(data.train.images, images, strict=True):
+        expected = Image.fromarray(image).resize((20, 20), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(found, np.asarray(expected))
+    with pytest.raises(UserError, match=r'--config\.data\.memory_gb'):
+        sources.load(config(path, image_size=20_000, memory_gb=1.0))
 
 
 def test_cifar10_has_no_coarse_labels(tmp_path):

@@ -99,6 +99,8 @@ def test_a_value_of_another_type_is_refused(override, message):
     [
         ('data.source=cifar11', "did you mean 'cifar10'?"),
         ('data.labels=coarsely', "did you mean 'coarse'?"),
+        ('data.source=foldr:photos', "did you mean 'folder:PATH'?"),
+        ('data.damaged=skp', "did you mean 'skip'?"),
         ('data.validation=stratifed', "did you mean 'stratified'?"),
         ('data.normalize=pixels', "did you mean 'pixel'?"),
         ('data.augment=[{"name": "flop"}]', "did you mean 'flip'?"),
@@ -133,6 +135,9 @@ def test_an_unknown_name_is_answered_with_the_nearest(override, message):
         ('data.fraction=0', 'data.fraction=0.0'),
         ('data.classes=1', 'data.classes=1'),
         ('data.memory_gb=0', 'data.memory_gb=0.0'),
+        ('data.image_size=-1', 'config.data.image_size=-1 must be at least 0'),
+        ('data.source=folder:', "no data set 'folder:'"),
+        ('data.source=tfds:a/b/c', "'a/b/c' cannot be a set's name"),
         ('data.labels=coarse', "'cifar10' has no coarse labels"),
         ('data.validation_fraction=1', 'data.validation_fraction=1.0'),
         ('data.validation_fraction=0', 'config.data.validation=none'),

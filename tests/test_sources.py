@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from cifar_jax.data import cache, catalogue, normalize, sources, splits
 from cifar_jax.errors import UserError
@@ -49,7 +51,8 @@ def prepared_folder(data_dir, count=40):
     splits_ = [{'name': name, 'shardLengths': [str(count)]} for name in catalogue.SPLITS]
     (folder / 'dataset_info.json').write_text(json.dumps({'splits': splits_}))
     image = {'image': {'shape': {'dimensions': ['32', '32', '3']}}}
-    features = {'featuresDict': {'features': {'image': image}}}
+    labels = {key: {'classLabel': {}} for key in ('label', 'coarse_label')}
+    features = {'featuresDict': {'features': {'image': image, **labels}}}
     (folder / 'features.json').write_text(json.dumps(features))
     return folder
 
@@ -58,7 +61,7 @@ def prepared_folder(data_dir, count=40):
 def decoded(monkeypatch):
     """Replaces tensorflow-datasets by the tiny set; returns the versions that were decoded."""
     calls = []
-    monkeypatch.setattr(catalogue, 'decode', lambda v, labels: calls.append(v) or tiny_set(v))
+    monkeypatch.setattr(catalogue, 'decode', lambda v, *_: calls.append(v) or tiny_set(v))
     return calls
 
 
@@ -162,7 +165,7 @@ from test_sources import VERSION, tiny_set
 from cifar_jax.data import cache, catalogue, sources
 
 data_dir, me, other = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-catalogue.decode = lambda version, labels: tiny_set(version)
+catalogue.decode = lambda version, *_: tiny_set(version)
 expected = tiny_set(None)
 me.touch()
 while not other.exists():
@@ -245,6 +248,15 @@ def test_digits_are_1797_real_images_with_a_fixed_stratified_test_set():
     assert len(np.unique(both, axis=0)) == 1797
 
 
+def test_digits_of_another_size_are_resized_from_8x8_at_once():
+    data = sources.load(config(source='digits', image_size=12))
+    assert data.train.images.shape == (1437, 12, 12, 3)
+    grey = np.rint(load_digits().images * (255 / 16)).astype(np.uint8)
+    sizes = [Image.fromarray(x).resize((12, 12), Image.Resampling.BILINEAR) for x in grey]
+    expected = {np.asarray(x.convert('RGB')).tobytes() for x in sizes}
+    assert {image.tobytes() for image in data.test.images} <= expected
+
+
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [
@@ -256,6 +268,13 @@ def test_digits_are_1797_real_images_with_a_fixed_stratified_test_set():
         ({'classes': -1}, 'classes=-1 is impossible'),
         ({'classes': 1}, 'classes=1 is impossible'),
         ({'memory_gb': 0.0}, 'memory_gb=0.0 is impossible'),
+        ({'image_size': -1}, 'image_size=-1 is impossible'),
+        ({'damaged': 'ignore'}, "damaged='ignore' is impossible: choose 'stop' or 'skip'"),
+        ({'source': 'svhn_cropped'}, 'tfds:NAME'),
+        ({'source': 'tfds:../mnist'}, "'../mnist' cannot be a set's name"),
+        ({'source': 'tfds:mnist/..'}, "'mnist/..' cannot be a set's name"),
+        ({'source': 'tfds:mnist:3.0.1'}, 'the newest version is taken'),
+        ({'source': 'tfds:mnist', 'labels': 'coarse'}, 'no coarse labels'),
         ({'source': 'digits', 'classes': 11}, 'digits has 10 classes'),
         ({'source': 'digits', 'fraction': 0.001}, 'cannot be split into 1 and 1436'),
     ],

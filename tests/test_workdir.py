@@ -11,7 +11,9 @@ from ml_collections import ConfigDict
 
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
+from cifar_jax.experiment import evaluation, run
 from cifar_jax.experiment import workdir as workdirs
+from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.experiment.workdir import Workdir
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -189,6 +191,47 @@ def test_a_config_of_another_version_is_refused(workdir, change):
     store(workdir, config=stored(workdir)['config'] | change)
     with pytest.raises(UserError, match='of another version of cifar_jax or damaged'):
         workdirs.read_config(workdir)
+
+
+def make_older(workdir: Workdir) -> None:
+    """Takes the keys out of config.json that were added later."""
+    older = stored(workdir)['config']
+    for key in ('image_size', 'damaged', 'zca_epsilon'):
+        del older['data'][key]
+    del older['init_from']
+    store(workdir, config=older)
+
+
+def test_a_run_of_before_a_key_was_added_has_their_defaults(workdir):
+    make_older(workdir)
+    data = workdirs.read_config(workdir).data
+    assert (data.image_size, data.damaged) == (0, 'stop')
+    assert 'data.image_size (0 there, 64 here)' in refusal(workdir, data__image_size=64)
+
+
+def test_a_run_of_before_a_key_was_added_is_evaluated_and_goes_on(tmp_path):
+    shorter, longer = (
+        # NumPy's, which trains in a second.
+        configs.load(
+            str(ROOT / 'configs' / 'numpy_cnn.py:smoke'),
+            [f'--config.train.length={epochs} epochs', '--config.log.tensorboard=false'],
+        )
+        for epochs in (1, 2)
+    )
+    workdir = Workdir(tmp_path)
+    sha256 = run.train(shorter, tmp_path)['sha256']
+    make_older(workdir)
+    assert evaluation.evaluate(tmp_path, 'test')['sha256'] == sha256
+    assert run.train(longer, tmp_path)['finished']
+    assert [line['epoch'] for line in workdirs.read_metrics(workdir)] == [1, 2]
+    assert stored(workdir)['config']['data']['image_size'] == 0
+
+
+@pytest.mark.parametrize('path', sorted(ROOT.glob('results/*/config.json')), ids=str)
+def test_a_published_run_lacks_no_key_and_could_go_on(path):
+    found = configs.flat(workdirs.read_config(Workdir(path.parent)))
+    wanted = {key for key in configs.flat(get_defaults()) if not key.startswith('model.')}
+    assert not wanted - found.keys(), 'workdir._ADDED says what these were before they were keys'
 
 
 def test_a_key_that_this_version_does_not_know_is_named(workdir):

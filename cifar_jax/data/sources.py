@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
-from cifar_jax.data import archives, cache, catalogue, splits
+from cifar_jax.data import archives, cache, catalogue, folders, image_files, splits
 from cifar_jax.errors import UserError, nearest
 
 DRAW = 0  # the seed of every fixed draw below: a share is the same in every run
@@ -44,16 +44,19 @@ def cifar100(config: ConfigDict) -> Dataset:
 def digits(config: ConfigDict) -> Dataset:
     """scikit-learn's digits: 1,797 real images, resized from 8x8 to 32x32x3; no download.
 
-    A fixed stratified draw makes 1,437 of them the training and 360 the test set.
+    A fixed stratified draw makes 1,437 of them the training and 360 the test set. Where
+    `config.image_size` is not 0, it takes the place of 32.
     """
     from PIL import Image
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    del config
+    size = config.image_size or 32
     bunch = load_digits()
     grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
-    sizes = [Image.fromarray(image).resize((32, 32), Image.Resampling.BILINEAR) for image in grey]
+    sizes = [
+        Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR) for image in grey
+    ]
     images = np.repeat(np.stack([np.asarray(image) for image in sizes])[..., None], 3, axis=-1)
     labels = bunch.target.astype(np.int32)
     parts = train_test_split(
@@ -68,7 +71,20 @@ def archive(path: str, config: ConfigDict) -> Dataset:
     decoded = archives.load(Path(path))
     if config.labels not in decoded.classes:
         raise UserError(f'{path} has no {config.labels} labels: use --config.data.labels=fine.')
-    return _dataset(Path(path).name, decoded, config.labels)
+    return _resized(_dataset(Path(path).name, decoded, config.labels), config)
+
+
+def folder(path: str, config: ConfigDict) -> Dataset:
+    """A folder of class folders of images: see `folders.load`; 32x32 where no size is given."""
+    place = Path(path).expanduser().resolve()
+    decoded = folders.load(place, config.image_size or 32, config.damaged, config.memory_gb)
+    return _dataset(place.name, decoded, config.labels)
+
+
+def tfds(name: str, config: ConfigDict) -> Dataset:
+    """Any set of images with a class each in tensorflow-datasets' catalogue: `catalogue.load`."""
+    own = {recipe.name: recipe for recipe in (CIFAR10, CIFAR100)}
+    return _prepared(own.get(name, catalogue.Recipe(name)), config)
 
 
 CIFAR10 = catalogue.Recipe(
@@ -82,10 +98,11 @@ CIFAR100 = catalogue.Recipe(
 SOURCES: Mapping[str, Callable[[ConfigDict], Dataset]] = MappingProxyType(
     {'cifar10': cifar10, 'cifar100': cifar100, 'digits': digits}
 )
-# Sources of a user's own, written as 'archive:PATH'.
+# Sources of a user's own, by what stands before the colon.
 PREFIXES: Mapping[str, Callable[[str, ConfigDict], Dataset]] = MappingProxyType(
-    {'archive': archive}
+    {'archive': archive, 'folder': folder, 'tfds': tfds}
 )
+WRITTEN = ('archive:PATH', 'folder:PATH', 'tfds:NAME')
 
 
 def load(config: ConfigDict) -> Dataset:
@@ -116,14 +133,25 @@ def check(config: ConfigDict) -> None:
     """Raises UserError for what is impossible in `config.data`, before anything is loaded."""
     prefix, _, rest = config.source.partition(':')
     if config.source not in SOURCES and not (prefix in PREFIXES and rest):
-        known = [*SOURCES, *(f'{name}:PATH' for name in PREFIXES)]
-        raise UserError(f"There is no data set '{config.source}': {nearest(config.source, known)}")
+        known = nearest(config.source, [*SOURCES, *WRITTEN])
+        raise UserError(f"There is no data set '{config.source}': {known}")
+    if prefix == 'tfds':
+        catalogue.check_name(rest)
     if config.labels not in ('fine', 'coarse'):
         raise UserError(
             f"--config.data.labels='{config.labels}' is impossible: choose 'fine' or 'coarse'."
         )
     if config.labels == 'coarse' and config.source != 'cifar100' and prefix != 'archive':
         raise UserError(f"'{config.source}' has no coarse labels: use --config.data.labels=fine.")
+    if config.image_size < 0:
+        raise UserError(
+            f'--config.data.image_size={config.image_size} is impossible: 1 or more pixels, or 0 '
+            "for the set's own size."
+        )
+    if config.damaged not in folders.DAMAGED:
+        raise UserError(
+            f"--config.data.damaged='{config.damaged}' is impossible: choose 'stop' or 'skip'."
+        )
     if not 0 < config.fraction <= 1:
         raise UserError(
             f'--config.data.fraction={config.fraction} is impossible: it is a share above 0 and '
@@ -138,7 +166,7 @@ def check(config: ConfigDict) -> None:
 
 
 def _prepared(recipe: catalogue.Recipe, config: ConfigDict) -> Dataset:
-    decoded = catalogue.load(recipe, config.dir, config.memory_gb)
+    decoded = catalogue.load(recipe, config.dir, config.memory_gb, config.image_size)
     return _dataset(recipe.name, decoded, config.labels)
 
 
@@ -148,6 +176,20 @@ def _dataset(name: str, decoded: cache.Decoded, labels: str) -> Dataset:
         for split in catalogue.SPLITS
     )
     return Dataset(name, train, test, tuple(decoded.classes[labels]))
+
+
+def _resized(dataset: Dataset, config: ConfigDict) -> Dataset:
+    """Returns a set with images of `config.image_size`, where that is not 0."""
+    size = (config.image_size, config.image_size)
+    if not config.image_size or size == dataset.train.images.shape[1:3]:
+        return dataset
+    count = len(dataset.train.labels) + len(dataset.test.labels)
+    catalogue.check_memory(dataset.name, 3 * count * config.image_size**2, config.memory_gb)
+    train, test = (
+        Arrays(np.stack([image_files.from_array(x, size) for x in part.images]), part.labels)
+        for part in (dataset.train, dataset.test)
+    )
+    return dataset._replace(train=train, test=test)
 
 
 def _reduce(part: Arrays, classes: int, fraction: float) -> Arrays:

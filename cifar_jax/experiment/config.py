@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cifar_jax import models
-from cifar_jax.data import augment, normalize, sources, splits
+from cifar_jax.data import augment, folders, normalize, sources, splits
 from cifar_jax.errors import UserError, nearest
 from cifar_jax.experiment import numpy_network
 from cifar_jax.experiment.durations import steps
@@ -21,6 +21,7 @@ _FREE = ('model',)
 
 _CHOICES = {
     'data.labels': ('fine', 'coarse'),
+    'data.damaged': folders.DAMAGED,
     'data.validation': splits.METHODS,
     'data.normalize': normalize.METHODS,
     'precision': ('float32', 'bfloat16'),
@@ -30,6 +31,7 @@ _CHOICES = {
 }
 _AT_LEAST = {
     'seed': 0,
+    'data.image_size': 0,
     'data.classes': 0,
     'data.memory_gb': 0,
     'train.batch_size': 1,

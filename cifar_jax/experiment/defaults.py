@@ -13,9 +13,13 @@ def get_defaults() -> ConfigDict:
         dict(
             seed=0,
             data=dict(
-                source='cifar10',  # a name in cifar_jax.data.sources.SOURCES, or 'archive:PATH'
+                # A name in cifar_jax.data.sources.SOURCES, 'archive:PATH', 'folder:PATH' (class
+                # folders of images) or 'tfds:NAME' (of tensorflow-datasets' catalogue).
+                source='cifar10',
                 dir='~/tensorflow_datasets',  # where prepared sets live, as TFDS has it
                 labels='fine',  # cifar100: 'fine' (100 classes) or 'coarse' (20)
+                image_size=0,  # height and width to resize to; 0: the set's own, 32 for a folder
+                damaged='stop',  # folder: of an image that cannot be read 'stop', or 'skip' it
                 classes=0,  # keep only the first k classes; 0 keeps all
                 fraction=1.0,  # keep a stratified share of every split
                 validation='stratified',  # 'stratified', 'last', 'random' or 'none'

@@ -23,6 +23,14 @@ except ImportError:  # Windows has none: there, two runs in one workdir are not 
 # What may differ between a run and its continuation: it changes no number, or only adds steps.
 _MAY_CHANGE = ('mesh.', 'ops.', 'log.', 'data.dir', 'eval_batch_size')
 
+# Keys that a run of before them lacks, with the values that mean what was done then.
+_ADDED = {
+    'data.image_size': 0,
+    'data.damaged': 'stop',
+    'data.zca_epsilon': 1e-6,
+    'init_from': '',
+}
+
 
 class Workdir(NamedTuple):
     """The folder of a run and the paths inside it."""
@@ -122,7 +130,11 @@ def read_config(workdir: Workdir) -> ConfigDict:
         raise UserError(f'No workdir {workdir.path}: --workdir names the folder of a run.')
     stored = read_json(workdir.config)
     try:
-        config = ConfigDict(_tuples(stored['config']))
+        values = _tuples(stored['config'])
+        for key, value in _ADDED.items():
+            group, _, leaf = key.rpartition('.')
+            (values[group] if group else values).setdefault(leaf, value)
+        config = ConfigDict(values)
         config_lib.check(config)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(

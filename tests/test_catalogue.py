@@ -1,0 +1,283 @@
+"""Any set of tensorflow-datasets' catalogue: what its metadata tell, and small ones made up."""
+
+import json
+
+import pytest
+from test_sources import config, run, tiny_set
+
+from cifar_jax.data import cache, catalogue, metadata, sources
+from cifar_jax.errors import UserError
+
+LABEL = {'classLabel': {'numClasses': '4'}}
+TEXT = {'text': {}}
+
+
+def image(*shape, **more):
+    return {'image': {'shape': {'dimensions': [str(n) for n in shape]}, 'dtype': 'uint8', **more}}
+
+
+def refused(specs, supervised=()):
+    with pytest.raises(UserError) as caught:
+        metadata.features('some_set', specs, supervised)
+    assert '\n' not in str(caught.value)
+    return str(caught.value)
+
+
+def prepared(root, specs=None, counts=None, supervised=('image', 'label')):
+    """Writes the metadata of a set, as tensorflow-datasets does."""
+    folder = root / '1.0.0'
+    folder.mkdir(parents=True)
+    counts = {'train': [3, 4], 'test': [2]} if counts is None else counts
+    info = {
+        'splits': [{'name': name, 'shardLengths': [*map(str, n)]} for name, n in counts.items()],
+        'supervisedKeys': {'tuple': {'items': [{'featureKey': key} for key in supervised]}},
+    }
+    specs = specs or {'image': image(28, 28, 1), 'label': LABEL}
+    (folder / 'dataset_info.json').write_text(json.dumps(info))
+    (folder / 'features.json').write_text(json.dumps({'featuresDict': {'features': specs}}))
+    return folder
+
+
+# Features and splits
+
+
+def test_image_and_label_are_found_by_name():
+    specs = {'image': image(8, 9, 3), 'mask': image(8, 9, 1), 'label': LABEL, 'other': LABEL}
+    assert metadata.features('some_set', specs, ()) == ('image', 'label', (8, 9, 3))
+
+
+def test_or_because_they_are_the_only_ones():
+    specs = {'picture': image(8, 9, 3), 'species': LABEL, 'label': TEXT}
+    assert metadata.features('some_set', specs, ()) == ('picture', 'species', (8, 9, 3))
+
+
+def test_what_the_set_is_supervised_with_goes_first():
+    specs = {'image': image(8, 9, 3), 'left': image(8, 9, 3), 'label': LABEL, 'pose': LABEL}
+    assert metadata.features('some_set', specs, ('left', 'pose'))[:2] == ('left', 'pose')
+
+
+@pytest.mark.parametrize(
+    ('specs', 'words'),
+    [
+        ({'text': TEXT, 'label': LABEL}, 'which image would be meant'),
+        ({'one': image(8, 8, 3), 'two': image(8, 8, 3), 'label': LABEL}, 'which image would be'),
+        ({'image': image(8, 8, 3), 'objects': {'sequence': {}}}, 'features (image, objects)'),
+        ({'image': image(8, 8, 3), 'size': LABEL, 'shape': LABEL}, 'which class would be meant'),
+        ({}, 'which image would be meant'),
+        ({'image': image(8, 8, 3, dtype='float32'), 'label': LABEL}, 'are float32 of 3 channels'),
+        ({'image': image(8, 8, 13), 'label': LABEL}, 'are uint8 of 13 channels'),
+    ],
+)
+def test_a_set_without_one_image_of_bytes_and_one_class_is_refused(specs, words):
+    assert words in refused(specs)
+
+
+def test_the_test_split_is_the_test_part(tmp_path):
+    folder = prepared(tmp_path, counts={'test': [2], 'validation': [9], 'train': [3, 4]})
+    found = metadata.read('some_set', folder)
+    assert found.splits == {'train': ('train', 7), 'test': ('test', 2)}
+
+
+def test_and_validation_where_there_is_none(tmp_path):
+    folder = prepared(tmp_path, counts={'train': [3, 4], 'validation': [9]})
+    assert metadata.read('some_set', folder).splits['test'] == ('validation', 9)
+
+
+@pytest.mark.parametrize('counts', [{'train': [9]}, {'train': [9], 'test': []}, {'test': [9]}])
+def test_a_set_in_one_part_is_refused_with_its_splits(tmp_path, counts):
+    with pytest.raises(UserError, match=f"but '{next(iter(counts))}'.*choose another set"):
+        metadata.read('some_set', prepared(tmp_path, counts=counts))
+
+
+@pytest.mark.parametrize('file', ['features.json', 'dataset_info.json'])
+@pytest.mark.parametrize('content', ['', '{}', '[]', '{"splits": 3, "featuresDict": 3}'])
+def test_damaged_metadata_are_one_sentence(tmp_path, file, content):
+    folder = prepared(tmp_path)
+    (folder / file).write_text(content)
+    with pytest.raises(UserError, match=r'cannot be read .*: delete that folder'):
+        metadata.read('some_set', folder)
+
+
+@pytest.mark.parametrize('shape', [(-1, -1, 3), (32, -1, 3)])
+def test_images_of_several_sizes_need_one_which_the_sentence_says(tmp_path, shape):
+    prepared(tmp_path / 'some_set', {'image': image(*shape), 'label': LABEL})
+    with pytest.raises(UserError, match=r'vary in size: .*--config\.data\.image_size=64'):
+        sources.load(config(source='tfds:some_set', dir=str(tmp_path)))
+
+
+def test_memory_is_counted_at_the_size_asked_for(tmp_path):
+    prepared(tmp_path / 'some_set')
+    # 9 images of 5,000 x 5,000 x 3 bytes.
+    with pytest.raises(UserError, match=r"'some_set' take 0\.629 GB decoded"):
+        sources.load(
+            config(source='tfds:some_set', dir=str(tmp_path), image_size=5000, memory_gb=0.5)
+        )
+
+
+# The cache
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Replaces tensorflow-datasets; returns the sizes that were decoded at."""
+    sizes = []
+
+    def decode(version, described, labels, size):
+        sizes.append((labels, size))
+        return tiny_set(version)
+
+    monkeypatch.setattr(catalogue, 'decode', decode)
+    return sizes
+
+
+def test_each_image_size_has_a_cache_of_its_own(tmp_path, decoded):
+    folder = prepared(tmp_path / 'some_set')
+    for size in (0, 16, 20, 16, 0):
+        sources.load(config(source='tfds:some_set', dir=str(tmp_path), image_size=size))
+    assert [size for _, size in decoded] == [(28, 28), (16, 16), (20, 20)]
+    caches = {path.name for path in folder.glob('cifar_jax-*')}
+    assert caches == {cache.FOLDER, f'{cache.FOLDER}-16', f'{cache.FOLDER}-20'}
+
+
+def test_tfds_cifar100_shares_the_cache_of_cifar100_with_both_kinds_of_labels(tmp_path, decoded):
+    specs = {'image': image(32, 32, 3), 'label': LABEL, 'coarse_label': LABEL}
+    prepared(tmp_path / 'cifar100', specs)
+    sources.load(config(source='tfds:cifar100', dir=str(tmp_path)))
+    sources.load(config(source='cifar100', labels='coarse', dir=str(tmp_path)))
+    assert [labels for labels, _ in decoded] == [sources.CIFAR100.labels]
+
+
+def test_a_set_with_configs_is_found_by_name_or_by_its_default(tmp_path, decoded):
+    for name in ('blur', 'fog'):
+        prepared(tmp_path / 'some_set' / name)
+    (tmp_path / 'some_set' / '.config').mkdir()
+    default = tmp_path / 'some_set' / '.config' / 'metadata.json'
+    default.write_text(json.dumps({'default_config_name': 'fog'}))
+    for source, folder in (('some_set/blur', 'blur'), ('some_set', 'fog')):
+        sources.load(config(source=f'tfds:{source}', dir=str(tmp_path)))
+        assert (tmp_path / 'some_set' / folder / '1.0.0' / cache.FOLDER).is_dir()
+
+
+# tensorflow-datasets itself, in a process of its own
+
+ASK = """
+import sys
+sys.path.insert(0, 'tests')
+from test_sources import config
+from cifar_jax.data import sources
+from cifar_jax.errors import UserError
+
+for name in sys.argv[2:]:
+    try:
+        sources.load(config(source=f'tfds:{name}', dir=sys.argv[1]))
+    except UserError as error:
+        print(error)
+    print('tensorflow' in sys.modules)
+"""
+
+
+def test_what_is_not_prepared_is_looked_up_and_without_a_network_one_sentence(tmp_path):
+    asked = {
+        'mnits': "has no 'mnits', and none is prepared: did you mean 'mnist'?",
+        'MNIST': "did you mean 'mnist'?",
+        'zzzzzzzz': 'https://www.tensorflow.org/datasets',
+        'mnist/grey': "'mnist' has no config 'grey': write 'tfds:mnist'.",
+        'mnist_corrupted/fogg': "has no config 'fogg': did you mean 'fog'?",
+        'imdb_reviews': "'imdb_reviews' is no set of images with a class each",
+        'dsprites': 'which class would be meant is not plain from its features',
+    }
+    reached = ('svhn_cropped', 'mnist', 'mnist_corrupted/fog')
+    names = ('http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY')
+    proxy = dict.fromkeys(names, 'http://127.0.0.1:9')
+    done = run(ASK, tmp_path, *asked, *reached, no_proxy='', NO_PROXY='', **proxy)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[1::2] == ['False'] * len(lines[1::2])  # No TensorFlow was needed.
+    sentences = lines[::2]
+    for sentence, words in zip(sentences, asked.values(), strict=False):
+        assert words in sentence
+    for sentence, name in zip(sentences[len(asked) :], reached, strict=True):
+        assert f"'{name}' is not in {tmp_path} and cannot be downloaded" in sentence
+        assert '--config.data.dir' in sentence
+
+
+MADE_UP = """
+import sys
+sys.path.insert(0, 'tests')
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from test_sources import config
+from cifar_jax.data import catalogue, sources
+from cifar_jax.errors import UserError
+
+tfds = catalogue._tensorflow_datasets()
+rng = np.random.default_rng(0)
+folder = sys.argv[1]
+
+
+def define(own, shape, pictures, splits, unlabelled=None):
+    class MadeUp(tfds.core.GeneratorBasedBuilder):
+        name = own
+        VERSION = tfds.core.Version('1.0.0')
+
+        def _info(self):
+            features = {
+                'picture': tfds.features.Image(shape=shape),
+                'kind': tfds.features.ClassLabel(names=['cat', 'dog']),
+                'mask': tfds.features.Tensor(shape=(2,), dtype=np.float32),
+            }
+            features = tfds.features.FeaturesDict(features)
+            return tfds.core.DatasetInfo(builder=self, features=features)
+
+        def _split_generators(self, manager):
+            return {split: self._generate_examples(split) for split in splits}
+
+        def _generate_examples(self, split):
+            for i, picture in enumerate(pictures):
+                kind = -1 if split == unlabelled else i % 2
+                yield i, {'picture': picture, 'kind': kind, 'mask': [0.0, 1.0]}
+
+
+def check(name, pictures, size, image_size):
+    data = sources.load(config(source=f'tfds:{name}', dir=folder, image_size=image_size))
+    assert data.classes == ('cat', 'dog')
+    expected = {}
+    for i, picture in enumerate(pictures):
+        image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+        image = image.convert('RGB').resize(size, Image.Resampling.BILINEAR)
+        expected[np.asarray(image).tobytes()] = i % 2
+    for part in (data.train, data.test):
+        assert (part.images.dtype, part.labels.dtype) == (np.uint8, np.int32)
+        assert part.images.shape == (len(pictures), *size, 3)
+        # Preparing shuffles the records.
+        found = zip(part.images, part.labels, strict=True)
+        assert {image.tobytes(): int(label) for image, label in found} == expected
+
+
+def picture(*shape):
+    return rng.integers(0, 256, shape, np.uint8)
+
+
+grey = [picture(28, 28, 1) for _ in range(12)]
+define('made_up_grey', (28, 28, 1), grey, ['train', 'validation'])
+check('made_up_grey', grey, (28, 28), 0)
+check('made_up_grey', grey, (14, 14), 14)
+sizes = [picture(10 + i, 30 - i, 3) for i in range(12)]
+define('made_up_sizes', (None, None, 3), sizes, ['train', 'test'])
+check('made_up_sizes', sizes, (16, 16), 16)
+define('made_up_secret', (28, 28, 1), grey, ['train', 'test'], unlabelled='test')
+try:
+    sources.load(config(source='tfds:made_up_secret', dir=folder))
+except UserError as error:
+    print(error)
+"""
+
+
+def test_made_up_sets_are_prepared_decoded_and_then_found_without_tensorflow(tmp_path):
+    done = run(MADE_UP, tmp_path)
+    assert done.returncode == 0, done.stderr
+    (sentence,) = done.stdout.splitlines()
+    assert f"'test' of {tmp_path / 'made_up_secret' / '1.0.0'} has images without" in sentence
+    done = run(ASK, tmp_path, 'made_up_grey')
+    assert done.stdout.splitlines() == ['False'], done.stderr
