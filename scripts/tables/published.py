@@ -11,16 +11,18 @@ from cifar_jax.experiment.console import duration
 from tables.runs import SPLITS, Run, arguments, parsed, percent, spread, table
 
 PUBLISHED = pathlib.Path(__file__).with_name('published.toml')
-COLUMNS = 'experiment published ours >epochs >time_a_run >images/s seeds processor command'
+MEASURED = 'ours >epochs >time_a_run >images/s seeds processor command'
+COLUMNS = f'experiment published {MEASURED}'
 HEAD = """# Results
 
 Every number that S0 to S4 published, and what this project measured for it; written by
 `python scripts/results.py` from [results](results) and
 [published.toml](scripts/tables/published.toml), so edit those instead. Numbers are accuracies,
 cross-entropies in parentheses, means and standard deviations over the seeds, of the weights that a
-run reports. Training accuracy is that of the epoch as it went, with dropout and augmentation. A
-time is that of training alone. Each command starts with `python -m cifar_jax.main --config`, then
-`python -m cifar_jax.evaluate --workdir ...` looks at the test images once.
+run reports. Training accuracy is that of the epoch as it went, with dropout and augmentation; a
+time is that of all epochs with their validation. Each command starts with
+`python -m cifar_jax.main --config`, then `python -m cifar_jax.evaluate --workdir ...` looks at the
+test images once.
 
 """
 OTHERS = """## Other runs
@@ -50,10 +52,12 @@ def commands() -> Iterator[str]:
     """Yields every command of published.toml."""
     for system in systems():
         for row in system['row']:
-            yield from (part['command'] for part in (row, *row.get('beside', ())) if _runs(part))
+            yield from (
+                part['command'] for part in (row, *row.get('beside', ())) if _has_command(part)
+            )
 
 
-def _runs(part: Row) -> bool:
+def _has_command(part: Row) -> bool:
     return not part.get('later')
 
 
@@ -66,23 +70,18 @@ def page(groups: Mapping[str, Sequence[Run]]) -> str:
         parts.append(f'{table(COLUMNS, rows)}\n\n')
     answers = {key(command) for command in commands()}
     others = [
-        ('', '', *_ours(runs), _code(command))
-        for command, runs in groups.items()
-        if command not in answers
+        (*_ours(runs), _code(command)) for command, runs in groups.items() if command not in answers
     ]
     if others:
-        parts.append(f'{OTHERS}{table(COLUMNS, others)}\n')
+        parts.append(f'{OTHERS}{table(MEASURED, others)}\n')
     return ''.join(parts).rstrip('\n') + '\n'
 
 
 def lines(row: Row, groups: Mapping[str, Sequence[Run]]) -> Iterator[Cells]:
     """Yields the cells of a published row, and of our own recipes beside it."""
-    claims = [*_claims(row.get('published', {})), *filter(None, [row.get('note')])]
-    splits = (
-        'test',
-        'validation',
-        *(['training'] if 'training' in row.get('published', {}) else []),
-    )
+    published = row.get('published', {})
+    claims = [*_claims(published), *filter(None, [row.get('note')])]
+    splits = SPLITS if 'training' in published else SPLITS[:-1]
     yield (row['experiment'], '<br>'.join(claims) or 'no accuracy', *_measured(row, groups, splits))
     for own in row.get('beside', ()):
         yield (f'- {own["recipe"]}', '', *_measured(own, groups, splits))
@@ -98,7 +97,7 @@ def _claims(published: Mapping[str, str]) -> Iterator[str]:
 
 
 def _measured(part: Row, groups: Mapping[str, Sequence[Run]], splits: Sequence[str]) -> Cells:
-    if not _runs(part):
+    if not _has_command(part):
         return ('later', '', '', '', '', '', '')
     command = key(part['command'])
     if command not in groups:
@@ -106,7 +105,7 @@ def _measured(part: Row, groups: Mapping[str, Sequence[Run]], splits: Sequence[s
     return (*_ours(groups[command], splits), _code(command))
 
 
-def _ours(runs: Sequence[Run], splits: Sequence[str] = ('test', 'validation')) -> Cells:
+def _ours(runs: Sequence[Run], splits: Sequence[str] = SPLITS[:-1]) -> Cells:
     """Returns accuracies and losses, epochs, time, images/s, seeds and processors of a group."""
     accuracies = {split: percent(runs, split, 'accuracy', 2) for split in splits}
     epochs = sorted({len(run.lines) for run in runs})
