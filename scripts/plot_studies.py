@@ -7,6 +7,7 @@ S0's: accuracy and speed against depth (docs/numpy_depth.svg), convergence again
 its runs are there. Every dot is a seed, every line their mean; curves are one a seed.
 """
 
+import itertools
 import pathlib
 import statistics
 from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ DOCS = finished.ROOT / 'docs'
 COLOURS = plt.get_cmap('viridis')
 S1_SPECS = ('configs/cifar100_25.py:base_a', 'configs/cifar100_25.py:improved_a')
 S1_KEYS = {'train.length', 'model.widths', 'model.batch_norm'}
-STYLES = (':', '--', '-')  # from shallow to deep
+STYLES = (':', '-.', '--', '-')  # from shallow to deep
 
 
 def plain(run: Run) -> bool:
@@ -115,27 +116,28 @@ def networks(runs: list[Run], path: pathlib.Path) -> None:
         if all(run.metric(split, 'accuracy') is not None for run in runs)
     ]
     figure, panels = plt.subplots(
-        1, len(splits) + 1, figsize=(4 * len(splits) + 4, 3.8), layout='constrained', sharey=True
+        1, len(splits) + 1, figsize=(4 * len(splits) + 6, 3.8), layout='constrained', sharey=True
     )
     depths = sorted({convolutions(run) for run in runs})
     for number, label in enumerate(sorted({_norm(run) for run in runs})):
         own = [run for run in runs if _norm(run) == label]
         for panel, split in zip(panels, splits, strict=False):
             _line(panel, own, _accuracy(split), f'C{number}', label)
-        for style, count in zip(STYLES, sorted({convolutions(run) for run in own}), strict=False):
+        for count, style in zip(depths, itertools.cycle(STYLES), strict=False):
             seeds = [run for run in own if convolutions(run) == count]
-            title = f'{label}, {count}'
+            name = f'{label}, {count}'
             _curves(
-                panels[-1], seeds, 'val_accuracy', 100, color=f'C{number}', ls=style, label=title
+                panels[-1], seeds, 'val_accuracy', 100, color=f'C{number}', ls=style, label=name
             )
     for panel, split in zip(panels, splits, strict=False):
-        panel.set_title(f'{split}, after {lengths[0]}', fontsize=10)
+        panel.set_title(f'{split}, best of {lengths[0]}', fontsize=10)
         panel.set_xlabel('convolutions')
         panel.set_xticks(depths)
     panels[-1].set_title('validation, after each epoch', fontsize=10)
     panels[0].set_ylabel('accuracy, %')
     panels[0].legend(frameon=False, fontsize=8)
-    panels[-1].legend(frameon=False, fontsize=7, title='and convolutions', title_fontsize=7)
+    beside = {'loc': 'center left', 'bbox_to_anchor': (1, 0.5)}
+    panels[-1].legend(frameon=False, fontsize=8, title='convolutions', **beside)
     _save(figure, panels, path)
 
 

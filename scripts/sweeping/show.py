@@ -81,7 +81,7 @@ class Display:
         text = f'{counts.pop("finished", 0)} of {len(self._jobs)} finished'
         text += ''.join(f', {count} {name}' for name, count in counts.items())
         left = estimate.left(self._jobs, self._at_once)
-        return text + ('' if left is None else f', {duration(left)} left')
+        return text + (f', {duration(left)} left' if left else '')
 
     def _table(self) -> Table:
         # The end of a long name is what tells it from others.
