@@ -81,7 +81,7 @@ def lines(row: Row, groups: Mapping[str, Sequence[Run]]) -> Iterator[Cells]:
     """Yields the cells of a published row, and of our own recipes beside it."""
     published = row.get('published', {})
     claims = [*_claims(published), *filter(None, [row.get('note')])]
-    splits = SPLITS if 'training' in published else SPLITS[:-1]
+    splits = SPLITS if {'training', 'training_loss'} & published.keys() else SPLITS[:-1]
     yield (row['experiment'], '<br>'.join(claims) or 'no accuracy', *_measured(row, groups, splits))
     for own in row.get('beside', ()):
         yield (f'- {own["recipe"]}', '', *_measured(own, groups, splits))
