@@ -51,7 +51,7 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """
     path, variant = _parts(spec)
     config = _from_file(pathlib.Path(path), variant)
-    for key, value in _pairs(overrides):
+    for key, value in pairs(overrides):
         _override(config, key, value)
     check(config)
     return config.lock()
@@ -69,7 +69,16 @@ def _parts(spec: str) -> tuple[str, str]:
     return (path, variant) if colon and path[1:] else (spec, '')
 
 
-def _from_file(path: pathlib.Path, variant: str) -> ConfigDict:
+def variants(path: pathlib.Path) -> tuple[str, ...]:
+    """Returns the names of the variants of a config file.
+
+    Raises:
+      UserError: the file is not there.
+    """
+    return tuple(getattr(_module(path), 'VARIANTS', ()))
+
+
+def _module(path: pathlib.Path) -> Any:
     if not path.is_file():
         known = [str(p) for p in path.parent.glob('*.py')]
         raise UserError(f'No config file {path}: {nearest(str(path), known)}')
@@ -78,15 +87,24 @@ def _from_file(path: pathlib.Path, variant: str) -> ConfigDict:
     assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
-    variants = getattr(module, 'VARIANTS', ())
-    if variant and variant not in variants:
-        raise UserError(f"{path} has no variant '{variant}': {nearest(variant, variants)}")
+    return module
+
+
+def _from_file(path: pathlib.Path, variant: str) -> ConfigDict:
+    module = _module(path)
+    known = getattr(module, 'VARIANTS', ())
+    if variant and variant not in known:
+        raise UserError(f"{path} has no variant '{variant}': {nearest(variant, known)}")
     return module.get_config(variant)
 
 
-def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
-    """Splits `--config.a=1` and `--config.a 1` into names and texts."""
-    pairs, rest = [], list(arguments)
+def pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """Splits `--config.a=1` and `--config.a 1` into names and texts.
+
+    Raises:
+      UserError: an argument is no override, or has no value.
+    """
+    found, rest = [], list(arguments)
     while rest:
         head = rest.pop(0)
         if not head.startswith('--config.'):
@@ -96,8 +114,8 @@ def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
             if not rest or rest[0].startswith('--'):
                 raise UserError(f'--config.{key} needs a value: write --config.{key}=VALUE.')
             value = rest.pop(0)
-        pairs.append((key, value))
-    return pairs
+        found.append((key, value))
+    return found
 
 
 def _override(config: ConfigDict, key: str, text: str) -> None:

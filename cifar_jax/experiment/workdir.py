@@ -174,7 +174,7 @@ def prepare(workdir: Workdir, config: ConfigDict, command: str) -> list[str]:
         write_json(workdir.config, now | {'command': command})
         return []
     before = read_json(workdir.config)
-    _refuse_differences(workdir, read_config(workdir), config)
+    refuse_differences(workdir, config)
     changed = [
         f'{key} was {old!r} and is {now["environment"].get(key)!r}'
         for key, old in before.get('environment', {}).items()
@@ -184,8 +184,14 @@ def prepare(workdir: Workdir, config: ConfigDict, command: str) -> list[str]:
     return changed
 
 
-def _refuse_differences(workdir: Workdir, old: ConfigDict, new: ConfigDict) -> None:
-    before, after = config_lib.flat(old), config_lib.flat(ConfigDict(_tuples(_plain(new))))
+def refuse_differences(workdir: Workdir, config: ConfigDict) -> None:
+    """Checks that the run in a workdir may go on with a config.
+
+    Raises:
+      UserError: it is a run of another config, whose differing keys are named, or of none.
+    """
+    before = config_lib.flat(read_config(workdir))
+    after = config_lib.flat(ConfigDict(_tuples(_plain(config))))
     differing = [
         f'{key} ({before.get(key, "absent")!r} there, {after.get(key, "absent")!r} here)'
         for key in sorted(before.keys() | after.keys())

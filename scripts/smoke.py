@@ -1,0 +1,71 @@
+"""Run every variant of every config for a few steps on its real data: does it train?
+
+    python scripts/smoke.py [--config FILE ...] [--jobs N]
+
+Networks have their full size; three steps of eight images, two percent of the data. NumPy's take
+an epoch. The variants `digits` and `smoke` are left to the tests. Ends with a table of times; a
+variant that fails is named with its error, and the status is 1.
+"""
+
+import argparse
+import pathlib
+import sys
+import tempfile
+import time
+
+from cifar_jax.experiment import config as configs
+from cifar_jax.experiment import console, numpy_network, variants
+from cifar_jax.experiment.workdir import Workdir
+from sweeping import grid, loop, show
+from sweeping import jobs as lib
+from sweeping.jobs import Job
+from tables.runs import ROOT
+
+ALL = ('data.fraction=0.02', 'log.tensorboard=false')
+STEPS = ('train.length=3 steps', 'train.batch_size=8', 'eval_batch_size=100')
+EPOCH = ('train.length=1 epochs',)
+
+
+def specs(paths: list[pathlib.Path]) -> list[str]:
+    """Returns FILE[:variant] of every variant that has real data, the default one first."""
+    return [
+        f'{path}:{variant}' if variant else str(path)
+        for path in paths
+        for variant in ('', *configs.variants(path))
+        if not variants.parts(variant)[1]
+    ]
+
+
+def task(spec: str, out: pathlib.Path) -> grid.Task:
+    """Returns a short run of a variant, in a folder of its name."""
+    in_numpy = configs.load(spec).model.name == numpy_network.MODEL
+    settings = (*ALL, *(EPOCH if in_numpy else STEPS))
+    [found] = grid.tasks(out, [spec], [0], settings)
+    return found._replace(workdir=Workdir(out / configs.name(spec)))
+
+
+def main() -> None:
+    """Runs the script; a mistake ends it with one sentence and status 1."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--config', nargs='+', type=pathlib.Path, metavar='FILE')
+    parser.add_argument('--jobs', type=int, default=len(lib.cores()), help='default: one a core')
+    args = parser.parse_args()
+    paths = args.config or sorted((ROOT / 'configs').glob('*.py'))
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, console.mistakes_as_sentences():
+        jobs = [Job(task(spec, pathlib.Path(folder))) for spec in specs(paths)]
+        loop.run(jobs, lib.shares(args.jobs), 'none', show.Display(jobs, args.jobs))
+    title = f'{len(jobs)} variants, {console.duration(time.monotonic() - began)}'
+    rows = [
+        {'variant': job.task.name, 'time': console.duration(job.seconds), 'state': job.state}
+        for job in jobs
+    ]
+    show.table(title, rows)
+    for job in jobs:
+        if job.state == 'failed':
+            print(f'{job.task.spec} failed: {job.error}', file=sys.stderr)
+    sys.exit(int(any(job.state != 'finished' for job in jobs)))
+
+
+if __name__ == '__main__':
+    main()
