@@ -106,6 +106,7 @@ JUDGES: dict[str, tuple[Judge, ...]] = {
     'graph.backward': (gradcheck('SENet'),),
     'losses.cross_entropy': (gradcheck('SmallVGG'), losses),
     'norm.BatchNorm.backward': (gradcheck('PlainCNN'), moving_statistics),
+    'norm._mean': (gradcheck('PlainCNN'),),
     'pool.MaxPool.backward': (gradcheck('SmallVGG'),),
     'pool.MaxPool._shares': (gradcheck('SmallVGG'), gradcheck('InceptionNet')),
     'pool.AvgPool.backward': (gradcheck('SENet'),),
