@@ -104,6 +104,7 @@ JUDGES: dict[str, tuple[Judge, ...]] = {
     'dense.Reshape.backward': (gradcheck('SmallVGG'),),
     'dropout._Masked.backward': (gradcheck('PlainCNN'),),
     'graph.backward': (gradcheck('SENet'),),
+    'layers.channel_sums': (gradcheck('PlainCNN'),),
     'losses.cross_entropy': (gradcheck('SmallVGG'), losses),
     'norm.BatchNorm.backward': (gradcheck('PlainCNN'), moving_statistics),
     'norm._mean': (gradcheck('PlainCNN'),),

@@ -32,7 +32,8 @@ def check(
 ) -> dict[str, Any]:
     """Returns the errors of every layer of a config's model, on the first training images.
 
-    The weights are the config's initial ones, and those that are constant moved a little at random.
+    The weights are the config's initial ones, those that are constant moved a little at random, and
+    those before a batch norm enlarged.
 
     Args:
       track: yields the layers, and may show how many are done.
@@ -62,6 +63,7 @@ def check(
             jax.random.key(config.seed),
         )
         variables = comparison.scattered(comparison.float64(fresh), config.seed)
+        variables = comparison.spread(model, shape, variables)
         log.info('computing one step in Flax and in NumPy')
         seed = config.seed if with_differences else None
         pair = comparison.twins(step, variables, shape)

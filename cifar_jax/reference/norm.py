@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from cifar_jax.reference.layers import Layer, Shape
+from cifar_jax.reference.layers import Layer, Shape, channel_sums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +41,11 @@ class BatchNorm(Layer):
 
     def backward(self, values, saved, dy):
         z, _, var, train = saved
-        axes = tuple(range(dy.ndim - 1))
         factor = values['scale'] / np.sqrt(var + self.epsilon)
         through_x = dy
         if train:
             through_x = dy - _mean(dy) - z * _mean(dy * z)
-        return (factor * through_x,), {'scale': (dy * z).sum(axes), 'bias': dy.sum(axes)}
+        return (factor * through_x,), {'scale': channel_sums(dy * z), 'bias': channel_sums(dy)}
 
     def moved(self, values, saved):
         _, mean, var, _ = saved
@@ -58,11 +57,4 @@ class BatchNorm(Layer):
 
 
 def _mean(x: np.ndarray) -> np.ndarray:
-    """Returns each channel's mean, one axis after another.
-
-    NumPy adds the rows of several axes up one by one, and its rounding grows with their number. It
-    shows in the gradient of a bias before batch norm, which should be 0.
-    """
-    for _ in range(x.ndim - 1):
-        x = x.mean(-2)
-    return x
+    return channel_sums(x) / x[..., 0].size
