@@ -1,6 +1,7 @@
 """Every gradient of a model against NumPy by hand: python -m cifar_jax.gradcheck --config FILE."""
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Sequence
@@ -29,7 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from cifar_jax.experiment import config as configs
 
         config = configs.load(args.config, overrides)
-        result = report.check(config, images=args.images, with_differences=not args.no_differences)
+        result = report.check(
+            config,
+            images=args.images,
+            with_differences=not args.no_differences,
+            track=functools.partial(console.track, what='layers checked'),
+        )
     console.table(*report.table(args.config, result))
     for failure in result['failures']:
         print(f'cifar_jax: {failure}', file=sys.stderr)

@@ -48,6 +48,15 @@ def clock(monkeypatch):
     return now
 
 
+def test_a_long_loop_says_once_a_minute_how_much_is_left(clock, capsys):
+    for _ in console.track(range(5), 'layers checked'):
+        clock[0] += 40
+    assert capsys.readouterr().out.splitlines() == [
+        'layers checked: 2/5  2 min 00 s left',
+        'layers checked: 4/5  40.0 s left',
+    ]
+
+
 @pytest.mark.parametrize(
     ('seconds', 'text'),
     [

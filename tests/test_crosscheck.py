@@ -50,6 +50,8 @@ def test_every_model_agrees_with_its_twin(name):
     result = report.check(config, images=4, with_differences=name == 'SmallVGG')
     assert result['failures'] == []
     assert [row['layer'] for row in result['rows']][-1] == 'loss'
+    # That of a start, a little above that of a guess.
+    assert result['loss'] < 3 * math.log(10)
     differed = [row['differences'] for row in result['rows'] if row['params'] is not None]
     assert all((value is not None) == (name == 'SmallVGG') for value in differed)
 
@@ -155,11 +157,37 @@ def test_directions_across_a_kink_are_drawn_again():
     assert _differences(kinked, lambda w: 2 * w) < 1e-9
 
 
+def test_directions_across_a_kink_at_the_point_itself_are_drawn_again():
+    def cornered(arrays):
+        # Half of the directions have an end in the corner, and there every step gives the same.
+        corner = min(arrays['bias'][0] - 0.5, arrays['kernel'][0] - 1.0)
+        return _squares(arrays) + max(corner, 0.0)
+
+    assert _differences(cornered, lambda w: 2 * w) < 1e-9
+
+
+def test_directions_shrink_until_one_lies_between_kinks():
+    def walled(arrays):
+        beyond = abs(arrays['bias'][0] - 0.5) - differences.STEP / 100
+        return _squares(arrays) + max(beyond, 0.0)
+
+    assert _differences(walled, lambda w: 2 * w) < 1e-8
+
+
 def test_differences_are_no_number_where_all_directions_cross_a_kink():
     def root(arrays):
         return math.sqrt(max(arrays['bias'][0] - 0.5, 0.0))
 
     assert math.isnan(_differences(root, np.zeros_like))
+
+
+def test_only_constant_arrays_are_moved_off_their_start():
+    # Noise of one size on every kernel gave PlainCNN logits of 10,000, and differences without
+    # digits.
+    kernel = np.random.default_rng(1).normal(size=(3, 4))
+    moved = comparison.scattered({'params': {'kernel': kernel, 'bias': np.zeros(4)}}, seed=0)
+    np.testing.assert_array_equal(moved['params']['kernel'], kernel)
+    assert (moved['params']['bias'] > 0).all()
 
 
 def test_a_model_without_a_twin_is_one_sentence():

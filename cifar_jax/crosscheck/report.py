@@ -1,11 +1,15 @@
 """A config's model checked on its own data, and the table of it."""
 
+import functools
+import logging
 import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
 from cifar_jax import models
@@ -16,11 +20,23 @@ from cifar_jax.errors import UserError
 from cifar_jax.experiment import numpy_network
 from cifar_jax.ops import backend
 
+log = logging.getLogger('cifar_jax')
 
-def check(config: ConfigDict, *, images: int = 4, with_differences: bool = True) -> dict[str, Any]:
+
+def check(
+    config: ConfigDict,
+    *,
+    images: int = 4,
+    with_differences: bool = True,
+    track: Callable[[list], Iterable] = iter,
+) -> dict[str, Any]:
     """Returns the errors of every layer of a config's model, on the first training images.
 
-    The weights are the config's initial ones, moved a little at random.
+    The weights are the config's initial ones, those that are constant moved a little at random, and
+    those before a batch norm enlarged.
+
+    Args:
+      track: yields the layers, and may show how many are done.
 
     Returns:
       rows: dictionaries with the fields of `comparison.Row`.
@@ -36,19 +52,22 @@ def check(config: ConfigDict, *, images: int = 4, with_differences: bool = True)
         raise UserError(f'--images={images}: from 2, which batch norm needs, to the training set.')
     shape = data.train.images.shape[1:]
     with jax.enable_x64(True), backend.use('xla'):
-        model = _model(config, len(data.classes))
         pixels = jnp.asarray(data.train.images[:images], jnp.float64) / 255
+        inputs = normalize.apply(data.normalizer, pixels)
+        model, fresh = _initial(config, len(data.classes), inputs)
         step = Step(
             model,
-            normalize.apply(data.normalizer, pixels),
+            inputs,
             jnp.asarray(data.train.labels[:images]),
             config.loss.label_smoothing,
             jax.random.key(config.seed),
         )
-        fresh = model.init(jax.random.key(config.seed), step.images, train=False)
-        variables = comparison.scattered(comparison.float64(dict(fresh)), config.seed)
+        variables = comparison.scattered(comparison.float64(fresh), config.seed)
+        variables = comparison.spread(model, shape, variables)
+        log.info('computing one step in Flax and in NumPy')
+        seed = config.seed if with_differences else None
         pair = comparison.twins(step, variables, shape)
-        rows = comparison.compare(pair, seed=config.seed if with_differences else None)
+        rows = comparison.compare(pair, seed=seed, track=track)
     return {
         'rows': [row._asdict() for row in rows],
         'failures': comparison.failures(rows),
@@ -60,11 +79,17 @@ def check(config: ConfigDict, *, images: int = 4, with_differences: bool = True)
     }
 
 
-def _model(config: ConfigDict, classes: int) -> nn.Module:
+def _initial(
+    config: ConfigDict, classes: int, images: Float[Array, 'batch height width channels']
+) -> tuple[nn.Module, Mapping[str, PyTree]]:
+    """Returns a config's model in float64, and its initial weights."""
     if config.model.name == numpy_network.MODEL:
-        return numpy_network.flax_twin(config, jnp.float64)
+        network = numpy_network.create(config, classes, images.shape[1:])
+        return numpy_network.flax_twin(config, jnp.float64), numpy_network.variables(network)
     options = {key: value for key, value in config.model.items() if key != 'name'}
-    return models.create(config.model.name, classes, jnp.float64, **options)
+    model = models.create(config.model.name, classes, jnp.float64, **options)
+    init = jax.jit(functools.partial(model.init, train=False))
+    return model, dict(init(jax.random.key(config.seed), images))
 
 
 def table(title: str, result: dict[str, Any]) -> tuple[str, list[str], list[list[str]]]:

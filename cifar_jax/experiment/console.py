@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -17,6 +17,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.progress import track as progress_bar
 from rich.table import Table
 
 from cifar_jax.errors import UserError
@@ -191,6 +192,25 @@ def duration(seconds: float) -> str:
     if seconds >= 60:
         return f'{int(seconds // 60)} min {int(seconds % 60):02d} s'
     return f'{seconds:.1f} s'
+
+
+Item = TypeVar('Item')
+
+
+def track(items: Sequence[Item], what: str) -> Iterator[Item]:
+    """Yields items, and shows how many are done and the time left: a bar, or a line a minute."""
+    console = Console()
+    if console.is_terminal:
+        yield from progress_bar(items, what, console=console)
+        return
+    began = last = time.perf_counter()
+    for done, item in enumerate(items):
+        now = time.perf_counter()
+        if done and now - last > _PLAIN_SECONDS:
+            last = now
+            left = (len(items) - done) * (now - began) / done
+            console.print(f'{what}: {done}/{len(items)}  {duration(left)} left', highlight=False)
+        yield item
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

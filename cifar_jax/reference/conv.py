@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from cifar_jax.reference.initializers import INITIALIZERS
-from cifar_jax.reference.layers import Layer, Shape, ShapeError, image_shape
+from cifar_jax.reference.layers import Layer, Shape, ShapeError, channel_sums, image_shape
 from cifar_jax.reference.windows import Padding, Pair, chunks, layout, padded, scatter, windows
 
 
@@ -81,7 +81,7 @@ class Conv(Layer):
             dx[part] = scatter(dwindows, size, pads, self.strides)
         gradients = {'kernel': dmatrix.swapaxes(0, 1).reshape(kernel.shape)}
         if self.bias:
-            gradients['bias'] = dy.sum(axis=(0, 1, 2))
+            gradients['bias'] = channel_sums(dy)
         return (dx,), gradients
 
     def _pads(self, x: np.ndarray) -> list[Pair]:

@@ -65,6 +65,17 @@ class Layer:
         return {}
 
 
+def channel_sums(x: np.ndarray) -> np.ndarray:
+    """Returns the sum of each channel, the last axis, one of the other axes after another.
+
+    NumPy adds the rows of several axes up one by one, and the rounding grows with their number. It
+    shows in the gradient of a bias before batch norm, which should be 0.
+    """
+    for _ in range(x.ndim - 1):
+        x = x.sum(-2)
+    return x
+
+
 def image_shape(layer: Layer, shape: Shape) -> Shape:
     """Returns a shape that must be (height, width, channels).
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from cifar_jax.reference.layers import Layer, Shape
+from cifar_jax.reference.layers import Layer, Shape, channel_sums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,20 +34,18 @@ class BatchNorm(Layer):
 
     def forward(self, values, *inputs, train, mask):
         (x,) = inputs
-        axes = tuple(range(x.ndim - 1))
-        mean = x.mean(axes) if train else values['mean']
-        var = x.var(axes) if train else values['var']
+        mean = _mean(x) if train else values['mean']
+        var = _mean((x - mean) ** 2) if train else values['var']
         z = (x - mean) / np.sqrt(var + self.epsilon)
         return values['scale'] * z + values['bias'], (z, mean, var, train)
 
     def backward(self, values, saved, dy):
         z, _, var, train = saved
-        axes = tuple(range(dy.ndim - 1))
         factor = values['scale'] / np.sqrt(var + self.epsilon)
         through_x = dy
         if train:
-            through_x = dy - dy.mean(axes) - z * (dy * z).mean(axes)
-        return (factor * through_x,), {'scale': (dy * z).sum(axes), 'bias': dy.sum(axes)}
+            through_x = dy - _mean(dy) - z * _mean(dy * z)
+        return (factor * through_x,), {'scale': channel_sums(dy * z), 'bias': channel_sums(dy)}
 
     def moved(self, values, saved):
         _, mean, var, _ = saved
@@ -56,3 +54,7 @@ class BatchNorm(Layer):
             'mean': kept * values['mean'] + (1 - kept) * mean,
             'var': kept * values['var'] + (1 - kept) * var,
         }
+
+
+def _mean(x: np.ndarray) -> np.ndarray:
+    return channel_sums(x) / x[..., 0].size
