@@ -36,6 +36,7 @@ def classifier(
 
     config = get_defaults()
     config.ops.backend = backend
+    config.model.name = type(model).__name__
     return Classifier(
         config=config,
         model=model,

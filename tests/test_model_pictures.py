@@ -30,19 +30,26 @@ def words(picture):
 
 
 def test_the_architecture_has_the_summary_s_totals_in_title_words_and_figure():
-    picture = architecture.draw(models.create('SENet', 10), (32, 32, 3))
+    model = models.create('SENet', 10)
+    picture = architecture.draw(classifier(model, (32, 32, 3)), (32, 32, 3))
+    assert summary.multiply_adds(model, (32, 32, 3)) == 78_546_720
     total = '1,600,492 trained parameters and 3,600 statistics, 157 million FLOPs'
-    assert summary.multiply_adds(models.create('SENet', 10), (32, 32, 3)) == 78_546_720
     assert picture.title == f'Architecture: SENet, {total}'
     assert total in picture.alt
     assert total in words(picture).replace('\n', ' ')
 
 
-def test_a_box_is_as_wide_as_its_map_and_as_high_as_the_logarithm_of_its_channels():
-    picture = architecture.draw(models.create('SmallVGG', 10, widths=[8, 64]), (16, 16, 3))
+@pytest.fixture(scope='module')
+def diagram():
+    """The architecture of a SmallVGG of two blocks."""
+    shape = (16, 16, 3)
+    return architecture.draw(classifier(models.create('SmallVGG', 5, widths=[8, 64]), shape), shape)
+
+
+def test_a_box_is_as_wide_as_its_map_and_as_high_as_the_logarithm_of_its_channels(diagram):
     boxes = [
         (patch.get_width(), patch.get_height())
-        for axes in picture.figure.axes
+        for axes in diagram.figure.axes
         for patch in axes.patches
         if isinstance(patch, matplotlib.patches.Rectangle)
     ]
@@ -52,9 +59,8 @@ def test_a_box_is_as_wide_as_its_map_and_as_high_as_the_logarithm_of_its_channel
     np.testing.assert_allclose([image[1], first[1], third[1]], heights)
 
 
-def test_an_arrow_says_what_pooling_and_flattening_hand_on():
-    picture = architecture.draw(models.create('SmallVGG', 10, widths=[8, 64]), (16, 16, 3))
-    assert {'8x8x8', '1024'} <= set(words(picture).split('\n'))
+def test_an_arrow_says_what_pooling_and_flattening_hand_on(diagram):
+    assert {'8x8x8', '1024'} <= set(words(diagram).split('\n'))
 
 
 def test_filters_are_scaled_about_grey():
@@ -94,7 +100,9 @@ def test_feature_maps_have_a_row_a_block_and_the_same_bytes_every_time():
     picture, again = (feature_maps.draw(own, image, 'test image 0, a cat') for _ in range(2))
     assert len(picture.figure.axes) == 1 + 3 + 4
     assert {'Conv_0', '12x8x3', 'Conv_1', '6x4x4'} <= set(words(picture).split('\n'))
-    assert picture.alt.startswith('The strongest feature maps of 2 blocks for test image 0, a cat')
+    assert picture.alt.startswith(
+        'The strongest feature maps of each block for test image 0, a cat'
+    )
     assert png(picture) == png(again)
 
 
@@ -113,6 +121,12 @@ def test_grad_cam_has_a_row_an_image_and_the_same_bytes_every_time():
     assert len(picture.figure.axes) == 2 * 3
     assert 'Grad-CAM at stage2_block1 (6x4) over 2 images: class 0, taken for ' in picture.alt
     assert png(picture) == png(again)
+
+
+def test_grad_cam_takes_the_last_block_with_enough_positions():
+    shape = (12, 6, 3)
+    picture = grad_cam.draw(narrow('PlainCNN', shape=shape), images(1, shape), LABELS[:1])
+    assert 'Grad-CAM at Conv_0 (12x6) over 1 images' in picture.alt
 
 
 @pytest.mark.parametrize('size', [(32, 32), (24, 36)])

@@ -17,10 +17,11 @@ def feature_maps(
     """Returns the maps of each block that convolves, in the order of computation.
 
     They are those that `blocks.Block.maps` names, of evaluation: nothing is dropped, and batch norm
-    uses its moving statistics.
+    uses its moving statistics. A network without a convolution has none.
     """
     found = [block for block in blocks.of(classifier.model, images.shape[1:]) if block.convolves]
-
+    if not found:
+        return {}
     wanted = {('__call__', (block.maps,)) for block in found}
 
     def compute(

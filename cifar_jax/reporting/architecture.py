@@ -4,10 +4,11 @@ import math
 import textwrap
 from collections.abc import Sequence
 
-from flax import linen as nn
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from cifar_jax.experiment.classifier import Classifier
 from cifar_jax.models import blocks
 from cifar_jax.models.blocks import Block
 from cifar_jax.reporting import panels
@@ -21,19 +22,19 @@ _LINE = 0.165
 _ARROW = 0.24
 
 
-def draw(model: nn.Module, image_shape: Sequence[int]) -> Picture:
-    """Returns the blocks of a model for (h, w, c) images, from top to bottom.
+def draw(classifier: Classifier, image_shape: Sequence[int]) -> Picture:
+    """Returns the blocks of a network for (h, w, c) images, from top to bottom.
 
     `blocks.of` has the same numbers as a table.
     """
-    found = blocks.of(model, image_shape)
-    name = type(model).__name__
+    found = blocks.of(classifier.model, image_shape)
+    name = classifier.config.model.name
     total = totals(found)
     head = textwrap.wrap(f'{total} for one {_size(image_shape)} image.', 68)
     foot = textwrap.wrap(
         'A box is as wide as the map and as high as the logarithm of its channels. Blue: '
-        'convolutions; orange: dense layers. At an arrow: the shape that pooling, averaging or '
-        'flattening hands on. ReLUs behind dense layers are not listed.',
+        'convolutions; orange: dense layers. Pooling, flattening and activations between blocks '
+        'have no box: the shape beside an arrow is what they hand on.',
         68,
     )
     heights = [_height(block) for block in found]
@@ -42,15 +43,14 @@ def draw(model: nn.Module, image_shape: Sequence[int]) -> Picture:
     figure = panels.figure(whole)
     panels.write(figure, MARGIN, MARGIN, name, fontsize=12, fontweight='bold')
     panels.write(figure, MARGIN, MARGIN + 0.25, '\n'.join(head))
-    axes = panels.panel(figure, 0, 0, WIDTH, whole)
+    axes = panels.panel(figure, 0.0, 0.0, WIDTH, whole)
     axes.set(xlim=(0, WIDTH), ylim=(whole, 0))
     _box(axes, start, 0.3, image_shape, image_shape, _PALE)
-    panels.write(figure, _TEXT, start + 0.07, 'image', fontweight='bold')
-    _right(axes, start + 0.07, _size(image_shape))
+    _heading(figure, start + 0.07, 'image', image_shape)
     top, before = start + 0.3, tuple(image_shape)
     for block, height in zip(found, heights, strict=True):
-        _arrow(axes, top, _size(block.input) if block.input != before else '')
-        _draw(axes, top + _ARROW, height, block, image_shape)
+        _arrow(figure, top, _size(block.input) if block.input != before else '')
+        _draw(figure, top + _ARROW, height, block, image_shape)
         top, before = top + _ARROW + height, block.output
     panels.write(figure, MARGIN, top + 0.12, '\n'.join(foot), color=GREY)
     title = f'Architecture: {name}, {total}'
@@ -71,23 +71,29 @@ def totals(found: Sequence[Block]) -> str:
 def rounded(number: int) -> str:
     """Returns a large number with three digits.
 
-    >>> rounded(1_226_600), rounded(2_050_000_000), rounded(40_000)
-    ('1.23 million', '2.05 billion', '40,000')
+    >>> rounded(1_226_600), rounded(999_900_000), rounded(40_000)
+    ('1.23 million', '1.00 billion', '40,000')
     """
     for unit, word in ((10**9, 'billion'), (10**6, 'million')):
-        if number >= unit:
+        if number >= 0.9995 * unit:
             return f'{number / unit:#.3g} {word}'.replace('. ', ' ')
     return f'{number:,}'
 
 
-def _draw(axes: Axes, top: float, height: float, block: Block, image_shape: Sequence[int]) -> None:
+def _draw(
+    figure: Figure, top: float, height: float, block: Block, image_shape: Sequence[int]
+) -> None:
     colour = _BLUE if block.convolves else _ORANGE
-    _box(axes, top, height, block.output, image_shape, colour)
-    _text(axes, top, block.name, fontweight='bold')
-    _right(axes, top, _size(block.output))
+    _box(figure.axes[0], top, height, block.output, image_shape, colour)
+    _heading(figure, top, block.name, block.output)
     lines = _contents(block)
-    _text(axes, top + _LINE, '\n'.join(lines))
-    _text(axes, top + _LINE * (1 + len(lines)), _cost(block), color=GREY)
+    panels.write(figure, _TEXT, top + _LINE, '\n'.join(lines))
+    panels.write(figure, _TEXT, top + _LINE * (1 + len(lines)), _cost(block), color=GREY)
+
+
+def _heading(figure: Figure, top: float, name: str, shape: Sequence[int]) -> None:
+    panels.write(figure, _TEXT, top, name, fontweight='bold')
+    panels.write(figure, WIDTH - MARGIN, top, _size(shape), ha='right')
 
 
 def _box(
@@ -104,24 +110,15 @@ def _box(
     axes.add_patch(Rectangle(corner, width, thick, facecolor=colour, edgecolor='none'))
 
 
-def _arrow(axes: Axes, top: float, passed: str) -> None:
+def _arrow(figure: Figure, top: float, passed: str) -> None:
     middle = MARGIN + _BOXES / 2
-    axes.annotate(
+    figure.axes[0].annotate(
         '',
         (middle, top + _ARROW - 0.02),
         (middle, top + 0.02),
         arrowprops=dict(arrowstyle='-|>', color=GREY, shrinkA=0, shrinkB=0, mutation_scale=8),
     )
-    axes.text(middle + 0.09, top + _ARROW / 2, passed, fontsize=8.5, va='center', color=GREY)
-
-
-def _text(axes: Axes, top: float, text: str, **style: object) -> None:
-    style = {'fontsize': 9, 'va': 'top', 'color': panels.INK, 'parse_math': False, **style}
-    axes.text(_TEXT, top, text, **style)
-
-
-def _right(axes: Axes, top: float, text: str) -> None:
-    axes.text(WIDTH - MARGIN, top, text, fontsize=9, va='top', ha='right', color=panels.INK)
+    panels.write(figure, middle + 0.09, top + _ARROW / 2, passed, va='center', color=GREY)
 
 
 def _height(block: Block) -> float:

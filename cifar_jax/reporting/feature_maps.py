@@ -74,4 +74,4 @@ def _alt(maps: dict[str, np.ndarray], what: str) -> str:
         size = 'x'.join(map(str, found.shape))
         mean = np.abs(found[..., first]).mean()
         parts.append(f'{name}, {size}, most in channel {first} (mean absolute value {mean:.3g})')
-    return f'The strongest feature maps of {len(maps)} blocks for {what}: {"; ".join(parts)}.'
+    return f'The strongest feature maps of each block for {what}: {"; ".join(parts)}.'

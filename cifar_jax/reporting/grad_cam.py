@@ -20,6 +20,8 @@ _GAP = 0.1
 _CELL = (WIDTH - 2 * MARGIN - 2 * _GAP) / 3
 _HEADING = 0.2
 _ROW = _HEADING + _CELL + 0.12
+_LETTERS = 14  # of a class's name
+_POSITIONS = 4  # across, and down
 _SMOOTH = 256  # pixels: smaller overlays are enlarged to about this
 _HEAT = (0.4, 0.8)  # the share of the colour in an overlay, where it is lowest and highest
 
@@ -29,15 +31,17 @@ def draw(
     images: UInt8[np.ndarray, 'n height width channels'],
     labels: Int[np.ndarray, 'n'],
 ) -> Picture:
-    """Returns Grad-CAM's heat maps at the last block that convolves, a row an image.
+    """Returns Grad-CAM's heat maps at the last block with maps of 4x4 or more, a row an image.
 
     Beside the image they are those of the most probable class, and of the true one, or of the next
-    where the network is right.
+    where the network is right. Fewer positions say nothing of where; if all blocks have fewer, it
+    is the last one.
     """
     convolving = [b for b in blocks.of(classifier.model, images.shape[1:]) if b.convolves]
+    large = [block for block in convolving if min(block.output[:2]) >= _POSITIONS]
     if not convolving:
         return panels.sentence(NAME, TITLE, 'This network has no convolution: Grad-CAM needs one.')
-    block = convolving[-1]
+    block = (large or convolving)[-1]
     found = cams(classifier, block, images, labels)
     rows, columns = block.output[:2]
     words = textwrap.wrap(
@@ -50,12 +54,12 @@ def draw(
     start = MARGIN + 0.17 * len(words) + 0.1
     figure = panels.figure(start + len(images) * _ROW)
     panels.write(figure, MARGIN, MARGIN, '\n'.join(words))
-    for row, (image, label) in enumerate(zip(images, labels, strict=True)):
-        titles = [classifier.classes[label]]
+    for row, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+        titles = [_short(classifier.classes[label])]
         pictures = [image]
         for place in range(2):
             titles.append(_title(classifier.classes, found, row, place, label))
-            pictures.append(overlay(image, found.maps[row, place]))
+            pictures.append(overlay(image, np.asarray(found.maps[row, place])))
         for column, (title, picture) in enumerate(zip(titles, pictures, strict=True)):
             left, top = MARGIN + column * (_CELL + _GAP), start + row * _ROW
             panels.write(figure, left, top, title, fontweight='normal' if column else 'bold')
@@ -89,15 +93,21 @@ def upsampled(
 
 
 def _title(classes: Sequence[str], found: Cams, row: int, place: int, label: int) -> str:
-    shown, probability = found.classes[row, place], found.probabilities[row, place]
+    shown, probability = int(found.classes[row, place]), found.probabilities[row, place]
     mark = '' if place else (' ✓' if shown == label else ' ✗')
-    return f'{textwrap.shorten(classes[shown], 16, placeholder="…")}: {probability:.0%}{mark}'
+    return f'{_short(classes[shown])}: {probability:.0%}{mark}'
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LETTERS else f'{name[: _LETTERS - 1]}…'
 
 
 def _alt(classes: Sequence[str], found: Cams, labels: np.ndarray, block: blocks.Block) -> str:
     parts = []
     for label, (first, _), (share, _), (cam, _) in zip(labels, *found, strict=True):
-        parts.append(f'{classes[label]}, taken for {classes[first]} ({share:.0%}) {_where(cam)}')
+        parts.append(
+            f'{classes[label]}, taken for {classes[int(first)]} ({share:.0%}) {_where(cam)}'
+        )
     size = 'x'.join(map(str, block.output[:2]))
     return (
         f'Heat maps of Grad-CAM at {block.name} ({size}) over {len(labels)} images: '
@@ -111,7 +121,7 @@ def _where(cam: Float32[np.ndarray, 'rows columns']) -> str:
         return 'by no place'
     row, column = np.unravel_index(cam.argmax(), cam.shape)
     vertical, horizontal = (
-        names[3 * int(place) // size]
+        names[3 * (2 * int(place) + 1) // (2 * size)]
         for names, place, size in zip(
             (('upper', 'middle', 'lower'), ('left', 'centre', 'right')),
             (row, column),

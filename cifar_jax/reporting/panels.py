@@ -1,5 +1,7 @@
 """Panels placed by the inch, in figures that a phone shows whole."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import UInt8
 from matplotlib.axes import Axes
@@ -30,7 +32,7 @@ def panel(figure: Figure, left: float, top: float, width: float, height: float) 
     return axes
 
 
-def write(figure: Figure, left: float, top: float, text: str, **style: object) -> Text:
+def write(figure: Figure, left: float, top: float, text: str, **style: Any) -> Text:
     """Writes text below a point, in inches from the figure's left and upper edge."""
     whole_width, whole_height = figure.get_size_inches()
     style = {'fontsize': 9, 'va': 'top', 'color': INK, 'parse_math': False, **style}
