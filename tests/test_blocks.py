@@ -36,7 +36,7 @@ def test_the_blocks_of_senet_are_its_stem_its_se_blocks_and_its_head():
         ('head', (5,), False),
     ]
     assert found[0].contents == 'Conv 3x3, BatchNorm, ReLU'
-    assert found[2].contents == 'SEBlock: 2 Conv 3x3, 3 BatchNorm, 2 Dense, Conv 1x1'
+    assert found[2].contents == 'SEBlock: 2 Conv 3x3, Conv 1x1, 3 BatchNorm, 2 Dense'
 
 
 def test_a_convolution_takes_its_batch_norm_relu_and_dropping_with_it():

@@ -67,13 +67,14 @@ def _block(group: list[Row], variables: dict[str, Any], rows: list[Row]) -> Bloc
 
 
 def _contents(row: Row, variables: dict[str, Any], rows: list[Row]) -> str:
-    """Returns a module's kind, and how many of which are within it."""
+    """Returns a module's kind, and how many of which are within it, convolutions first."""
     leaves = [inner for inner in _within(row, rows) if not _within(inner, rows)]
     if not leaves:
         return _label(row, variables) + (', ReLU' if row.rectifies and row.kind != 'ReLU' else '')
     counts = collections.Counter(_label(leaf, variables) for leaf in leaves)
-    listed = ', '.join(f'{n} {label}' if n > 1 else label for label, n in counts.items())
-    return f'{row.kind}: {listed}'
+    labels = sorted(counts, key=lambda label: not label.startswith('Conv'))
+    listed = [f'{counts[label]} {label}' if counts[label] > 1 else label for label in labels]
+    return f'{row.kind}: {", ".join(listed)}'
 
 
 def _within(row: Row, rows: list[Row]) -> list[Row]:

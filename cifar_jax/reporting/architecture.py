@@ -130,7 +130,9 @@ def _thickness(shape: Sequence[int]) -> float:
 
 
 def _contents(block: Block) -> list[str]:
-    return textwrap.wrap(block.contents, 46)
+    # A line ends behind a comma and not between '3' and 'Conv 3x3'.
+    whole = block.contents.replace(' ', '\N{NO-BREAK SPACE}').replace(',\N{NO-BREAK SPACE}', ', ')
+    return textwrap.wrap(whole, 46)
 
 
 def _size(shape: Sequence[int]) -> str:
