@@ -1,13 +1,14 @@
 """What a Flax model computes at each of its modules, in one training step."""
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from cifar_jax.models.intercept import around_calls
 from cifar_jax.models.layers import DropBlock
 from cifar_jax.training.losses import cross_entropy
 
@@ -63,7 +64,7 @@ def observe(step: Step, variables: Mapping[str, PyTree], modules: Collection[str
             outputs[path] = call(x + zeros[path] if path in zeros else x, *rest, **kwargs)
             return outputs[path]
 
-        with nn.intercept_methods(_interceptor(add)):
+        with around_calls(add):
             loss, statistics = step.loss({**variables, 'params': params})
         return loss, (outputs, statistics)
 
@@ -81,7 +82,7 @@ def _zeros(step: Step, variables: Mapping[str, PyTree], modules: Collection[str]
             shapes[path] = x.shape
         return call(x, *rest, **kwargs)
 
-    with nn.intercept_methods(_interceptor(note)):
+    with around_calls(note):
         jax.eval_shape(step.loss, dict(variables))
     return {path: jnp.zeros(shape, step.images.dtype) for path, shape in shapes.items()}
 
@@ -97,20 +98,8 @@ def _masks(step: Step, variables: Mapping[str, PyTree]) -> dict[str, Array]:
             masks[path] = call(jnp.ones_like(x), *rest, **kwargs)
             return x * masks[path]
 
-        with nn.intercept_methods(_interceptor(drop, (nn.Dropout, DropBlock))):
+        with around_calls(drop, (nn.Dropout, DropBlock)):
             step.loss(variables)
         return masks
 
     return run(dict(variables))
-
-
-def _interceptor(around: Callable[..., Array], kinds: tuple[type, ...] = (nn.Module,)) -> Callable:
-    """Returns an interceptor that calls `around(path, call, *args, **kwargs)` for modules."""
-
-    def intercept(call: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext):
-        module = context.module
-        if context.method_name != '__call__' or not module.path or not isinstance(module, kinds):
-            return call(*args, **kwargs)
-        return around('/'.join(module.path), call, *args, **kwargs)
-
-    return intercept

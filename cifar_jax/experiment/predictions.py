@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32, Float64, Int, PyTree, UInt8
+from jaxtyping import Array, Float, Float32, Float64, Int, PyTree, UInt8
 
 from cifar_jax.data import normalize, sources
 from cifar_jax.data.batches import evaluation_batches
@@ -96,17 +96,41 @@ def make_logits(
 
     The images are of the classifier's own size, and are normalised as they were in training.
     """
-    mesh, config = classifier.mesh, classifier.config
-    batch_size = -(-config.eval_batch_size // mesh.size) * mesh.size
+
+    def logits(
+        variables: Mapping[str, PyTree], inputs: Float[Array, 'batch height width channels']
+    ) -> Float32[Array, 'batch classes']:
+        found = classifier.model.apply(variables, inputs, train=False)
+        assert isinstance(found, jax.Array)  # and no pair: nothing is mutable
+        return found.astype(np.float32)
+
+    return over_batches(classifier, logits, classifier.config.eval_batch_size)
+
+
+def over_batches(
+    classifier: Classifier, compute: Callable[..., PyTree], batch_size: int
+) -> Callable[..., PyTree]:
+    """Returns a function of images, compiled once and used in whole batches.
+
+    Args:
+      compute: from the variables, a batch of normalised images in the classifier's dtype and more
+        arrays of as many rows to a tree of arrays of as many rows.
+      batch_size: is rounded up to a multiple of the devices.
+
+    Returns:
+      A function of uint8 images [n h w c] and the further arrays to `compute`'s tree, in NumPy.
+    """
+    mesh = classifier.mesh
+    batch_size = -(-batch_size // mesh.size) * mesh.size
 
     def step(
-        variables: Mapping[str, PyTree], images: UInt8[Array, 'batch height width channels']
-    ) -> Float32[Array, 'batch classes']:
+        variables: Mapping[str, PyTree],
+        images: UInt8[Array, 'batch height width channels'],
+        *others: Array,
+    ) -> PyTree:
         images = jax.lax.with_sharding_constraint(images, parallel.over_batch(mesh))
         inputs = normalize.apply(classifier.normalizer, normalize.to_unit(images))
-        logits = classifier.model.apply(variables, inputs.astype(classifier.dtype), train=False)
-        assert isinstance(logits, jax.Array)  # and no pair: nothing is mutable
-        return logits.astype(np.float32)
+        return compute(variables, inputs.astype(classifier.dtype), *others)
 
     compiled = jax.jit(
         step,
@@ -114,13 +138,13 @@ def make_logits(
         compiler_options=parallel.compiler_options(mesh),
     )
 
-    def logits(images: np.ndarray) -> np.ndarray:
-        with jax.set_mesh(mesh), backend.use(config.ops.backend):
-            return np.concatenate(
-                [
-                    np.asarray(compiled(classifier.variables, images[indices]))[mask]
-                    for indices, mask in evaluation_batches(len(images), batch_size)
-                ]
-            )
+    def run(images: np.ndarray, *others: np.ndarray) -> PyTree:
+        parts = []
+        with jax.set_mesh(mesh), backend.use(classifier.config.ops.backend):
+            for indices, mask in evaluation_batches(len(images), batch_size):
+                rows = [array[indices] for array in (images, *others)]
+                found = compiled(classifier.variables, *rows)
+                parts.append(jax.tree.map(lambda array, mask=mask: np.asarray(array)[mask], found))
+        return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
-    return logits
+    return run

@@ -7,7 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cifar_jax.models.initializers import glorot_uniform
-from cifar_jax.models.layers import KERAS_NORM, BatchNorm, Conv, Dense, widened
+from cifar_jax.models.layers import KERAS_NORM, BatchNorm, Conv, Dense, ReLU, widened
 from cifar_jax.ops.pool import max_pool
 
 
@@ -43,8 +43,8 @@ class ImprovedNet(nn.Module):
     ) -> Float[Array, 'batch classes']:
         """Returns logits."""
         x = images.astype(self.dtype)
-        for width in self.widths:
-            for padding in ('SAME', 'VALID'):
+        for block, width in enumerate(self.widths):
+            for place, padding in ((2 * block, 'SAME'), (2 * block + 1, 'VALID')):
                 x = Conv(
                     width,
                     padding=padding,
@@ -55,7 +55,7 @@ class ImprovedNet(nn.Module):
                 if self.batch_norm != 'none':
                     x = BatchNorm(**KERAS_NORM, dtype=self.dtype)(x, train=train)
                 if self.batch_norm == 'before':
-                    x = nn.relu(x)
+                    x = ReLU(name=f'relu_{place}')(x)
             x = nn.Dropout(self.dropout, deterministic=not train)(max_pool(x))
         x = x.reshape(x.shape[0], -1)
         x = nn.relu(Dense(self.hidden, kernel_init=glorot_uniform, dtype=self.dtype)(x))

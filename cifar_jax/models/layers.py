@@ -127,6 +127,14 @@ def _moments(x: Array) -> tuple[Array, Array]:
     return mean, jnp.maximum(square - jnp.square(mean), 0.0)
 
 
+class ReLU(nn.Module):
+    """Negative values become 0: a module, so that what a block of a model ends with has a name."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, '*batch features']) -> Float[Array, '*batch features']:
+        return nn.relu(x)
+
+
 class DropBlock(nn.Module):
     """Zeroes square blocks of all channels in training and rescales what is kept.
 

@@ -7,7 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cifar_jax.models.initializers import torch_uniform
-from cifar_jax.models.layers import BatchNorm, Conv, Dense, DropBlock, widened
+from cifar_jax.models.layers import BatchNorm, Conv, Dense, DropBlock, ReLU, widened
 from cifar_jax.ops.pool import avg_pool
 
 
@@ -53,7 +53,8 @@ class PlainCNN(nn.Module):
         x = images.astype(self.dtype)
         for block, (width, kernel) in enumerate(zip(self.widths, self.kernels, strict=True)):
             x = Conv(width, (kernel, kernel), kernel_init=torch_uniform, dtype=self.dtype)(x)
-            x = nn.relu(BatchNorm(dtype=self.dtype)(x, train=train))
+            x = BatchNorm(dtype=self.dtype)(x, train=train)
+            x = ReLU(name=f'relu_{block}')(x)
             if block < len(self.dropblock_sizes):
                 drop = DropBlock(
                     self.dropblock_rate, self.dropblock_sizes[block], self.dropblock_gamma

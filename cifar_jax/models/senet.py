@@ -7,7 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from cifar_jax.models.initializers import he_normal, lecun_normal
-from cifar_jax.models.layers import BatchNorm, Conv, Dense, SqueezeExcite, widened
+from cifar_jax.models.layers import BatchNorm, Conv, Dense, ReLU, SqueezeExcite, widened
 from cifar_jax.ops.pool import avg_pool, global_avg_pool
 
 
@@ -78,7 +78,8 @@ class SENet(nn.Module):
     ) -> Float[Array, 'batch classes']:
         """Returns logits."""
         x = _conv(self.widths[0], 3, 1, self.dtype, 'stem')(images.astype(self.dtype))
-        x = nn.relu(BatchNorm(dtype=self.dtype, name='stem_norm')(x, train=train))
+        x = BatchNorm(dtype=self.dtype, name='stem_norm')(x, train=train)
+        x = ReLU(name='stem_relu')(x)
         for stage, (width, count) in enumerate(zip(self.widths, self.blocks, strict=True)):
             for block in range(count):
                 x = SEBlock(

@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from cifar_jax.models.layers import Conv, Dense
+from cifar_jax.models.layers import Conv, Dense, ReLU
 
 
 class Row(NamedTuple):
@@ -19,6 +19,8 @@ class Row(NamedTuple):
 
     path: tuple[str, ...]
     kind: str
+    rectifies: bool  # whether it ends with a ReLU of its own
+    input: tuple[int, ...]
     output: tuple[int, ...]
     multiply_adds: int
 
@@ -45,7 +47,7 @@ def table(model: nn.Module, image_shape: Sequence[int]) -> str:
     for heading in ('output', 'parameters', 'statistics', 'FLOPs'):
         lines.add_column(heading, justify='right')
     for row in sorted(rows, key=lambda row: _position(row.path, rows)):
-        counts = [_size(variables.get(kind, {}), row.path) for kind in ('params', 'batch_stats')]
+        counts = [size(variables.get(kind, {}), row.path) for kind in ('params', 'batch_stats')]
         lines.add_row(
             '  ' * max(len(row.path) - 1, 0) + (row.path[-1] if row.path else 'total'),
             row.kind,
@@ -75,7 +77,9 @@ def trace(model: nn.Module, image_shape: Sequence[int]) -> tuple[dict[str, Any],
         count = _own(module, args[0].shape, output.shape)
         depth = len(module.path) + 1
         count += sum(row.multiply_adds for row in rows[start:] if len(row.path) == depth)
-        rows.append(Row(module.path, type(module).__name__, tuple(output.shape[1:]), count))
+        shapes = tuple(args[0].shape[1:]), tuple(output.shape[1:])
+        rectifies = isinstance(module, ReLU) or getattr(module, 'relu', False)
+        rows.append(Row(module.path, type(module).__name__, rectifies, *shapes, count))
         return output
 
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
@@ -101,7 +105,7 @@ def _position(path: tuple[str, ...], rows: list[Row]) -> tuple[int, ...]:
     return tuple(order[path[:length]] for length in range(1, len(path) + 1)) or (len(rows),)
 
 
-def _size(variables: Any, path: tuple[str, ...]) -> int:
+def size(variables: Any, path: tuple[str, ...]) -> int:
     """Returns how many numbers the variables below a path hold."""
     for name in path:
         variables = variables.get(name, {})

@@ -1,0 +1,77 @@
+"""What every block of a network makes of one image."""
+
+import textwrap
+
+import numpy as np
+from jaxtyping import Float32, Int, UInt8
+from matplotlib.axes import Axes
+
+from cifar_jax.experiment.classifier import Classifier
+from cifar_jax.experiment.features import feature_maps
+from cifar_jax.reporting import panels
+from cifar_jax.reporting.panels import GAP, MARGIN, WIDTH
+from cifar_jax.reporting.picture import Picture
+
+NAME = 'feature_maps'
+COLUMNS = 8
+_CELL = (WIDTH - 2 * MARGIN - (COLUMNS - 1) * GAP) / COLUMNS
+_HEADING = 0.2
+_ROW = _HEADING + _CELL + 0.1
+_IMAGE = 1.2
+_WORDS = (
+    'Each row: the channels of a block with the largest mean absolute value, strongest first. '
+    'Each map has a scale of its own, violet its lowest value and yellow its highest'
+)
+_SIGNED = '; where some are negative: red below 0, white 0, blue above'
+
+
+def draw(
+    classifier: Classifier, image: UInt8[np.ndarray, 'height width channels'], what: str
+) -> Picture:
+    """Returns the strongest channels of each block for an image, a row a block.
+
+    Args:
+      what: the image in words, such as 'test image 7, a cat'.
+    """
+    title = f'Feature maps of {what}'
+    maps = {name: found[0] for name, found in feature_maps(classifier, image[None]).items()}
+    if not maps:
+        return panels.sentence(NAME, title, 'This network has no convolution: it has no maps.')
+    figure = panels.figure(_IMAGE + 2 * MARGIN + len(maps) * _ROW)
+    panels.show(panels.panel(figure, MARGIN, MARGIN, _IMAGE, _IMAGE), image)
+    signed = any(found.min() < 0 for found in maps.values())
+    words = _WORDS + (_SIGNED if signed else '') + '.'
+    panels.write(figure, _IMAGE + 2.5 * MARGIN, MARGIN, textwrap.fill(words, 47))
+    for row, (name, found) in enumerate(maps.items()):
+        top = _IMAGE + 2 * MARGIN + row * _ROW
+        size = 'x'.join(map(str, found.shape))
+        panels.write(figure, MARGIN, top, name, fontweight='bold')
+        panels.write(figure, WIDTH - MARGIN, top, size, ha='right', color=panels.GREY)
+        for column, channel in enumerate(strongest(found)):
+            left = MARGIN + column * (_CELL + GAP)
+            axes = panels.panel(figure, left, top + _HEADING, _CELL, _CELL)
+            _show_map(axes, found[..., channel])
+    return Picture(NAME, title, _alt(maps, what), figure)
+
+
+def strongest(maps: Float32[np.ndarray, 'rows columns features']) -> Int[np.ndarray, 'shown']:
+    """Returns the channels with the largest mean absolute values, at most `COLUMNS`."""
+    return np.argsort(-np.abs(maps).mean((0, 1)), kind='stable')[:COLUMNS]
+
+
+def _show_map(axes: Axes, values: Float32[np.ndarray, 'rows columns']) -> None:
+    if values.min() < 0:
+        limit = np.abs(values).max()
+        axes.imshow(values, cmap='RdBu', vmin=-limit, vmax=limit, interpolation='nearest')
+    else:
+        axes.imshow(values, cmap='viridis', interpolation='nearest')
+
+
+def _alt(maps: dict[str, np.ndarray], what: str) -> str:
+    parts = []
+    for name, found in maps.items():
+        first = strongest(found)[0]
+        size = 'x'.join(map(str, found.shape))
+        mean = np.abs(found[..., first]).mean()
+        parts.append(f'{name}, {size}, most in channel {first} (mean absolute value {mean:.3g})')
+    return f'The strongest feature maps of each block for {what}: {"; ".join(parts)}.'
