@@ -6,18 +6,21 @@ import pathlib
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeRemainingColumn,
+    track,
 )
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import workdir as workdirs
@@ -26,9 +29,12 @@ from cifar_jax.experiment.workdir import Workdir
 _PLAIN_SECONDS = 60  # between progress lines where there is no terminal
 
 
-def show_log() -> None:
-    """Prints the log of cifar_jax as plain lines, and silences other libraries' chatter."""
-    handler = logging.StreamHandler(sys.stdout)
+def show_log(stream: Any = None) -> None:
+    """Prints the log of cifar_jax as plain lines, and silences other libraries' chatter.
+
+    On standard output, unless another stream is given.
+    """
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(logging.Formatter('%(message)s'))
     logger = logging.getLogger('cifar_jax')
     logger.setLevel(logging.INFO)
@@ -194,11 +200,25 @@ def duration(seconds: float) -> str:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Prints a table."""
-    shown = Table(*columns, title=title, title_justify='left')
+    """Prints a table, as wide as it needs to be where there is no terminal.
+
+    What it says is no markup, such as a file called '[red]'.
+    """
+    headings = [Column(column, overflow='fold') for column in columns]
+    shown = Table(*headings, title=escape(title), title_justify='left')
     for row in rows:
-        shown.add_row(*map(str, row))
-    Console().print(shown)
+        shown.add_row(*(Text(str(cell)) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        unlimited = console.options.update(max_width=10_000)
+        console.width = max(console.width, console.measure(shown, options=unlimited).maximum)
+    console.print(shown)
+
+
+def tracked(items: Iterable[Any], total: int, label: str) -> Iterable[Any]:
+    """Returns `total` items, with a bar and an estimate where standard error is a terminal."""
+    stderr = Console(stderr=True)
+    return track(items, label, total, console=stderr, disable=not stderr.is_terminal)
 
 
 @contextlib.contextmanager
