@@ -19,3 +19,12 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     choices = sorted(choices)
     close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else f'known: {", ".join(choices)}'
+
+
+def first_line(error: Exception) -> str:
+    """Returns what an exception of another library says, short enough to be quoted.
+
+    >>> first_line(ValueError('no such file\\nTraceback...')), first_line(EOFError())
+    ('no such file', 'EOFError')
+    """
+    return (str(error) or type(error).__name__).splitlines()[0]
