@@ -268,3 +268,11 @@ def test_a_workdir_that_is_not_there_is_answered_with_one_sentence(seeds, tmp_pa
     assert ended.value.code == 1
     assert re.fullmatch('cifar_jax: No workdir .*none.*\n', capsys.readouterr().err)
     assert not (tmp_path / 'out').exists()
+
+
+def test_the_table_of_the_readme_is_the_one_of_the_results():
+    """If not: write docs/s4 anew by the command in the README, and copy its table."""
+    found = compare([ROOT / 'results' / name for name in ('plain_cnn', 'senet', 'inception')])
+    table = comparison_files.markdown_rows(found)
+    assert f'<!-- S4 -->\n\n{table}\n\n<!-- end of S4 -->' in (ROOT / 'README.md').read_text()
+    assert table in (ROOT / 'docs' / 's4' / 'comparison.md').read_text()
