@@ -1,7 +1,6 @@
 """Every gradient of a model against NumPy by hand: python -m cifar_jax.gradcheck --config FILE."""
 
 import argparse
-import functools
 import json
 import sys
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.show_log()
     with console.mistakes_as_sentences():
         from cifar_jax.crosscheck import report
+        from cifar_jax.data import progress
         from cifar_jax.experiment import config as configs
 
         config = configs.load(args.config, overrides)
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             config,
             images=args.images,
             with_differences=not args.no_differences,
-            track=functools.partial(console.track, what='layers checked'),
+            track=lambda layers: progress.shown(layers, len(layers), 'layers checked'),
         )
     console.table(*report.table(args.config, result))
     for failure in result['failures']:

@@ -48,15 +48,6 @@ def clock(monkeypatch):
     return now
 
 
-def test_a_long_loop_says_once_a_minute_how_much_is_left(clock, capsys):
-    for _ in console.track(range(5), 'layers checked'):
-        clock[0] += 40
-    assert capsys.readouterr().out.splitlines() == [
-        'layers checked: 2/5  2 min 00 s left',
-        'layers checked: 4/5  40.0 s left',
-    ]
-
-
 @pytest.mark.parametrize(
     ('seconds', 'text'),
     [
@@ -181,3 +172,10 @@ def test_what_a_user_can_mend_ends_the_program_with_one_sentence(capsys, error, 
 def test_a_bug_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError), console.mistakes_as_sentences():
         raise ZeroDivisionError
+
+
+def test_a_table_is_as_wide_as_it_needs_to_be_and_its_cells_are_no_markup(capsys):
+    console.table('runs', ('name', 'value'), [('x' * 150, '[bold]1')])
+    out = capsys.readouterr().out
+    assert 'x' * 150 in out
+    assert '[bold]1' in out

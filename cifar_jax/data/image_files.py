@@ -50,7 +50,7 @@ def read(path: Path, size: int) -> UInt8[np.ndarray, 'size size 3']:
     except Image.DecompressionBombError as error:
         raise UserError(
             f'{path} claims {first_line(error)}, more than the {LARGEST:,} pixels allowed: make it '
-            'smaller or remove it, or pass over such files with --config.data.damaged=skip.'
+            'smaller or remove it.'
         ) from error
     except MemoryError:
         raise
@@ -58,8 +58,7 @@ def read(path: Path, size: int) -> UInt8[np.ndarray, 'size size 3']:
         unknown = isinstance(error, UnidentifiedImageError)
         problem = f'it is none of {", ".join(SUFFIXES)}' if unknown else first_line(error)
         raise UserError(
-            f'{path} cannot be read as an image ({problem}): mend or remove it, or pass over such '
-            'files with --config.data.damaged=skip.'
+            f'{path} cannot be read as an image ({problem}): mend or remove it.'
         ) from error
 
 

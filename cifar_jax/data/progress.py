@@ -1,4 +1,4 @@
-"""How far a long loop over data is."""
+"""How far a long loop is."""
 
 import logging
 import time

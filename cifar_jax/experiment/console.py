@@ -7,9 +7,10 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,8 +18,8 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.progress import track as progress_bar
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import workdir as workdirs
@@ -27,9 +28,12 @@ from cifar_jax.experiment.workdir import Workdir
 _PLAIN_SECONDS = 60  # between progress lines where there is no terminal
 
 
-def show_log() -> None:
-    """Prints the log of cifar_jax as plain lines, and silences other libraries' chatter."""
-    handler = logging.StreamHandler(sys.stdout)
+def show_log(stream: Any = None) -> None:
+    """Prints the log of cifar_jax as plain lines, and silences other libraries' chatter.
+
+    On standard output, unless another stream is given.
+    """
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(logging.Formatter('%(message)s'))
     logger = logging.getLogger('cifar_jax')
     logger.setLevel(logging.INFO)
@@ -194,31 +198,20 @@ def duration(seconds: float) -> str:
     return f'{seconds:.1f} s'
 
 
-Item = TypeVar('Item')
-
-
-def track(items: Sequence[Item], what: str) -> Iterator[Item]:
-    """Yields items, and shows how many are done and the time left: a bar, or a line a minute."""
-    console = Console()
-    if console.is_terminal:
-        yield from progress_bar(items, what, console=console)
-        return
-    began = last = time.perf_counter()
-    for done, item in enumerate(items):
-        now = time.perf_counter()
-        if done and now - last > _PLAIN_SECONDS:
-            last = now
-            left = (len(items) - done) * (now - began) / done
-            console.print(f'{what}: {done}/{len(items)}  {duration(left)} left', highlight=False)
-        yield item
-
-
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Prints a table."""
-    shown = Table(*columns, title=title, title_justify='left')
+    """Prints a table, as wide as it needs to be where there is no terminal.
+
+    What it says is no markup, such as a file called '[red]'.
+    """
+    headings = [Column(column, overflow='fold') for column in columns]
+    shown = Table(*headings, title=escape(title), title_justify='left')
     for row in rows:
-        shown.add_row(*map(str, row))
-    Console().print(shown)
+        shown.add_row(*(Text(str(cell)) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        unlimited = console.options.update(max_width=10_000)
+        console.width = max(console.width, console.measure(shown, options=unlimited).maximum)
+    console.print(shown)
 
 
 @contextlib.contextmanager

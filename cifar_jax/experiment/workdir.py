@@ -196,7 +196,7 @@ def refuse_differences(workdir: Workdir, config: ConfigDict) -> None:
         f'{key} ({before.get(key, "absent")!r} there, {after.get(key, "absent")!r} here)'
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
-        and not key.startswith(_MAY_CHANGE)
+        and not changes_no_number(key)
         and not (key == 'train.length' and _longer(before[key], after[key]))
     ]
     if differing:
@@ -204,6 +204,15 @@ def refuse_differences(workdir: Workdir, config: ConfigDict) -> None:
             f'{workdir.path} is the run of another config, which differs in '
             f'{"; ".join(differing)}: choose another --workdir.'
         )
+
+
+def changes_no_number(key: str) -> bool:
+    """Tells whether a run with another value of a config key has the same results.
+
+    >>> changes_no_number('data.dir'), changes_no_number('data.source')
+    (True, False)
+    """
+    return key.startswith(_MAY_CHANGE)
 
 
 def _plain(config: ConfigDict) -> Any:

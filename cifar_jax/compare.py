@@ -1,0 +1,55 @@
+"""Several runs side by side: python -m cifar_jax.compare W1 W2 ..."""
+
+import argparse
+import json
+import shlex
+from collections.abc import Sequence
+
+from cifar_jax.experiment import console
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the command line."""
+    parser = argparse.ArgumentParser(
+        prog='python -m cifar_jax.compare',
+        description=__doc__,
+        epilog='Seeds of one config share a row. Writes comparison.html, comparison.md, '
+        'comparison.csv and the curves as PNG and SVG.',
+        allow_abbrev=False,
+    )
+    parser.add_argument('workdirs', nargs='+', type=console.is_path, metavar='WORKDIR')
+    parser.add_argument(
+        '--out', default='comparison', type=console.is_path, metavar='DIR', help='comparison/'
+    )
+    parser.add_argument(
+        '--split',
+        default='test',
+        choices=('validation', 'test'),
+        help='the images that pairs of runs are compared on, one by one (test)',
+    )
+    parser.add_argument('--json', action='store_true', help='end with one JSON object')
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command; a user's mistake ends it with one sentence and status 1."""
+    args = parser().parse_args(arguments)
+    console.show_log()
+    with console.mistakes_as_sentences():
+        from cifar_jax.reporting import comparison, comparison_files
+
+        found = comparison.compare(args.workdirs, args.split)
+        again = ['python', '-m', 'cifar_jax.compare', *map(str, args.workdirs)]
+        again += ['--split', args.split, '--out', str(args.out)]
+        files = comparison_files.write(found, args.out, shlex.join(again))
+    for table in comparison_files.tables(found):
+        console.table(*table)
+    for note in found.notes:
+        print(note)
+    print(files[0])
+    if args.json:
+        print(json.dumps(comparison_files.plain(found, files)))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,75 @@
+"""The classes of image files: python -m cifar_jax.predict --workdir W image.png folder ..."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from cifar_jax.experiment import console
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the command line."""
+    parser = argparse.ArgumentParser(
+        prog='python -m cifar_jax.predict',
+        description=__doc__,
+        epilog='A file that cannot be read is named and passed over, and the status is then 1.',
+        allow_abbrev=False,
+    )
+    parser.add_argument('--workdir', type=console.is_path, required=True)
+    parser.add_argument(
+        'images',
+        nargs='+',
+        type=console.is_path,
+        metavar='IMAGE',
+        help='a file; a folder, for the images in it at any depth; or - for paths on standard '
+        'input, one a line',
+    )
+    parser.add_argument('--top', type=int, default=5, metavar='K', help='classes an image (5)')
+    parser.add_argument(
+        '--checkpoint',
+        default='chosen',
+        choices=('chosen', 'best', 'latest'),
+        help='chosen: the weights that the run reports',
+    )
+    parser.add_argument('--json', action='store_true', help='one JSON object an image, as it comes')
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command; a user's mistake ends it with one sentence and status 1."""
+    args = parser().parse_args(arguments)
+    if args.top < 1:
+        parser().error(f'--top {args.top} is impossible: 1 or more')
+    console.show_log(sys.stderr)
+    problems: list[str] = []
+    with console.mistakes_as_sentences():
+        from cifar_jax.data import progress
+        from cifar_jax.experiment import new_images
+
+        files = new_images.files(args.images, sys.stdin.buffer.read)
+        answers = new_images.answers(args.workdir, files, args.checkpoint)
+        if args.json:
+            for answer in _without(problems, answers):
+                print(json.dumps(answer.line(args.top)), flush=True)
+        else:
+            shown = progress.shown(answers, len(files), 'images')
+            rows = [row for a in _without(problems, shown) for row in a.rows(args.top)]
+            if rows:
+                console.table(str(args.workdir), ('image', 'class', 'probability'), rows)
+    sys.exit(1 if problems else 0)
+
+
+def _without(problems: list[str], answers: Iterable[Any]) -> Iterator[Any]:
+    """Yields the answers, names what has none on stderr and adds it to `problems`."""
+    for answer in answers:
+        if isinstance(answer, str):
+            problems.append(answer)
+            print(f'cifar_jax: {answer}', file=sys.stderr)
+        else:
+            yield answer
+
+
+if __name__ == '__main__':
+    main()
