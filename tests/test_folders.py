@@ -235,7 +235,9 @@ def test_a_set_too_large_for_the_memory_is_refused_before_an_image_is_read(tmp_p
 def test_a_damaged_image_stops_the_run_and_is_named(tmp_path, content):
     path = classes_of(tmp_path) / 'dog' / '02.png'
     path.write_bytes(content)
-    assert refusal(tmp_path).startswith(f'{path} ')
+    message = refusal(tmp_path)
+    assert message.startswith(f'{path} ')
+    assert message.endswith(' it, or pass over such files with --config.data.damaged=skip.')
 
 
 def test_or_it_is_skipped_named_and_counted(tmp_path, caplog):

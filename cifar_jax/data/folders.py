@@ -171,8 +171,8 @@ def _decoded(files: Files, size: int, damaged: str) -> tuple[np.ndarray, np.ndar
             images[row] = image_files.read(files.paths[row], size)
         except UserError as error:
             if damaged == 'stop':
-                remedy = 'Or pass over such files with --config.data.damaged=skip.'
-                raise UserError(f'{error} {remedy}') from error
+                remedy = 'or pass over such files with --config.data.damaged=skip.'
+                raise UserError(f'{str(error).removesuffix(".")}, {remedy}') from error
             problems[row] = error
 
     # Pillow decodes without Python's lock; what it warns of is read all the same.
