@@ -12,19 +12,24 @@ def draw(data: Prepared) -> Picture:
     """Returns a bar for each class in each of training, validation and test."""
     named = {'training': data.train, 'validation': data.validation, 'test': data.test}
     parts = {name: part for name, part in named.items() if part is not None}
-    positions = np.arange(len(data.classes))
-    figure = style.figure(0.7 + style.row_height(len(positions)) * len(positions))
+    few = len(data.classes) <= style.MANY_CLASSES
+    figure = style.figure(1.25 * len(parts) + 0.2 + 0.7 * few)
+    panels = figure.subplots(len(parts), 1, sharex=True, squeeze=False)[:, 0]
     words = []
-    panels = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
     for panel, (name, part) in zip(panels, parts.items(), strict=True):
-        counts = splits.class_counts(np.asarray(part.labels), len(positions))
-        panel.barh(positions, counts, height=0.72, color=style.SKY)
-        for position, count in zip(positions, counts, strict=True):
-            panel.text(0.04 * counts.max(), position, f'{count:,}', va='center', fontsize=9)
-        panel.set_title(f'{name}\n{counts.sum():,} images')
-        style.bare(panel)
-        words.append(f'{name} {counts.sum():,} images, {counts.min():,} to {counts.max():,} each')
-    panels[0].set_yticks(positions, [style.short(name) for name in data.classes])
-    panels[0].tick_params(length=0)
-    panels[0].set_ylim(len(positions) - 0.4, -0.6)
-    return Picture('class_counts', 'Images a class', f'Images a class: {"; ".join(words)}.', figure)
+        counts = splits.class_counts(np.asarray(part.labels), len(data.classes))
+        panel.bar(range(len(counts)), counts, width=0.8, color=style.SKY)
+        spread = (
+            f'{counts.min():,}' if np.ptp(counts) == 0 else f'{counts.min():,} to {counts.max():,}'
+        )
+        words.append(f'{name}: {counts.sum():,} images, {spread} a class')
+        panel.set_title(words[-1], loc='left')
+        panel.tick_params('x', length=0)
+    panels[-1].set_xlim(-0.6, len(data.classes) - 0.4)
+    if few:
+        names = [style.short(name) for name in data.classes]
+        panels[-1].set_xticks(range(len(names)), names, rotation=90)
+    else:
+        panels[-1].set_xticks([])
+        panels[-1].set_xlabel(f'{len(data.classes)} classes')
+    return Picture('class_counts', 'Images a class', f'{"; ".join(words)}.', figure)

@@ -42,7 +42,7 @@ def sentences(mixups: Sequence[scores.Mixup], classes: Sequence[str]) -> list[st
 
 def _figure(matrix: np.ndarray, shown: np.ndarray, classes: Sequence[str]):
     size = len(classes)
-    cell = 0.37 if size <= style.MANY_CLASSES else 0.16
+    cell = 0.37 if size <= style.MANY_CLASSES else 0.145
     side = max(size * cell, 2.5) + 1.1
     figure = style.figure(side + 0.1, max(side, style.WIDTH))
     axes = figure.subplots()
