@@ -126,13 +126,15 @@ def test_a_network_without_an_error_is_drawn_too():
     logits = np.eye(4, dtype=np.float32) * 9
     perfect = Predictions(np.arange(4, dtype=np.int32), logits, '')
     assert guesses.mistakes(arrays(range(4)), perfect, CLASSES) == ()
-    for picture in errors.draw(scores.by_class(perfect.labels, perfect.classes, 4), CLASSES):
+    numbers = scores.by_class(perfect.labels, perfect.classes, 4)
+    for picture in (errors.in_all(numbers), *errors.by_class(numbers, CLASSES)):
         assert style.files(picture.figure)['png']
 
 
 def test_hits_and_errors_add_up():
     found = judged()
-    hits, wrong, _ = errors.draw(scores.by_class(found.labels, found.classes, 4), CLASSES)
+    numbers = scores.by_class(found.labels, found.classes, 4)
+    hits, (wrong, _) = errors.in_all(numbers), errors.by_class(numbers, CLASSES)
     right = int((found.labels == found.classes).sum())
     assert f'{right} of 60 images are hits' in hits.alt
     assert f'and {60 - right} errors' in hits.alt

@@ -110,14 +110,14 @@ def test_the_page_has_the_config_s_differences_the_environment_and_the_command(r
 
 
 def test_a_run_of_jax_without_validation_is_reported(tmp_path, undrawn):
-    folder = trained(tmp_path / 'w', 'small_vgg.py:smoke', 'data.validation=none')
+    folder = trained(tmp_path / 'w', 'cifar100_25.py:base_smoke', 'data.validation=none')
     with pytest.raises(UserError, match='without a validation split: use --split test'):
         report.write(folder, 'validation')
     report.write(folder, 'test')
     assert 'best epoch' not in page(folder)
 
 
-def test_an_interrupted_run_is_reported_with_the_epochs_that_ended(workdir):
+def test_an_interrupted_run_is_reported_with_the_epochs_that_ended(workdir, undrawn):
     (workdir / 'summary.json').unlink()
     with (workdir / 'metrics.jsonl').open('a') as file:
         file.write('{"epoch": 3, "ste')

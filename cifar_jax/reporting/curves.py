@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from cifar_jax.reporting import style
 from cifar_jax.reporting.picture import Picture
@@ -72,7 +73,7 @@ def _rate(lines: Sequence[Line]) -> Picture:
 
 def _along_epochs(axes: Axes, lines: Sequence[Line]) -> None:
     axes.set_xlabel('epoch')
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(lines[0]['epoch'] - 0.5, lines[-1]['epoch'] + 0.5)
     axes.grid(axis='y')
 

@@ -9,12 +9,8 @@ from cifar_jax.reporting.picture import Picture
 from cifar_jax.reporting.scores import ByClass
 
 
-def draw(found: ByClass, classes: Sequence[str]) -> tuple[Picture, ...]:
-    """Returns hits against errors, then errors, and precision and recall, of each class."""
-    return _in_all(found), _by_class(found, classes), _precision_and_recall(found, classes)
-
-
-def _in_all(found: ByClass) -> Picture:
+def in_all(found: ByClass) -> Picture:
+    """Returns hits against errors."""
     images, errors = int(found.images.sum()), int(found.errors.sum())
     hits = images - errors
     figure = style.figure(1.5)
@@ -32,7 +28,12 @@ def _in_all(found: ByClass) -> Picture:
     return Picture('hits', 'Hits and errors', alt, figure)
 
 
-def _by_class(found: ByClass, classes: Sequence[str]) -> Picture:
+def by_class(found: ByClass, classes: Sequence[str]) -> tuple[Picture, Picture]:
+    """Returns errors, then precision and recall, of each class."""
+    return _errors(found, classes), _precision_and_recall(found, classes)
+
+
+def _errors(found: ByClass, classes: Sequence[str]) -> Picture:
     order = np.argsort(-found.errors, kind='stable')
     positions = np.arange(len(order))
     figure = style.figure(0.8 + style.row_height(len(order)) * len(order))

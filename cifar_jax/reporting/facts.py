@@ -1,6 +1,7 @@
 """What a report says of a run in words and numbers."""
 
 import json
+import pathlib
 import statistics
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from ml_collections import ConfigDict
 
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
-from cifar_jax.experiment import console, predictions
+from cifar_jax.experiment import console, evaluation, predictions
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.experiment.evaluation import Evaluated
@@ -54,27 +55,33 @@ class Setting(NamedTuple):
     default: str  # empty: it has none
 
 
-def read(evaluated: Evaluated) -> Run:
-    """Returns a run with what its workdir and its predictions say.
+def read(folder: pathlib.Path, split: str, data_dir: str | None = None) -> Run:
+    """Returns a run with what its workdir and its network say.
+
+    Args and errors are those of `evaluation.predict`.
 
     Raises:
       UserError: a file is damaged or of another version, or the network's outputs are not finite.
     """
-    workdir, found = evaluated.workdir, evaluated.predictions
-    if not np.isfinite(found.logits).all():
-        raise UserError(
-            f'The network in {workdir.path} answers with numbers that are not finite: train anew '
-            'with a lower config.schedule.rate.'
-        )
+    workdir = Workdir(folder)
+    workdirs.read_config(workdir)
     stored = workdirs.read_json(workdir.config)
     summary = workdirs.read_json(workdir.summary) if workdir.summary.exists() else {}
     for path, value in ((workdir.summary, summary), (workdir.config, stored.get('environment'))):
         if not isinstance(value, dict):
             raise UserError(f'{path} is of another version of cifar_jax or damaged: restore it.')
+    history = lines(workdir)
+    evaluated = evaluation.predict(folder, split, data_dir=data_dir)
+    found = evaluated.predictions
+    if not np.isfinite(found.logits).all():
+        raise UserError(
+            f'The network in {folder} answers with numbers that are not finite: train anew '
+            'with a lower config.schedule.rate.'
+        )
     of_classes = found.labels, found.classes, len(evaluated.classifier.classes)
     return Run(
         evaluated,
-        lines(workdir),
+        history,
         summary,
         str(stored.get('command', '')),
         stored['environment'],
@@ -155,7 +162,8 @@ def _epochs(run: Run) -> str:
 def settings(run: Run) -> tuple[list[Setting], list[Setting]]:
     """Returns the keys of the config that differ from the defaults, and the others."""
     defaults = configs.flat(get_defaults())
-    differing, others = [], []
+    differing: list[Setting] = []
+    others: list[Setting] = []
     for key, value in configs.flat(run.config).items():
         same = key in defaults and defaults[key] == value
         default = _text(defaults[key]) if key in defaults else ''

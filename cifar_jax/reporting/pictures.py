@@ -32,16 +32,20 @@ def _data(run: Run) -> Iterable[Picture]:
     yield class_counts.draw(run.evaluated.data)
 
 
-def _errors(run: Run) -> Iterable[Picture]:
-    yield from errors.draw(run.by_class, run.classes)
+def _judgement(run: Run) -> Iterable[Picture]:
+    yield errors.in_all(run.by_class)
+    yield calibration.draw(run.reliability)
+
+
+def _classes(run: Run) -> Iterable[Picture]:
+    yield from errors.by_class(run.by_class, run.classes)
 
 
 def _confusion(run: Run) -> Iterable[Picture]:
     yield from confusion.draw(run.confusion, run.classes)
 
 
-def _certainty(run: Run) -> Iterable[Picture]:
-    yield calibration.draw(run.reliability)
+def _examples(run: Run) -> Iterable[Picture]:
     yield guesses.sample(run.evaluated.arrays, run.evaluated.predictions, run.classes)
     yield from guesses.mistakes(run.evaluated.arrays, run.evaluated.predictions, run.classes)
 
@@ -49,7 +53,8 @@ def _certainty(run: Run) -> Iterable[Picture]:
 SECTIONS: Sequence[Section] = (
     Section('Training', _training),
     Section('Data', _data),
-    Section('Hits and errors', _errors),
+    Section('Hits, errors and certainty', _judgement),
+    Section('Classes', _classes),
     Section('Confusion', _confusion),
-    Section('Certainty', _certainty),
+    Section('Examples', _examples),
 )

@@ -5,7 +5,6 @@ import pathlib
 import time
 from typing import Any
 
-from cifar_jax.experiment import evaluation
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.reporting import facts, page, pictures, style
 
@@ -26,7 +25,7 @@ def write(folder: pathlib.Path, split: str, data_dir: str | None = None) -> dict
       UserError: the workdir is missing, empty, damaged or of another version, or the data are.
     """
     log.info('%s: what the network says of the %s images', folder, split)
-    run = facts.read(evaluation.predict(folder, split, data_dir=data_dir))
+    run = facts.read(folder, split, data_dir)
     target = run.evaluated.workdir.report
     files: list[pathlib.Path] = []
     sections: list[page.Section] = []

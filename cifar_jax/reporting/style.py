@@ -4,6 +4,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -18,7 +19,7 @@ BLUE, RED, GREEN, SKY = '#0072B2', '#D55E00', '#009E73', '#56B4E9'
 GREY, PALE, INK = '#6E6E6E', '#D9D9D9', '#1A1A1A'
 SHADES = 'Blues'  # of counts
 
-_RC = {
+_RC: dict[Any, Any] = {
     'font.family': 'DejaVu Sans',  # comes with matplotlib
     'font.size': 10,
     'axes.titlesize': 10,
