@@ -21,7 +21,11 @@ from cifar_jax.reporting import scores
 from cifar_jax.training import history
 from cifar_jax.training.history import Line
 
-_NUMBERS = ('epoch', 'step', 'rate', 'seconds', 'images_per_second')
+# Of every line of metrics.jsonl that is drawn or told.
+_NUMBERS = (
+    *('epoch', 'step', 'rate', 'seconds', 'images_per_second'),
+    *('train_loss', 'train_accuracy'),
+)
 
 
 class Run(NamedTuple):
@@ -70,7 +74,7 @@ def read(folder: pathlib.Path, split: str, data_dir: str | None = None) -> Run:
     for path, value in ((workdir.summary, summary), (workdir.config, stored.get('environment'))):
         if not isinstance(value, dict):
             raise UserError(f'{path} is of another version of cifar_jax or damaged: restore it.')
-    history = lines(workdir)
+    epochs = lines(workdir)
     evaluated = evaluation.predict(folder, split, data_dir=data_dir)
     found = evaluated.predictions
     if not np.isfinite(found.logits).all():
@@ -81,7 +85,7 @@ def read(folder: pathlib.Path, split: str, data_dir: str | None = None) -> Run:
     of_classes = found.labels, found.classes, len(evaluated.classifier.classes)
     return Run(
         evaluated,
-        history,
+        epochs,
         summary,
         str(stored.get('command', '')),
         stored['environment'],
@@ -99,10 +103,10 @@ def lines(workdir: Workdir) -> list[Line]:
     """
     found = workdirs.read_metrics(workdir)
     for number, line in enumerate(found, 1):
-        keys = [*_NUMBERS, 'train_loss', 'train_accuracy']
-        if isinstance(line, dict):
-            keys += [key for key in line if key.startswith(('train_', 'val_'))]
-        if not isinstance(line, dict) or any(not _is_number(line.get(key)) for key in keys):
+        keys = set(_NUMBERS)
+        if isinstance(line, dict) and any(key.startswith('val_') for key in line):
+            keys |= {'val_loss', 'val_accuracy'}
+        if not isinstance(line, dict) or not all(_is_number(line.get(key)) for key in keys):
             raise UserError(
                 f'{workdir.metrics} is of another version of cifar_jax or damaged in line '
                 f'{number}: restore it or train anew.'
@@ -115,14 +119,9 @@ def _is_number(value: object) -> bool:
 
 
 def headline(run: Run) -> dict[str, float]:
-    """Returns accuracy, loss, top5 and ece of the split."""
+    """Returns loss, accuracy, top5 and ece of the split."""
     metrics = predictions.mean_metrics(run.evaluated.predictions)
-    return {
-        'accuracy': metrics['accuracy'],
-        'loss': metrics['loss'],
-        'top5': metrics['top5'],
-        'ece': run.reliability.error,
-    }
+    return {**metrics, 'ece': run.reliability.error}
 
 
 def particulars(run: Run) -> dict[str, str]:

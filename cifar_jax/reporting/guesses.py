@@ -30,6 +30,7 @@ def sample(arrays: Arrays, found: Predictions, classes: Sequence[str]) -> Pictur
     for (left, right), row in zip(grid, rows, strict=True):
         true, predicted = int(found.labels[row]), int(found.classes[row])
         images.show(left, arrays.images[row])
+        left.set_anchor('N')
         left.set_title(f'true: {style.short(classes[true])}', fontsize=9, pad=4)
         _bars(right, found.probabilities[row], true, predicted, bars, classes)
         words.append(
