@@ -187,6 +187,22 @@ def test_the_sample_is_labelled_and_the_same_every_time():
         assert axes.get_title() == CLASSES[train.labels[row]]
 
 
+def test_a_grid_that_is_not_full_has_no_empty_axes():
+    picture = samples.draw(arrays([0, 1]), CLASSES)
+    assert [axes.axison for axes in picture.figure.axes] == [True, True, False, False]
+
+
+def test_one_epoch_and_a_class_without_images_are_drawn():
+    accuracy, _, _ = curves.draw([line(1)], 'accuracy')
+    accuracy.figure.draw_without_rendering()
+    ticks = [tick.get_text() for tick in accuracy.figure.axes[0].get_xticklabels()]
+    assert [text for text in ticks if '.' in text] == []
+    numbers = scores.by_class(np.array([0, 0, 1]), np.array([0, 1, 1]), 3)
+    wrong, shares = errors.by_class(numbers, CLASSES[:3])
+    assert texts(wrong) == ['1  (50.0% right)', '0  (100.0% right)', '0  (none right)']
+    assert 'bird none and none' in shares.alt
+
+
 def test_class_counts_are_those_of_every_part():
     normalizer = Normalizer(np.zeros((1, 1, 1), np.float32), np.ones((1, 1, 1), np.float32), None)
     data = Prepared(arrays([0, 0, 1, 2, 3, 3]), None, arrays([1, 2, 2]), CLASSES, normalizer)

@@ -73,7 +73,7 @@ def _rate(lines: Sequence[Line]) -> Picture:
 
 def _along_epochs(axes: Axes, lines: Sequence[Line]) -> None:
     axes.set_xlabel('epoch')
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlim(lines[0]['epoch'] - 0.5, lines[-1]['epoch'] + 0.5)
     axes.grid(axis='y')
 

@@ -44,7 +44,7 @@ def _errors(found: ByClass, classes: Sequence[str]) -> Picture:
         positions, hits[order], left=found.errors[order], color=style.SKY, height=0.72, label='hits'
     )
     for row, kind in enumerate(order):
-        text = f'{found.errors[kind]:,}  ({found.recall[kind]:.1%} right)'
+        text = f'{found.errors[kind]:,}  ({style.share(found.recall[kind])} right)'
         axes.text(0.015 * found.images.max(), row, text, va='center', fontsize=9, color=style.INK)
     _name_rows(axes, [classes[kind] for kind in order])
     axes.set_xticks([])
@@ -73,11 +73,12 @@ def _precision_and_recall(found: ByClass, classes: Sequence[str]) -> Picture:
     style.percent(axes, 'x')
     axes.grid(axis='x')
     figure.legend(loc='outside upper center', ncols=2, handletextpad=0.3)
-    alt = 'Precision and recall of each class, the lowest F1 first: ' + ', ... '.join(
-        f'{classes[kind]} {found.precision[kind]:.1%} and {found.recall[kind]:.1%}'
-        for kind in (order[0], order[-1])
+    first, last = (
+        f'{classes[order[row]]} {style.share(precision[row])} and {style.share(recall[row])}'
+        for row in (0, -1)
     )
-    return Picture('precision_recall', 'Precision and recall', f'{alt}.', figure)
+    alt = f'Precision and recall of each class, the lowest F1 first: {first}, ... {last}.'
+    return Picture('precision_recall', 'Precision and recall', alt, figure)
 
 
 def _name_rows(axes, names: Sequence[str]) -> None:

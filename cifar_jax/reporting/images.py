@@ -1,4 +1,4 @@
-"""Grids of images with a word below or above each."""
+"""Grids of images with a word above each."""
 
 from collections.abc import Sequence
 
@@ -18,15 +18,15 @@ def show(axes: Axes, image: UInt8[np.ndarray, 'h w c']) -> None:
     style.bare(axes)
 
 
-def grid(images: Sequence[np.ndarray], words: Sequence[str], colour: str = style.INK) -> Figure:
+def grid(images: Sequence[np.ndarray], words: Sequence[str]) -> Figure:
     """Returns at most 16 images, four in a row, with their words above them."""
     rows = -(-len(images) // COLUMNS)
     lines = max(text.count('\n') for text in words) + 1
     figure = style.figure(rows * (1.15 + 0.16 * lines))
-    panels = figure.subplots(rows, COLUMNS, squeeze=False).flat
-    for panel, image, text in zip(panels, images, words, strict=False):
+    panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for panel, image, text in zip(panels[: len(images)], images, words, strict=True):
         show(panel, image)
-        panel.set_title(text, fontsize=9, pad=3, color=colour)
-    for panel in list(panels):
+        panel.set_title(text, fontsize=9, pad=3)
+    for panel in panels[len(images) :]:
         panel.set_axis_off()
     return figure

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jinja2
 
-from cifar_jax.reporting import confusion, facts, scores
+from cifar_jax.reporting import confusion, facts, scores, style
 from cifar_jax.reporting.facts import Run
 from cifar_jax.reporting.picture import Picture
 
@@ -67,6 +67,7 @@ def render(run: Run, sections: Sequence[Section]) -> str:
         particulars=facts.particulars(run),
         mixups=confusion.sentences(scores.mixups(run.confusion), run.classes),
         sections=sections,
+        share=style.share,
         by_class=zip(run.classes, *run.by_class, strict=True),
         differing=differing,
         others=others,

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 WIDTH = 4.8  # inches: shown at 72 pixels an inch or more, a point is at least a pixel on a phone
 DPI = 150
@@ -90,7 +91,16 @@ def short(name: str, length: int = 16) -> str:
 
 def percent(axis: Axes, which: str) -> None:
     """Writes the shares along an axis, 'x' or 'y', as percentages."""
-    getattr(axis, f'{which}axis').set_major_formatter('{x:.0%}')
+    getattr(axis, f'{which}axis').set_major_formatter(PercentFormatter(1))
+
+
+def share(value: float) -> str:
+    """Returns a share as text, for a NaN 'none': nothing to be a share of.
+
+    >>> share(0.1234), share(float('nan'))
+    ('12.3%', 'none')
+    """
+    return 'none' if value != value else f'{value:.1%}'
 
 
 def bare(axes: Axes) -> None:
