@@ -27,6 +27,9 @@ ARGUMENTS = (
     '--disable-component-update',
     '--disable-sync',
 )
+# Whom Chromium's sandbox refuses.
+ROOT_USER = hasattr(os, 'geteuid') and os.geteuid() == 0
+PATIENCE = 120_000  # milliseconds, on a machine with much else to do
 # Of every number: the value of its element in the page.
 NUMBERS = """() => Object.fromEntries(
     [...document.querySelectorAll('data')].map(element => [element.id, element.value]))"""
@@ -78,10 +81,12 @@ def faults(
     """
     from playwright.sync_api import sync_playwright
 
-    arguments = [*ARGUMENTS, *(['--no-sandbox'] if os.geteuid() == 0 else [])]
+    arguments = [*ARGUMENTS, *(['--no-sandbox'] if ROOT_USER else [])]
     found = []
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser(), args=arguments)
+        chromium = playwright.chromium.launch(
+            executable_path=browser(), args=arguments, timeout=PATIENCE
+        )
         for view in views:
             context = chromium.new_context(
                 viewport={'width': view.width, 'height': view.height},
@@ -99,6 +104,7 @@ def faults(
 def _in_view(context: Any, workdir: pathlib.Path) -> Iterator[str]:
     from axe_playwright_python.sync_playwright import Axe
 
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     messages, requests = [], []
     page.on('console', lambda message: messages.append(f'{message.type}: {message.text}'))

@@ -1,8 +1,8 @@
 """A report in a browser: the quick part of scripts/browser_test.py."""
 
+import browser_test
 import pytest
 
-browser_test = pytest.importorskip('browser_test')
 pytest.importorskip('playwright', reason='playwright is not installed: pip install -e .[browser]')
 pytest.importorskip(
     'axe_playwright_python', reason='axe is not installed: pip install -e .[browser]'
@@ -28,6 +28,7 @@ def test_faults_are_found(workdir):
     path = workdir / 'report' / 'index.html'
     whole = path.read_text()
     shown = '<img src="data:image/png;base64,AAAA" alt=""><div style="width: 2000px">wide</div>'
+    shown += '<p style="color: #888; background: #999">faint</p>'
     script = '<script>console.error("broken")</script>'
     path.write_text(
         whole.replace('<main>', f'<main>{shown}{script}').replace(
@@ -38,5 +39,12 @@ def test_faults_are_found(workdir):
         found = '\n'.join(browser_test.faults(workdir, browser_test.VIEWS[:1]))
     finally:
         path.write_text(whole)
-    for part in ('broken', 'picture is missing', 'no words', 'too wide', 'epochs is 3', 'axe'):
+    for part in (
+        'broken',
+        'picture is missing',
+        'no words',
+        'too wide',
+        'epochs is 3',
+        'color-contrast',
+    ):
         assert part in found
