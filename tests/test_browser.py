@@ -1,7 +1,8 @@
 """A report in a browser: the quick part of scripts/browser_test.py."""
 
-import browser_test
 import pytest
+
+import browser_test
 
 pytest.importorskip('playwright', reason='playwright is not installed: pip install -e .[browser]')
 pytest.importorskip(
