@@ -1,6 +1,11 @@
-"""Pictures of a config: python -m cifar_jax.report --augmentations --config FILE --out FILE.png."""
+"""Pictures and one page of a run: python -m cifar_jax.report --workdir W.
+
+W/report/ then holds index.html, which needs no other file, and each picture as PNG and SVG. With
+--augmentations --config FILE --out FILE.png: images under every augmentation of a config.
+"""
 
 import argparse
+import json
 from collections.abc import Sequence
 
 from cifar_jax.experiment import console
@@ -11,27 +16,47 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python -m cifar_jax.report', description=__doc__, allow_abbrev=False
     )
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument('--workdir', type=console.is_path, help='of the run to report on')
+    what.add_argument(
         '--augmentations',
         action='store_true',
-        required=True,
         help='images under each augmentation of the config alone, and under all',
     )
-    parser.add_argument('--config', required=True, metavar='FILE[:VARIANT]')
-    parser.add_argument('--out', required=True, type=console.is_path, metavar='FILE.png')
+    run = parser.add_argument_group('with --workdir')
+    run.add_argument('--split', default='test', choices=('train', 'validation', 'test'))
+    run.add_argument('--data-dir', help='where the data set is, if it has moved')
+    run.add_argument('--json', action='store_true', help='end with one JSON object')
+    sheet = parser.add_argument_group('with --augmentations')
+    sheet.add_argument('--config', metavar='FILE[:VARIANT]')
+    sheet.add_argument('--out', type=console.is_path, metavar='FILE.png')
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; a user's mistake ends it with one sentence and status 1."""
     args, overrides = parser().parse_known_args(arguments)
+    if args.augmentations and not (args.config and args.out):
+        parser().error('--augmentations needs --config FILE and --out FILE.png')
+    if args.workdir and (args.config or args.out or overrides):
+        parser().error('--workdir takes the config of its run, and writes in it')
     console.show_log()
     with console.mistakes_as_sentences():
-        from cifar_jax.experiment import config as configs
-        from cifar_jax.reporting import augmentations
+        if args.workdir:
+            from cifar_jax.reporting import report
 
-        augmentations.draw(configs.load(args.config, overrides), args.out)
-    print(args.out)
+            result = report.write(args.workdir, args.split, args.data_dir)
+        else:
+            from cifar_jax.experiment import config as configs
+            from cifar_jax.reporting import augmentations
+
+            augmentations.draw(configs.load(args.config, overrides), args.out)
+    if args.workdir:
+        print(result['report'])
+        if args.json:
+            print(json.dumps(result))
+    else:
+        print(args.out)
 
 
 if __name__ == '__main__':

@@ -1,9 +1,9 @@
 """The metrics of a workdir on a split."""
 
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
-from cifar_jax.data import pipeline
+from cifar_jax.data import pipeline, sources
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import classifier as classifiers
 from cifar_jax.experiment import predictions
@@ -12,12 +12,25 @@ from cifar_jax.experiment.environment import keep_freed_memory, use_compilation_
 from cifar_jax.experiment.workdir import Workdir
 
 
-def evaluate(
-    folder: pathlib.Path, split: str, checkpoint: str = 'chosen', data_dir: str | None = None
-) -> dict[str, Any]:
-    """Returns split, images, loss, accuracy, top5 and sha256, and adds them to summary.json.
+class Evaluated(NamedTuple):
+    """A run, its data, and what it says of a split of them."""
 
-    What the classifier says of each image is kept in the workdir, for reports and comparisons.
+    workdir: Workdir
+    classifier: classifiers.Classifier
+    data: pipeline.Prepared
+    split: str
+    predictions: predictions.Predictions
+
+    @property
+    def arrays(self) -> sources.Arrays:
+        """The images of the split."""
+        return getattr(self.data, self.split)
+
+
+def predict(
+    folder: pathlib.Path, split: str, checkpoint: str = 'chosen', data_dir: str | None = None
+) -> Evaluated:
+    """Returns a run with what it says of each image of a split, which is kept in the workdir.
 
     Args:
       split: 'train' (the training part), 'validation' or 'test'.
@@ -34,13 +47,25 @@ def evaluate(
     config = classifier.config.copy_and_resolve_references()
     if data_dir:
         config.data.dir = data_dir
-    arrays = getattr(pipeline.prepare(config.data, classifier.normalizer), split)
+    data = pipeline.prepare(config.data, classifier.normalizer)
+    arrays = getattr(data, split)
     if arrays is None:
         raise UserError(f'{folder} was trained without a validation split: use --split test.')
     found = predictions.of(workdir, classifier, split, arrays)
+    return Evaluated(workdir, classifier, data, split, found)
+
+
+def evaluate(
+    folder: pathlib.Path, split: str, checkpoint: str = 'chosen', data_dir: str | None = None
+) -> dict[str, Any]:
+    """Returns split, images, loss, accuracy, top5 and sha256, and adds them to summary.json.
+
+    Args and errors are those of `predict`.
+    """
+    workdir, _, _, _, found = predict(folder, split, checkpoint, data_dir)
     result = {
         'split': split,
-        'images': len(arrays.labels),
+        'images': len(found.labels),
         **predictions.mean_metrics(found),
         'sha256': found.sha256,
     }

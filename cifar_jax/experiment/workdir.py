@@ -57,6 +57,10 @@ class Workdir(NamedTuple):
     def checkpoints(self) -> pathlib.Path:
         return self.path / 'checkpoints'
 
+    @property
+    def report(self) -> pathlib.Path:
+        return self.path / 'report'
+
     def predictions(self, split: str) -> pathlib.Path:
         return self.path / 'predictions' / f'{split}.npz'
 
@@ -112,7 +116,8 @@ def read_metrics(workdir: Workdir) -> list[dict[str, Any]]:
     """Returns the whole lines of metrics.jsonl; what a killed run left unfinished ends them."""
     lines: list[dict[str, Any]] = []
     if workdir.metrics.exists():
-        for text in workdir.metrics.read_text().splitlines():
+        # What a damaged disk left is no text: it ends them too.
+        for text in workdir.metrics.read_text(errors='replace').splitlines():
             try:
                 lines.append(json.loads(text))
             except ValueError:

@@ -1,0 +1,177 @@
+"""What a report says of a run in words and numbers."""
+
+import json
+import pathlib
+import statistics
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+from ml_collections import ConfigDict
+
+from cifar_jax.errors import UserError
+from cifar_jax.experiment import config as configs
+from cifar_jax.experiment import console, evaluation, predictions
+from cifar_jax.experiment import workdir as workdirs
+from cifar_jax.experiment.defaults import get_defaults
+from cifar_jax.experiment.evaluation import Evaluated
+from cifar_jax.experiment.workdir import Workdir
+from cifar_jax.reporting import scores
+from cifar_jax.training import history
+from cifar_jax.training.history import Line
+
+# Of every line of metrics.jsonl that is drawn or told.
+_NUMBERS = (
+    *('epoch', 'step', 'rate', 'seconds', 'images_per_second'),
+    *('train_loss', 'train_accuracy'),
+)
+
+
+class Run(NamedTuple):
+    """All that a report is made of."""
+
+    evaluated: Evaluated
+    lines: list[Line]  # of metrics.jsonl
+    summary: Mapping[str, Any]  # empty: the run has not finished
+    command: str  # empty: it was not started by a command
+    environment: Mapping[str, Any]
+    confusion: Int[np.ndarray, 'classes classes']
+    by_class: scores.ByClass
+    reliability: scores.Reliability
+
+    @property
+    def config(self) -> ConfigDict:
+        """The config of the run."""
+        return self.evaluated.classifier.config
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return self.evaluated.classifier.classes
+
+
+class Setting(NamedTuple):
+    """A key of the config."""
+
+    key: str
+    value: str
+    default: str  # empty: it has none
+
+
+def read(folder: pathlib.Path, split: str, data_dir: str | None = None) -> Run:
+    """Returns a run with what its workdir and its network say.
+
+    Args and errors are those of `evaluation.predict`.
+
+    Raises:
+      UserError: a file is damaged or of another version, or the network's outputs are not finite.
+    """
+    workdir = Workdir(folder)
+    workdirs.read_config(workdir)
+    stored = workdirs.read_json(workdir.config)
+    summary = workdirs.read_json(workdir.summary) if workdir.summary.exists() else {}
+    for path, value in ((workdir.summary, summary), (workdir.config, stored.get('environment'))):
+        if not isinstance(value, dict):
+            raise UserError(f'{path} is of another version of cifar_jax or damaged: restore it.')
+    epochs = lines(workdir)
+    evaluated = evaluation.predict(folder, split, data_dir=data_dir)
+    found = evaluated.predictions
+    if not np.isfinite(found.logits).all():
+        raise UserError(
+            f'The network in {folder} answers with numbers that are not finite: train anew '
+            'with a lower config.schedule.rate.'
+        )
+    of_classes = found.labels, found.classes, len(evaluated.classifier.classes)
+    return Run(
+        evaluated,
+        epochs,
+        summary,
+        str(stored.get('command', '')),
+        stored['environment'],
+        scores.confusion(*of_classes),
+        scores.by_class(*of_classes),
+        scores.reliability(found.labels, found.probabilities),
+    )
+
+
+def lines(workdir: Workdir) -> list[Line]:
+    """Returns the lines of metrics.jsonl.
+
+    Raises:
+      UserError: one is not what this version writes.
+    """
+    found = workdirs.read_metrics(workdir)
+    for number, line in enumerate(found, 1):
+        keys = set(_NUMBERS)
+        if isinstance(line, dict) and any(key.startswith('val_') for key in line):
+            keys |= {'val_loss', 'val_accuracy'}
+        if not isinstance(line, dict) or not all(_is_number(line.get(key)) for key in keys):
+            raise UserError(
+                f'{workdir.metrics} is of another version of cifar_jax or damaged in line '
+                f'{number}: restore it or train anew.'
+            )
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def headline(run: Run) -> dict[str, float]:
+    """Returns loss, accuracy, top5 and ece of the split."""
+    metrics = predictions.mean_metrics(run.evaluated.predictions)
+    return {**metrics, 'ece': run.reliability.error}
+
+
+def particulars(run: Run) -> dict[str, str]:
+    """Returns what belongs to the headline: data, seed, epochs, time and speed."""
+    config, data = run.config, run.evaluated.data
+    parts = {'training': data.train, 'validation': data.validation, 'test': data.test}
+    found = {
+        'data': f'{config.data.source}, {len(data.classes)} classes: '
+        + ', '.join(f'{len(p.labels):,} {name}' for name, p in parts.items() if p is not None),
+        'seed': str(config.seed),
+        'epochs': _epochs(run),
+    }
+    best = history.best(run.lines, config.train.monitor)
+    if best:
+        found['best epoch'] = (
+            f'{best["epoch"]}: {best["val_accuracy"]:.2%} of the validation images, '
+            f'loss {best["val_loss"]:.4f}'
+        )
+    if run.lines:
+        found['wall time'] = console.duration(sum(line['seconds'] for line in run.lines))
+        speeds = [line['images_per_second'] for line in run.lines]
+        found['training images/s'] = f'{statistics.median(speeds):,.0f} in the median epoch'
+    found['weights'] = f'step {run.evaluated.classifier.step:,}, sha256 '
+    found['weights'] += run.evaluated.predictions.sha256[:16]
+    return found
+
+
+def _epochs(run: Run) -> str:
+    step = run.evaluated.classifier.step
+    own = next((line['epoch'] for line in run.lines if line['step'] == step), None)
+    ended = f'{len(run.lines)} so far' if not run.summary else str(len(run.lines))
+    length = run.config.train.length
+    of = f', of {length}' if str(length) != f'{len(run.lines)} epochs' else ''
+    return f'{ended}{of}' + (f'; weights of epoch {own}' if own else '')
+
+
+def settings(run: Run) -> tuple[list[Setting], list[Setting]]:
+    """Returns the keys of the config that differ from the defaults, and the others."""
+    defaults = configs.flat(get_defaults())
+    differing: list[Setting] = []
+    others: list[Setting] = []
+    for key, value in configs.flat(run.config).items():
+        same = key in defaults and defaults[key] == value
+        default = _text(defaults[key]) if key in defaults else ''
+        (others if same else differing).append(Setting(key, _text(value), default))
+    return differing, others
+
+
+def _text(value: object) -> str:
+    """Returns a value as JSON has it, a name without its quotation marks."""
+    if isinstance(value, str):
+        return value or "''"
+    return json.dumps(value, default=dict)

@@ -1,0 +1,60 @@
+"""The pictures of a report, in their order: another one is another line."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from cifar_jax.reporting import (
+    calibration,
+    class_counts,
+    confusion,
+    curves,
+    errors,
+    guesses,
+    samples,
+)
+from cifar_jax.reporting.facts import Run
+from cifar_jax.reporting.picture import Picture
+
+
+class Section(NamedTuple):
+    """A heading of the page and what is drawn below it."""
+
+    title: str
+    draw: Callable[[Run], Iterable[Picture]]
+
+
+def _training(run: Run) -> Iterable[Picture]:
+    yield from curves.draw(run.lines, run.config.train.monitor)
+
+
+def _data(run: Run) -> Iterable[Picture]:
+    yield samples.draw(run.evaluated.data.train, run.classes)
+    yield class_counts.draw(run.evaluated.data)
+
+
+def _judgement(run: Run) -> Iterable[Picture]:
+    yield errors.in_all(run.by_class)
+    yield calibration.draw(run.reliability)
+
+
+def _classes(run: Run) -> Iterable[Picture]:
+    yield from errors.by_class(run.by_class, run.classes)
+
+
+def _confusion(run: Run) -> Iterable[Picture]:
+    yield from confusion.draw(run.confusion, run.classes)
+
+
+def _examples(run: Run) -> Iterable[Picture]:
+    yield guesses.sample(run.evaluated.arrays, run.evaluated.predictions, run.classes)
+    yield from guesses.mistakes(run.evaluated.arrays, run.evaluated.predictions, run.classes)
+
+
+SECTIONS: Sequence[Section] = (
+    Section('Training', _training),
+    Section('Data', _data),
+    Section('Hits, errors and certainty', _judgement),
+    Section('Classes', _classes),
+    Section('Confusion', _confusion),
+    Section('Examples', _examples),
+)

@@ -1,0 +1,179 @@
+"""Open a report in headless Chromium, as a phone and a desktop, light and dark, and find fault.
+
+    pip install -e '.[browser]'
+    python scripts/browser_test.py [--workdir W] [--shots DIR]
+
+W has a report already (`python -m cifar_jax.report --workdir W`); without it, a run of seconds is
+trained and reported first. Uses the Chromium or Chrome that is installed, and downloads none.
+"""
+
+import argparse
+import math
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
+ARGUMENTS = (
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+)
+# Whom Chromium's sandbox refuses.
+ROOT_USER = hasattr(os, 'geteuid') and os.geteuid() == 0
+PATIENCE = 120_000  # milliseconds, on a machine with much else to do
+# Of every number: the value of its element in the page.
+NUMBERS = """() => Object.fromEntries(
+    [...document.querySelectorAll('data')].map(element => [element.id, element.value]))"""
+PICTURES = """() => [...document.images].map(
+    image => ({alt: image.alt, there: image.complete && image.naturalWidth > 0}))"""
+OVERFLOW = """() => document.documentElement.scrollWidth - document.documentElement.clientWidth"""
+OPEN_ALL = """() => document.querySelectorAll('details').forEach(part => { part.open = true })"""
+
+
+class View(NamedTuple):
+    """A kind of screen."""
+
+    name: str
+    width: int
+    height: int
+    scheme: str
+
+
+VIEWS = tuple(
+    View(f'{name}-{scheme}', width, height, scheme)
+    for name, width, height in (('phone', 390, 844), ('desktop', 1280, 900))
+    for scheme in ('light', 'dark')
+)
+
+
+def browser() -> str | None:
+    """Returns the installed Chromium or Chrome; None where there is none."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def tiny_report(folder: pathlib.Path) -> None:
+    """Trains, evaluates and reports on a run of the digits that takes seconds."""
+    from cifar_jax.experiment import config, evaluation, run
+    from cifar_jax.reporting import report
+
+    overrides = ['--config.train.length=2 epochs', '--config.data.fraction=0.3']
+    run.train(config.load(f'{ROOT}/configs/numpy_cnn.py:smoke', overrides), folder)
+    evaluation.evaluate(folder, 'test')
+    report.write(folder, 'test')
+
+
+def faults(
+    workdir: pathlib.Path, views: tuple[View, ...] = VIEWS, shots: pathlib.Path | None = None
+) -> list[str]:
+    """Returns what is wrong with a workdir's report, a sentence each.
+
+    Args:
+      shots: a folder for a picture of the whole page in each view.
+    """
+    from playwright.sync_api import sync_playwright
+
+    arguments = [*ARGUMENTS, *(['--no-sandbox'] if ROOT_USER else [])]
+    found = []
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=browser(), args=arguments, timeout=PATIENCE
+        )
+        for view in views:
+            context = chromium.new_context(
+                viewport={'width': view.width, 'height': view.height},
+                color_scheme=view.scheme,
+                is_mobile=view.width < 600,
+            )
+            found += [f'{view.name}: {fault}' for fault in _in_view(context, workdir)]
+            if shots:
+                context.pages[0].screenshot(path=shots / f'{view.name}.png', full_page=True)
+            context.close()
+        chromium.close()
+    return found
+
+
+def _in_view(context: Any, workdir: pathlib.Path) -> Iterator[str]:
+    from axe_playwright_python.sync_playwright import Axe
+
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    messages, requests = [], []
+    page.on('console', lambda message: messages.append(f'{message.type}: {message.text}'))
+    page.on('pageerror', lambda error: messages.append(str(error)))
+    page.on('request', lambda request: requests.append(request.url))
+    address = (workdir / 'report' / 'index.html').resolve().as_uri()
+    page.goto(address, wait_until='load')
+    page.evaluate(OPEN_ALL)
+    yield from (f'the console says {message}' for message in messages)
+    for url in requests:
+        if url != address and not url.startswith('data:'):
+            yield f'the page asks for {url}'
+    pictures = page.evaluate(PICTURES)
+    if not pictures:
+        yield 'there is no picture'
+    for picture in pictures:
+        if not picture['there']:
+            yield f'a picture is missing: {picture["alt"]}'
+        if not picture['alt'].strip():
+            yield 'a picture has no words'
+    overflow = page.evaluate(OVERFLOW)
+    if overflow > 0:
+        yield f'the page is {overflow} pixels too wide'
+    yield from wrong_numbers(page.evaluate(NUMBERS), workdir)
+    for violation in Axe().run(page).response['violations']:
+        places = ', '.join(str(node['target'][0]) for node in violation['nodes'][:3])
+        yield f'axe: {violation["id"]}, {violation["help"]} ({places})'
+
+
+def wrong_numbers(shown: Mapping[str, str], workdir: pathlib.Path) -> Iterator[str]:
+    """Yields where the numbers of the page are not those of metrics.jsonl and summary.json."""
+    from cifar_jax.experiment import workdir as workdirs
+
+    files = workdirs.Workdir(workdir)
+    lines = workdirs.read_metrics(files)
+    summary = workdirs.read_json(files.summary) if files.summary.exists() else {}
+    split = shown['split']
+    wanted = {'epochs': len(lines)}
+    if split in summary:
+        wanted |= {key: summary[split][key] for key in ('images', 'accuracy', 'loss', 'top5')}
+    if split == 'validation' and summary:
+        line = next(line for line in lines if line['step'] == summary['step'])
+        wanted |= {key: line[f'val_{key}'] for key in ('accuracy', 'loss', 'top5')}
+    for key, value in wanted.items():
+        # The loss of training adds up in float32.
+        if not math.isclose(float(shown[key]), value, rel_tol=1e-5):
+            yield f'{key} is {shown[key]} in the page and {value} in the workdir'
+
+
+def main() -> None:
+    """Runs the script."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--workdir', type=pathlib.Path)
+    parser.add_argument('--shots', type=pathlib.Path, help='a folder for pictures of the page')
+    args = parser.parse_args()
+    if not browser():
+        sys.exit(f'None of {", ".join(BROWSERS)} is installed.')
+    if args.shots:
+        args.shots.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        workdir = args.workdir or pathlib.Path(folder) / 'run'
+        if not args.workdir:
+            tiny_report(workdir)
+        found = faults(workdir, shots=args.shots)
+    for fault in found:
+        print(fault)
+    print(f'{len(VIEWS)} views, {len(found)} faults')
+    sys.exit(bool(found))
+
+
+if __name__ == '__main__':
+    main()

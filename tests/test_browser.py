@@ -1,0 +1,51 @@
+"""A report in a browser: the quick part of scripts/browser_test.py."""
+
+import pytest
+
+import browser_test
+
+pytest.importorskip('playwright', reason='playwright is not installed: pip install -e .[browser]')
+pytest.importorskip(
+    'axe_playwright_python', reason='axe is not installed: pip install -e .[browser]'
+)
+pytestmark = pytest.mark.skipif(not browser_test.browser(), reason='no Chromium is installed')
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+    """The workdir of a tiny run with its report."""
+    folder = tmp_path_factory.mktemp('run') / 'workdir'
+    browser_test.tiny_report(folder)
+    return folder
+
+
+def test_a_phone_in_the_dark_and_a_desktop_in_the_light_find_no_fault(workdir):
+    views = (browser_test.VIEWS[1], browser_test.VIEWS[2])
+    assert [view.name for view in views] == ['phone-dark', 'desktop-light']
+    assert browser_test.faults(workdir, views) == []
+
+
+def test_faults_are_found(workdir):
+    path = workdir / 'report' / 'index.html'
+    whole = path.read_text()
+    shown = '<img src="data:image/png;base64,AAAA" alt=""><div style="width: 2000px">wide</div>'
+    shown += '<p style="color: #888; background: #999">faint</p>'
+    script = '<script>console.error("broken")</script>'
+    path.write_text(
+        whole.replace('<main>', f'<main>{shown}{script}').replace(
+            'id="epochs" value="2"', 'id="epochs" value="3"'
+        )
+    )
+    try:
+        found = '\n'.join(browser_test.faults(workdir, browser_test.VIEWS[:1]))
+    finally:
+        path.write_text(whole)
+    for part in (
+        'broken',
+        'picture is missing',
+        'no words',
+        'too wide',
+        'epochs is 3',
+        'color-contrast',
+    ):
+        assert part in found
