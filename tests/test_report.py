@@ -21,7 +21,7 @@ CONFIGS = pathlib.Path(__file__).parent.parent / 'configs'
 NAMES = (
     *('accuracy', 'loss', 'rate', 'samples', 'class_counts', 'hits', 'errors_by_class'),
     *('precision_recall', 'confusion', 'confusion_errors', 'calibration', 'predictions'),
-    'mistakes',
+    *('mistakes', 'architecture', 'filters', 'feature_maps', 'grad_cam'),
 )
 
 

@@ -12,8 +12,9 @@ from cifar_jax.experiment.classifier import Classifier
 from cifar_jax.models import blocks
 from cifar_jax.models.blocks import Block
 from cifar_jax.reporting import panels
-from cifar_jax.reporting.panels import GREY, MARGIN, WIDTH
+from cifar_jax.reporting.panels import MARGIN
 from cifar_jax.reporting.picture import Picture
+from cifar_jax.reporting.style import GREY, WIDTH
 
 _BLUE, _ORANGE, _PALE = '#0072B2', '#E69F00', '#BBBBBB'  # Okabe and Ito, 2008
 _BOXES = 1.35  # inches, the width of the images' own box

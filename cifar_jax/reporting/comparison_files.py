@@ -1,17 +1,14 @@
 """A comparison as a page, as Markdown, as CSV and as pictures."""
 
-import base64
 import csv
 import io
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jinja2
-
 from cifar_jax.experiment import console
 from cifar_jax.experiment import workdir as workdirs
-from cifar_jax.reporting import comparison_curves, significance, style
+from cifar_jax.reporting import comparison_curves, page, significance, style
 from cifar_jax.reporting.comparison import Comparison, Pair, Row, Spread, records
 from cifar_jax.reporting.picture import Picture
 
@@ -24,7 +21,6 @@ PAIR_COLUMNS = (
     *('first', 'second', 'images', 'difference', '95 % interval'),
     *('only first right', 'only second right', 'p'),
 )
-PIXELS_PER_INCH = 72  # at least: a point of text is a pixel
 
 ABOUT_ROWS = (
     'Means over seeds ± their sample standard deviation. FLOPs: convolutions and dense layers of a '
@@ -45,16 +41,6 @@ ABOUT_CURVES = (
 )
 
 
-class Shown(NamedTuple):
-    """A picture as the page has it."""
-
-    title: str
-    alt: str
-    source: str  # a data: address
-    width: int  # pixels, at least
-    height: int
-
-
 def write(comparison: Comparison, folder: pathlib.Path, command: str) -> list[pathlib.Path]:
     """Writes comparison.html, .md, .csv and the pictures as PNG and SVG, and returns their paths.
 
@@ -70,7 +56,7 @@ def write(comparison: Comparison, folder: pathlib.Path, command: str) -> list[pa
         for picture in pictures:
             files = style.files(picture.figure)
             contents |= {f'{picture.name}.{suffix}': file for suffix, file in files.items()}
-            shown.append(_shown(picture, files['svg']))
+            shown.append(page.shown(picture, files['svg']))
     texts = {
         'comparison.html': _page(comparison, shown, command),
         'comparison.md': _markdown(comparison, pictures, command),
@@ -216,15 +202,8 @@ def _text(value: Any) -> Any:
     return ' '.join(map(str, value)) if isinstance(value, list) else value
 
 
-def _page(comparison: Comparison, pictures: Sequence[Shown], command: str) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader('cifar_jax', 'reporting'),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template('comparison.html').render(
+def _page(comparison: Comparison, pictures: Sequence[page.Shown], command: str) -> str:
+    return page.template('comparison.html').render(
         names=[row.name for row in comparison.rows],
         columns=COLUMNS,
         rows=[cells(row) for row in comparison.rows],
@@ -238,9 +217,3 @@ def _page(comparison: Comparison, pictures: Sequence[Shown], command: str) -> st
         about={'rows': ABOUT_ROWS, 'pairs': ABOUT_PAIRS, 'curves': ABOUT_CURVES},
         command=command,
     )
-
-
-def _shown(picture: Picture, svg: bytes) -> Shown:
-    source = f'data:image/svg+xml;base64,{base64.b64encode(svg).decode()}'
-    width, height = (round(PIXELS_PER_INCH * inches) for inches in picture.figure.get_size_inches())
-    return Shown(picture.title, picture.alt, source, width, height)

@@ -16,16 +16,9 @@ from cifar_jax.experiment import console, evaluation, predictions
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.experiment.evaluation import Evaluated
-from cifar_jax.experiment.workdir import Workdir
-from cifar_jax.reporting import scores
+from cifar_jax.reporting import runs, scores
 from cifar_jax.training import history
 from cifar_jax.training.history import Line
-
-# Of every line of metrics.jsonl that is drawn or told.
-_NUMBERS = (
-    *('epoch', 'step', 'rate', 'seconds', 'images_per_second'),
-    *('train_loss', 'train_accuracy'),
-)
 
 
 class Run(NamedTuple):
@@ -67,14 +60,7 @@ def read(folder: pathlib.Path, split: str, data_dir: str | None = None) -> Run:
     Raises:
       UserError: a file is damaged or of another version, or the network's outputs are not finite.
     """
-    workdir = Workdir(folder)
-    workdirs.read_config(workdir)
-    stored = workdirs.read_json(workdir.config)
-    summary = workdirs.read_json(workdir.summary) if workdir.summary.exists() else {}
-    for path, value in ((workdir.summary, summary), (workdir.config, stored.get('environment'))):
-        if not isinstance(value, dict):
-            raise UserError(f'{path} is of another version of cifar_jax or damaged: restore it.')
-    epochs = lines(workdir)
+    kept = runs.read(folder)
     evaluated = evaluation.predict(folder, split, data_dir=data_dir)
     found = evaluated.predictions
     if not np.isfinite(found.logits).all():
@@ -85,37 +71,14 @@ def read(folder: pathlib.Path, split: str, data_dir: str | None = None) -> Run:
     of_classes = found.labels, found.classes, len(evaluated.classifier.classes)
     return Run(
         evaluated,
-        epochs,
-        summary,
-        str(stored.get('command', '')),
-        stored['environment'],
+        kept.lines,
+        kept.summary,
+        str(workdirs.read_json(kept.workdir.config).get('command', '')),
+        kept.environment,
         scores.confusion(*of_classes),
         scores.by_class(*of_classes),
         scores.reliability(found.labels, found.probabilities),
     )
-
-
-def lines(workdir: Workdir) -> list[Line]:
-    """Returns the lines of metrics.jsonl.
-
-    Raises:
-      UserError: one is not what this version writes.
-    """
-    found = workdirs.read_metrics(workdir)
-    for number, line in enumerate(found, 1):
-        keys = set(_NUMBERS)
-        if isinstance(line, dict) and any(key.startswith('val_') for key in line):
-            keys |= {'val_loss', 'val_accuracy'}
-        if not isinstance(line, dict) or not all(_is_number(line.get(key)) for key in keys):
-            raise UserError(
-                f'{workdir.metrics} is of another version of cifar_jax or damaged in line '
-                f'{number}: restore it or train anew.'
-            )
-    return found
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def headline(run: Run) -> dict[str, float]:

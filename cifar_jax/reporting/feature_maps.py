@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 
 from cifar_jax.experiment.classifier import Classifier
 from cifar_jax.experiment.features import feature_maps
-from cifar_jax.reporting import panels
-from cifar_jax.reporting.panels import GAP, MARGIN, WIDTH
+from cifar_jax.reporting import images, panels
+from cifar_jax.reporting.panels import GAP, MARGIN
 from cifar_jax.reporting.picture import Picture
+from cifar_jax.reporting.style import GREY, WIDTH
 
 NAME = 'feature_maps'
 COLUMNS = 8
@@ -38,7 +39,7 @@ def draw(
     if not maps:
         return panels.sentence(NAME, title, 'This network has no convolution: it has no maps.')
     figure = panels.figure(_IMAGE + 2 * MARGIN + len(maps) * _ROW)
-    panels.show(panels.panel(figure, MARGIN, MARGIN, _IMAGE, _IMAGE), image)
+    images.show(panels.panel(figure, MARGIN, MARGIN, _IMAGE, _IMAGE), image)
     signed = any(found.min() < 0 for found in maps.values())
     words = _WORDS + (_SIGNED if signed else '') + '.'
     panels.write(figure, _IMAGE + 2.5 * MARGIN, MARGIN, textwrap.fill(words, 47))
@@ -46,7 +47,7 @@ def draw(
         top = _IMAGE + 2 * MARGIN + row * _ROW
         size = 'x'.join(map(str, found.shape))
         panels.write(figure, MARGIN, top, name, fontweight='bold')
-        panels.write(figure, WIDTH - MARGIN, top, size, ha='right', color=panels.GREY)
+        panels.write(figure, WIDTH - MARGIN, top, size, ha='right', color=GREY)
         for column, channel in enumerate(strongest(found)):
             left = MARGIN + column * (_CELL + GAP)
             axes = panels.panel(figure, left, top + _HEADING, _CELL, _CELL)

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from cifar_jax.experiment.classifier import Classifier
 from cifar_jax.models import summary
 from cifar_jax.reporting import panels
-from cifar_jax.reporting.panels import GAP, MARGIN, WIDTH
+from cifar_jax.reporting.panels import GAP, MARGIN
 from cifar_jax.reporting.picture import Picture
+from cifar_jax.reporting.style import WIDTH
 
 NAME, TITLE = 'filters', 'Filters of the first convolution'
 COLUMNS = 8

@@ -12,8 +12,10 @@ from cifar_jax.experiment.classifier import Classifier
 from cifar_jax.experiment.grad_cam import Cams, cams
 from cifar_jax.models import blocks
 from cifar_jax.reporting import panels
-from cifar_jax.reporting.panels import MARGIN, WIDTH
+from cifar_jax.reporting.images import show
+from cifar_jax.reporting.panels import MARGIN
 from cifar_jax.reporting.picture import Picture
+from cifar_jax.reporting.style import WIDTH
 
 NAME, TITLE = 'grad_cam', 'What speaks for a class'
 _GAP = 0.1
@@ -64,7 +66,7 @@ def draw(
             left, top = MARGIN + column * (_CELL + _GAP), start + row * _ROW
             panels.write(figure, left, top, title, fontweight='normal' if column else 'bold')
             axes = panels.panel(figure, left, top + _HEADING, _CELL, _CELL)
-            panels.show(axes, picture)
+            show(axes, picture)
     return Picture(NAME, TITLE, _alt(classifier.classes, found, labels, block), figure)
 
 

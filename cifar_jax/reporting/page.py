@@ -44,8 +44,8 @@ def shown(picture: Picture, svg: bytes) -> Shown:
     return Shown(picture.title, picture.alt, source, width, height)
 
 
-def render(run: Run, sections: Sequence[Section]) -> str:
-    """Returns the page of a run; whatever is in it is data and is escaped."""
+def template(name: str) -> jinja2.Template:
+    """Returns a template of this room; whatever it is filled with is data and is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader('cifar_jax', 'reporting'),
         autoescape=True,
@@ -53,11 +53,16 @@ def render(run: Run, sections: Sequence[Section]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    return environment.get_template(name)
+
+
+def render(run: Run, sections: Sequence[Section]) -> str:
+    """Returns the page of a run."""
     differing, others = facts.settings(run)
     evaluated = run.evaluated
     words = ['python', '-m', 'cifar_jax.report', '--workdir', str(evaluated.workdir.path)]
     words += ['--split', evaluated.split]
-    return environment.get_template('page.html').render(
+    return template('page.html').render(
         model=run.config.model.name,
         name=evaluated.workdir.path.resolve().name,
         split=evaluated.split,

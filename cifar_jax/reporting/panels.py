@@ -2,18 +2,15 @@
 
 from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from cifar_jax.reporting.picture import Picture
+from cifar_jax.reporting.style import INK, WIDTH
 
-WIDTH = 4.8  # inches: at 360 pixels a 9-point letter is 9 pixels high
 MARGIN = 0.08
 GAP = 0.06
-INK, GREY = '#1A1A1A', '#5A5A5A'
 
 
 def figure(height: float) -> Figure:
@@ -37,11 +34,6 @@ def write(figure: Figure, left: float, top: float, text: str, **style: Any) -> T
     whole_width, whole_height = figure.get_size_inches()
     style = {'fontsize': 9, 'va': 'top', 'color': INK, 'parse_math': False, **style}
     return figure.text(left / whole_width, 1 - top / whole_height, text, **style)
-
-
-def show(axes: Axes, image: UInt8[np.ndarray, 'height width channels']) -> None:
-    """Draws an image, pixel by pixel."""
-    axes.imshow(image.squeeze(), cmap='gray', vmin=0, vmax=255, interpolation='nearest')
 
 
 def sentence(name: str, title: str, text: str) -> Picture:

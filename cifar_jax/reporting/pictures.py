@@ -3,17 +3,25 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from cifar_jax.reporting import (
+    architecture,
     calibration,
     class_counts,
     confusion,
     curves,
     errors,
+    feature_maps,
+    filters,
+    grad_cam,
     guesses,
     samples,
 )
 from cifar_jax.reporting.facts import Run
 from cifar_jax.reporting.picture import Picture
+
+EXPLAINED = 5  # images that Grad-CAM is drawn for
 
 
 class Section(NamedTuple):
@@ -50,6 +58,20 @@ def _examples(run: Run) -> Iterable[Picture]:
     yield from guesses.mistakes(run.evaluated.arrays, run.evaluated.predictions, run.classes)
 
 
+def _network(run: Run) -> Iterable[Picture]:
+    shape = run.evaluated.arrays.images.shape[1:]
+    yield architecture.draw(run.evaluated.classifier, shape)
+    yield filters.draw(run.evaluated.classifier, shape)
+
+
+def _sight(run: Run) -> Iterable[Picture]:
+    classifier, shown = run.evaluated.classifier, run.evaluated.arrays
+    what = f'{run.evaluated.split} image 0, {run.classes[shown.labels[0]]}'
+    yield feature_maps.draw(classifier, np.asarray(shown.images[0]), what)
+    images, labels = (np.asarray(part[:EXPLAINED]) for part in shown)
+    yield grad_cam.draw(classifier, images, labels)
+
+
 SECTIONS: Sequence[Section] = (
     Section('Training', _training),
     Section('Data', _data),
@@ -57,4 +79,6 @@ SECTIONS: Sequence[Section] = (
     Section('Classes', _classes),
     Section('Confusion', _confusion),
     Section('Examples', _examples),
+    Section('Network', _network),
+    Section('What the network looks at', _sight),
 )

@@ -24,7 +24,10 @@ from cifar_jax.training.history import Line
 
 # What a kept run without preprocessing.json was trained on: the classes of its source, at 32x32x3.
 _CLASSES = {'cifar10': 10, 'cifar100': 100, 'digits': 10}
-_NUMBERS = ('epoch', 'train_loss', 'train_accuracy', 'images_per_second', 'seconds')
+_NUMBERS = (
+    *('epoch', 'step', 'rate', 'seconds', 'images_per_second'),
+    *('train_loss', 'train_accuracy'),
+)
 
 
 class Run(NamedTuple):
@@ -96,8 +99,14 @@ def read(folder: pathlib.Path) -> Run:
 
 
 def _is_whole(line: Line) -> bool:
-    keys = {*_NUMBERS, *(key for key in line if key.startswith(('train_', 'val_')))}
-    return all(isinstance(line.get(key), int | float) for key in keys)
+    keys = set(_NUMBERS)
+    if any(key.startswith('val_') for key in line):
+        keys |= {'val_loss', 'val_accuracy'}
+    return all(_is_number(line.get(key)) for key in keys)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _damaged(path: pathlib.Path, where: str = '') -> UserError:
