@@ -70,7 +70,7 @@ def test_an_epoch_is_one_plain_line(workdir, capsys):
     watcher = watcher_of(workdir)
     with watcher.watching():
         watcher.started(0, [])
-        watcher.epoch_ended(line_of(2, val_loss=0.75, val_accuracy=0.5))
+        watcher.epoch_ended(line_of(2, val_loss=0.75, val_accuracy=0.5), None)
     assert capsys.readouterr().out == (
         'epoch   2  train loss 0.5000 accuracy 25.00%'
         '  validation loss 0.7500 accuracy 50.00%  12,346 images/s  1 min 05 s\n'
@@ -80,7 +80,7 @@ def test_an_epoch_is_one_plain_line(workdir, capsys):
 def test_without_validation_its_columns_are_left_out(workdir, capsys):
     watcher = watcher_of(workdir)
     watcher.started(0, [])
-    watcher.epoch_ended(line_of(1))
+    watcher.epoch_ended(line_of(1), None)
     assert 'validation' not in capsys.readouterr().out
 
 
@@ -108,7 +108,7 @@ def test_metrics_grow_by_a_line_an_epoch(workdir):
     watcher = watcher_of(workdir)
     watcher.started(0, [])
     for epoch in (1, 2):
-        watcher.epoch_ended(line_of(epoch))
+        watcher.epoch_ended(line_of(epoch), None)
     assert written(workdir) == [line_of(1), line_of(2)]
 
 
@@ -116,7 +116,7 @@ def test_a_resumed_run_drops_the_lines_that_its_checkpoint_does_not_know(workdir
     first = watcher_of(workdir)
     first.started(0, [])
     for epoch in (1, 2, 3):
-        first.epoch_ended(line_of(epoch))
+        first.epoch_ended(line_of(epoch), None)
     with workdir.metrics.open('a') as file:
         file.write('{"epoch": 4, "st')  # as a kill in mid-write leaves it
     watcher_of(workdir).started(20, [line_of(1), line_of(2)])
@@ -147,11 +147,25 @@ def test_tensorboard_gets_events(workdir):
     watcher = watcher_of(workdir, tensorboard=True)
     with watcher.watching():
         watcher.started(0, [])
-        watcher.epoch_ended(line_of(1, val_loss=0.75, val_accuracy=0.5))
+        watcher.epoch_ended(line_of(1, val_loss=0.75, val_accuracy=0.5), None)
     (events,) = (workdir.path / 'tensorboard').iterdir()
     content = events.read_bytes()
     for tag in (b'loss/train', b'loss/val', b'accuracy/val', b'images_per_second'):
         assert tag in content
+
+
+def test_pictures_are_drawn_where_a_multiple_of_their_distance_has_passed_and_at_the_end(workdir):
+    drawn = []
+    options = {
+        'draw': lambda step, variables: drawn.append((step, variables)) or (),
+        'draw_every': 15,
+    }
+    watcher = watcher_of(workdir, tensorboard=True, **options)
+    with watcher.watching():
+        watcher.started(0, [])
+        for epoch in (1, 2, 3, 4):
+            watcher.epoch_ended({**line_of(epoch), 'step': 10 * epoch}, f'after {epoch}')
+    assert drawn == [(20, 'after 2'), (30, 'after 3'), (40, 'after 4')]
 
 
 @pytest.mark.parametrize(

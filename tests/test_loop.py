@@ -28,7 +28,7 @@ class Silent:
     def stepped(self, step):
         self.stop = self.stop_after == step
 
-    def epoch_ended(self, line):
+    def epoch_ended(self, line, variables):
         self.lines.append(line)
 
 

@@ -220,9 +220,10 @@ def test_the_command_refuses_what_belongs_to_its_other_form(arguments, capsys):
     assert 'error:' in capsys.readouterr().err
 
 
-def test_a_wheel_holds_the_template():
+def test_a_wheel_holds_the_templates():
     settings = configparser.ConfigParser()
     settings.read(CONFIGS.parent / 'setup.cfg')
-    pattern = settings['options.package_data']['cifar_jax.reporting']
+    patterns = settings['options.package_data']['cifar_jax.reporting'].split(', ')
     folder = CONFIGS.parent / 'cifar_jax' / 'reporting'
-    assert folder / 'page.html' in folder.glob(pattern)
+    held = {path.name for pattern in patterns for path in folder.glob(pattern)}
+    assert held == {path.name for path in folder.iterdir() if path.suffix in ('.html', '.css')}

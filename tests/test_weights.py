@@ -39,7 +39,7 @@ class Silent:
     def stepped(self, step):
         pass
 
-    def epoch_ended(self, line):
+    def epoch_ended(self, line, variables):
         pass
 
 

@@ -205,6 +205,7 @@ def check(config: ConfigDict) -> None:
         raise UserError(f"config.train.length='{config.train.length}' trains nothing.")
     if steps(config.checkpoint.every, steps_per_epoch=1000, total_steps=1000) < 1:
         raise UserError(f"config.checkpoint.every='{config.checkpoint.every}' is no duration.")
+    steps(config.log.pictures, steps_per_epoch=1000, total_steps=1000)
     augment.check(config.data.augment)
     optimizers.check(config)
     if config.model.name == numpy_network.MODEL:

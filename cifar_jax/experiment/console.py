@@ -6,7 +6,7 @@ import pathlib
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +25,8 @@ from cifar_jax.errors import UserError
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
 
+# The pictures are those of `reporting`, which loads matplotlib only where something is drawn.
+Draw = Callable[[int, Any], Iterable[Any]]
 _PLAIN_SECONDS = 60  # between progress lines where there is no terminal
 
 
@@ -51,6 +53,8 @@ class Watcher:
       every: steps between looks at it.
       tensorboard: whether events are written.
       profile: whether a trace of a few steps is written.
+      draw: from the step and the variables to the events' pictures; None for none.
+      draw_every: steps between them; the run's end has them too.
     """
 
     def __init__(
@@ -63,6 +67,8 @@ class Watcher:
         every: int,
         tensorboard: bool = True,
         profile: bool = False,
+        draw: Draw | None = None,
+        draw_every: int = 1,
     ) -> None:
         self.stop = False
         self.first_step_at: float | None = None
@@ -70,6 +76,7 @@ class Watcher:
         self._total, self._per_epoch = total_steps, steps_per_epoch
         self._batch, self._every = batch_size, every
         self._profile = profile
+        self._draw, self._draw_every = draw, draw_every
         self._console = Console()
         self._progress: Progress | None = None
         self._events: Any = None
@@ -155,14 +162,15 @@ class Watcher:
                 f'step {step}/{self._total}  {speed:,.0f} images/s  {duration(left)} left'
             )
 
-    def epoch_ended(self, line: dict[str, Any]) -> None:
-        """Writes an epoch's line to metrics.jsonl, the events and the console."""
+    def epoch_ended(self, line: dict[str, Any], variables: Any) -> None:
+        """Writes an epoch's line to metrics.jsonl, the events and the console, and draws it."""
         workdirs.append_metrics(self._workdir, line)
         if self._events:
             for key, value in line.items():
                 part, _, name = key.partition('_')
                 tag = f'{name}/{part}' if part in ('train', 'val') else key
                 self._events.add_scalar(tag, value, line['step'])
+            self._add_pictures(line['step'], variables)
             self._events.flush()
         text = f'epoch {line["epoch"]:>3}  train loss {line["train_loss"]:.4f} '
         text += f'accuracy {line["train_accuracy"]:.2%}'
@@ -170,6 +178,13 @@ class Watcher:
             text += f'  validation loss {line["val_loss"]:.4f} accuracy {line["val_accuracy"]:.2%}'
         text += f'  {line["images_per_second"]:,.0f} images/s  {duration(line["seconds"])}'
         self._console.print(text, highlight=False, soft_wrap=True)
+
+    def _add_pictures(self, step: int, variables: Any) -> None:
+        """Draws where a multiple of `draw_every` lies in the epoch that ends with a step."""
+        due = step % self._draw_every < self._per_epoch or step == self._total
+        if self._draw and due:
+            for picture in self._draw(step, variables):
+                self._events.add_figure(picture.name, picture.figure, step, close=False)
 
     def _tracing(self, step: int) -> bool:
         return self._profile and step - self._first in (2, 5)

@@ -72,7 +72,11 @@ def get_defaults() -> ConfigDict:
             checkpoint=dict(every='1 epochs'),
             mesh=dict(devices=0),  # CPU: how many virtual devices; 0 chooses
             ops=dict(backend='auto'),  # on a CPU: 'auto', 'onednn', 'jax' or 'xla' (ops/backend.py)
-            log=dict(every=10, tensorboard=True),  # steps between progress updates
+            log=dict(
+                every=10,  # steps between progress updates
+                tensorboard=True,
+                pictures='50%',  # the duration between TensorBoard's pictures; '' draws none
+            ),
             debug=dict(nans=False, no_jit=False),
         )
     )

@@ -97,7 +97,7 @@ def run(
             line |= {f'val_{key}': value for key, value in network.evaluate(*validation).items()}
         line['seconds'] = time.perf_counter() - began
         lines.append(line)
-        watcher.epoch_ended(line)
+        watcher.epoch_ended(line, numpy_network.variables(network))
         workdir.checkpoints.mkdir(exist_ok=True)
         network.save(workdir.checkpoints / f'{line["step"]}.npz')
         _tidy(workdir.checkpoints, lines, train.monitor)

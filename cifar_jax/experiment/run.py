@@ -2,14 +2,19 @@
 
 import logging
 import pathlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
+from flax import linen as nn
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from cifar_jax.data import pipeline, splits
 from cifar_jax.errors import UserError
-from cifar_jax.experiment import classifier, console, numpy_network, numpy_run
+from cifar_jax.experiment import classifier, console, durations, numpy_network, numpy_run
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.environment import (
     keep_freed_memory,
@@ -59,6 +64,7 @@ def train(
             every=config.log.every,
             tensorboard=config.log.tensorboard,
             profile=profile,
+            **_drawing(config, data, plan.model, plan.dtype, mesh, plan.steps_per_epoch),
         )
         try:
             with watcher.watching():
@@ -105,12 +111,45 @@ def _train_in_numpy(
             batch_size=config.train.batch_size,
             every=config.log.every,
             tensorboard=config.log.tensorboard,
+            **_drawing(
+                config,
+                data,
+                numpy_network.flax_twin(config),
+                np.float32,
+                parallel.make_mesh(1, 1),
+                plan.steps_per_epoch,
+            ),
         )
         with watcher.watching():
             history, chosen = numpy_run.run(plan, data, workdir, watcher)
         step = plan.network.epoch * plan.steps_per_epoch
         sha256 = states.sha256(numpy_network.variables(plan.network))
         return _summarize(workdir, _Ended(step, history, chosen, sha256), watcher)
+
+
+def _drawing(
+    config: ConfigDict,
+    data: pipeline.Prepared,
+    model: nn.Module,
+    dtype: DTypeLike,
+    mesh: Mesh,
+    steps_per_epoch: int,
+) -> dict[str, Any]:
+    """Returns the watcher's arguments that are about pictures."""
+    total = durations.steps(config.train.length, steps_per_epoch=steps_per_epoch, total_steps=None)
+    every = durations.steps(config.log.pictures, steps_per_epoch=steps_per_epoch, total_steps=total)
+    if not (config.log.tensorboard and every):
+        return {}
+
+    def draw(step: int, variables: Any) -> Iterable[Any]:
+        from cifar_jax.reporting import live  # and with it matplotlib
+
+        known = data.normalizer, data.classes, dtype, mesh, step
+        seen = classifier.Classifier(config, model, variables, *known)
+        # Never the test images, which a choice could then rest on.
+        return live.draw(seen, data.validation or data.train)
+
+    return {'draw': draw, 'draw_every': every}
 
 
 def _describe(plan: loop.Plan, data: pipeline.Prepared, mesh: jax.sharding.Mesh) -> None:

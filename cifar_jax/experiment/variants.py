@@ -82,4 +82,5 @@ def apply(config: ConfigDict, variant: str) -> ConfigDict:
         config.train.length = '6 steps'
         config.train.batch_size = 32
         config.schedule.warmup = ''
+        config.log.pictures = ''
     return config

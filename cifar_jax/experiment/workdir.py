@@ -29,6 +29,7 @@ _ADDED = {
     'data.damaged': 'stop',
     'data.zca_epsilon': 1e-6,
     'init_from': '',
+    'log.pictures': '',
 }
 
 

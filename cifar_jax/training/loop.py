@@ -70,8 +70,12 @@ class Watcher(Protocol):
     def stepped(self, step: int) -> None:
         """The step is done."""
 
-    def epoch_ended(self, line: Line) -> None:
-        """An epoch has been validated; its checkpoint is written after this returns."""
+    def epoch_ended(self, line: Line, variables: Any) -> None:
+        """An epoch has been validated; its checkpoint is written after this returns.
+
+        Args:
+          variables: those that were validated.
+        """
 
 
 class Programs(NamedTuple):
@@ -300,7 +304,7 @@ def run(plan: Plan, data: Prepared, mesh: Mesh, folder: pathlib.Path, watcher: W
             line['images_per_second'] = (step - first) * train.batch_size / (trained - began)
             line['seconds'] = time.perf_counter() - began
             log.append(line)
-            watcher.epoch_ended(line)
+            watcher.epoch_ended(line, states.evaluated(state))
             if (
                 step % plan.save_every == 0
                 or step == plan.total_steps
