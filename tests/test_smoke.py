@@ -14,6 +14,7 @@ def test_every_variant_is_there_but_the_small_ones():
         f'{configs}/complex_net.py:ours',
         f'{configs}/senet.py',
         f'{configs}/senet.py:short',
+        f'{configs}/senet.py:published',
     ]
 
 
