@@ -15,7 +15,7 @@ from cifar_jax.reporting import panels
 from cifar_jax.reporting.images import show
 from cifar_jax.reporting.panels import MARGIN
 from cifar_jax.reporting.picture import Picture
-from cifar_jax.reporting.style import WIDTH
+from cifar_jax.reporting.style import WIDTH, short
 
 NAME, TITLE = 'grad_cam', 'What speaks for a class'
 _GAP = 0.1
@@ -57,7 +57,7 @@ def draw(
     figure = panels.figure(start + len(images) * _ROW)
     panels.write(figure, MARGIN, MARGIN, '\n'.join(words))
     for row, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
-        titles = [_short(classifier.classes[label])]
+        titles = [short(classifier.classes[label], _LETTERS)]
         pictures = [image]
         for place in range(2):
             titles.append(_title(classifier.classes, found, row, place, label))
@@ -97,11 +97,7 @@ def upsampled(
 def _title(classes: Sequence[str], found: Cams, row: int, place: int, label: int) -> str:
     shown, probability = int(found.classes[row, place]), found.probabilities[row, place]
     mark = '' if place else (' ✓' if shown == label else ' ✗')
-    return f'{_short(classes[shown])}: {probability:.0%}{mark}'
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LETTERS else f'{name[: _LETTERS - 1]}…'
+    return f'{short(classes[shown], _LETTERS)}: {probability:.0%}{mark}'
 
 
 def _alt(classes: Sequence[str], found: Cams, labels: np.ndarray, block: blocks.Block) -> str:

@@ -26,16 +26,17 @@ def sample(arrays: Arrays, found: Predictions, classes: Sequence[str]) -> Pictur
     bars = len(classes) if len(classes) <= ALL_CLASSES else MOST_PROBABLE
     figure = style.figure(shown * (0.45 + 0.165 * bars))
     grid = figure.subplots(shown, 2, width_ratios=[1, 1.7], squeeze=False)
+    probabilities, guesses = found.probabilities, found.classes
     words = []
     for (left, right), row in zip(grid, rows, strict=True):
-        true, predicted = int(found.labels[row]), int(found.classes[row])
+        true, predicted = int(found.labels[row]), int(guesses[row])
         images.show(left, arrays.images[row])
         left.set_anchor('N')
         left.set_title(f'true: {style.short(classes[true])}', fontsize=9, pad=4)
-        _bars(right, found.probabilities[row], true, predicted, bars, classes)
+        _bars(right, probabilities[row], true, predicted, bars, classes)
         words.append(
             f'{classes[true]} taken for {classes[predicted]} with '
-            f'{found.probabilities[row, predicted]:.0%}'
+            f'{probabilities[row, predicted]:.0%}'
         )
     alt = f'{shown} images beside the probabilities of their classes: {"; ".join(words)}.'
     return Picture('predictions', 'Sample predictions', alt, figure)
@@ -70,20 +71,20 @@ def _bars(
 
 def mistakes(arrays: Arrays, found: Predictions, classes: Sequence[str]) -> tuple[Picture, ...]:
     """Returns the 16 mistakes that the network is most certain of; nothing where it makes none."""
-    wrong = np.flatnonzero(found.classes != found.labels)
+    guesses = found.classes
+    wrong = np.flatnonzero(guesses != found.labels)
     if not len(wrong):
         return ()
     certainty = found.probabilities.max(axis=-1)
     rows = wrong[np.argsort(-certainty[wrong], kind='stable')][: images.ROWS * images.COLUMNS]
     words = [
-        f'{style.short(classes[found.classes[row]])}\n{certainty[row]:.1%}, is\n'
+        f'{style.short(classes[guesses[row]])}\n{certainty[row]:.1%}, is\n'
         f'{style.short(classes[found.labels[row]])}'
         for row in rows
     ]
     figure = images.grid([arrays.images[row] for row in rows], words)
     alt = f'The {len(rows)} mistakes with the highest probability: ' + '; '.join(
-        f'{classes[found.labels[row]]} taken for {classes[found.classes[row]]} '
-        f'with {certainty[row]:.1%}'
+        f'{classes[found.labels[row]]} taken for {classes[guesses[row]]} with {certainty[row]:.1%}'
         for row in rows
     )
     return (Picture('mistakes', 'The most confident mistakes', f'{alt}.', figure),)
