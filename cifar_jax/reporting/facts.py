@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import console, evaluation, predictions
-from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.experiment.evaluation import Evaluated
 from cifar_jax.reporting import runs, scores
@@ -73,7 +72,7 @@ def read(folder: pathlib.Path, split: str, data_dir: str | None = None) -> Run:
         evaluated,
         kept.lines,
         kept.summary,
-        str(workdirs.read_json(kept.workdir.config).get('command', '')),
+        kept.command,
         kept.environment,
         scores.confusion(*of_classes),
         scores.by_class(*of_classes),

@@ -35,6 +35,7 @@ class Run(NamedTuple):
 
     workdir: Workdir
     config: ConfigDict
+    command: str  # empty: it was not started by a command
     environment: Mapping[str, Any]
     lines: list[Line]
     summary: Mapping[str, Any]  # empty: it has not finished
@@ -85,7 +86,8 @@ def read(folder: pathlib.Path) -> Run:
     """
     workdir = Workdir(folder)
     config = workdirs.read_config(workdir)
-    environment = workdirs.read_json(workdir.config).get('environment')
+    stored = workdirs.read_json(workdir.config)
+    environment = stored.get('environment')
     if not isinstance(environment, dict):
         raise _damaged(workdir.config)
     lines = workdirs.read_metrics(workdir)
@@ -95,7 +97,8 @@ def read(folder: pathlib.Path) -> Run:
     summary = workdirs.read_json(workdir.summary) if workdir.summary.exists() else {}
     if not isinstance(summary, dict) or not isinstance(summary.get('test', {}), dict):
         raise _damaged(workdir.summary)
-    return Run(workdir, config, environment, lines, summary)
+    command = str(stored.get('command', ''))
+    return Run(workdir, config, command, environment, lines, summary)
 
 
 def _is_whole(line: Line) -> bool:
