@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser().parse_args(arguments)
     console.show_log()
     with console.mistakes_as_sentences():
-        from cifar_jax.reporting import comparison, comparison_files
+        from cifar_jax.reporting.comparisons import compare as comparison
+        from cifar_jax.reporting.comparisons import files as comparison_files
 
         found = comparison.compare(args.workdirs, args.split)
         again = ['python', '-m', 'cifar_jax.compare', *map(str, args.workdirs)]

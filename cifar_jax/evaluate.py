@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser().parse_args(arguments)
     console.show_log()
     with console.mistakes_as_sentences():
-        from cifar_jax.experiment.evaluation import evaluate
+        from cifar_jax.inference.evaluation import evaluate
 
         result = evaluate(args.workdir, args.split, args.checkpoint, args.data_dir)
     columns = ('split', 'images', 'loss', 'accuracy', 'top5')

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args, overrides = parser().parse_known_args(arguments)
     console.show_log()
     with console.mistakes_as_sentences():
-        from cifar_jax.crosscheck import report
+        from cifar_jax.crosscheck import check as report
         from cifar_jax.data import progress
         from cifar_jax.experiment import config as configs
 

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     problems: list[str] = []
     with console.mistakes_as_sentences():
         from cifar_jax.data import progress
-        from cifar_jax.experiment import new_images
+        from cifar_jax.inference import new_images
 
         files = new_images.files(args.images, sys.stdin.buffer.read)
         answers = new_images.answers(args.workdir, files, args.checkpoint)

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.show_log()
     with console.mistakes_as_sentences():
         if args.workdir:
-            from cifar_jax.reporting import report
+            from cifar_jax.reporting import build as report
 
             result = report.write(args.workdir, args.split, args.data_dir)
         else:

@@ -25,9 +25,9 @@ from cifar_jax.data.pipeline import Prepared
 from cifar_jax.data.sources import Arrays
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import console
-from cifar_jax.experiment.environment import environment, keep_freed_memory
+from cifar_jax.machine import environment, keep_freed_memory
 from cifar_jax.training import loop, parallel
-from cifar_jax.training.evaluation import on_device
+from cifar_jax.training.validation import on_device
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CLASSES = 10

@@ -39,7 +39,7 @@ from bench import growth, plots, process, results
 from bench.measure import Effort, measure
 from bench.results import Row
 from bench.task import Task
-from cifar_jax.experiment.environment import processor
+from cifar_jax.machine import processor
 
 PEERS = {'torch': ('eager', 'compile'), 'keras': ('graph', 'jit')}
 BATCHES = {

@@ -62,8 +62,9 @@ def browser() -> str | None:
 
 def tiny_report(folder: pathlib.Path) -> None:
     """Trains, evaluates and reports on a run of the digits that takes seconds."""
-    from cifar_jax.experiment import config, evaluation, run
-    from cifar_jax.reporting import report
+    from cifar_jax.experiment import config, run
+    from cifar_jax.inference import evaluation
+    from cifar_jax.reporting import build as report
 
     overrides = ['--config.train.length=2 epochs', '--config.data.fraction=0.3']
     run.train(config.load(f'{ROOT}/configs/numpy_cnn.py:smoke', overrides), folder)

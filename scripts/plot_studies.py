@@ -18,8 +18,8 @@ import matplotlib
 from cifar_jax import models
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import console
-from tables import runs as finished
-from tables.runs import Run
+from cifar_jax.experiment import records as finished
+from cifar_jax.experiment.records import Run
 
 matplotlib.use('svg')
 import matplotlib.pyplot as plt

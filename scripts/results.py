@@ -12,7 +12,8 @@ import json
 import pathlib
 
 from cifar_jax.experiment import console
-from tables import published, readme, runs
+from cifar_jax.experiment import records as runs
+from tables import published, readme
 
 FILES = ('config.json', 'metrics.jsonl', 'preprocessing.json', 'summary.json')
 

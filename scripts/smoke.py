@@ -14,12 +14,13 @@ import tempfile
 import time
 
 from cifar_jax.experiment import config as configs
-from cifar_jax.experiment import console, numpy_network, variants
+from cifar_jax.experiment import console, variants
+from cifar_jax.experiment.records import ROOT
 from cifar_jax.experiment.workdir import Workdir
-from sweeping import grid, loop, show
-from sweeping import jobs as lib
-from sweeping.jobs import Job
-from tables.runs import ROOT
+from cifar_jax.sweeping import grid, loop, show
+from cifar_jax.sweeping import jobs as lib
+from cifar_jax.sweeping.jobs import Job
+from cifar_jax.training import numpy_network
 
 ALL = ('data.fraction=0.02', 'log.tensorboard=false')
 STEPS = ('train.length=3 steps', 'train.batch_size=8', 'eval_batch_size=100')

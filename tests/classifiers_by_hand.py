@@ -8,8 +8,8 @@ from flax import linen as nn
 
 from cifar_jax import models
 from cifar_jax.data.normalize import Normalizer
-from cifar_jax.experiment.classifier import Classifier
 from cifar_jax.experiment.defaults import get_defaults
+from cifar_jax.inference.classifier import Classifier
 from cifar_jax.training import parallel
 
 SHAPE = (12, 8, 3)

@@ -10,7 +10,6 @@ from typing import Any
 
 from flax import linen as nn
 
-from cifar_jax.crosscheck.flax_network import FlaxNetwork
 from cifar_jax.errors import UserError
 from cifar_jax.models.base_net import BaseNet
 from cifar_jax.models.complex_net import ComplexNet
@@ -30,6 +29,7 @@ from cifar_jax.reference.graph import INPUT, Graph
 from cifar_jax.reference.layers import Shape
 from cifar_jax.reference.norm import BatchNorm
 from cifar_jax.reference.pool import AvgPool, GlobalAvgPool, MaxPool
+from cifar_jax.training.flax_network import FlaxNetwork
 
 KERAS_NORM = BatchNorm(momentum=0.99, epsilon=1e-3)
 
@@ -223,7 +223,7 @@ def _conv_relu(graph: Graph, name: str, conv: Conv) -> None:
 
 
 def layer_list(graph: Graph, model: FlaxNetwork) -> None:
-    """See `cifar_jax.crosscheck.flax_network`."""
+    """See `cifar_jax.training.flax_network`."""
     for node in specs.graph_of(specs.computed(model.layers), graph.shapes[INPUT]).nodes:
         layer = node.layer
         # What `ops.pool.max_pool` says of ties.

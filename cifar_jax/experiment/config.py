@@ -11,10 +11,9 @@ from ml_collections import ConfigDict
 from cifar_jax import models
 from cifar_jax.data import augment, folders, normalize, sources, splits
 from cifar_jax.errors import UserError, nearest
-from cifar_jax.experiment import numpy_network
-from cifar_jax.experiment.durations import steps
 from cifar_jax.ops import backend
-from cifar_jax.training import optimizers
+from cifar_jax.training import numpy_network, optimizers
+from cifar_jax.training.durations import steps
 
 # Their keys are the options of a model: which ones there are depends on the model's name.
 _FREE = ('model',)

@@ -1,33 +1,18 @@
-"""What a user sees of a run: progress on a terminal, plain lines elsewhere, and its logs."""
+"""What every command prints: its log, tables, and mistakes as sentences."""
 
 import contextlib
 import logging
 import pathlib
-import signal
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Column, Table
 from rich.text import Text
 
 from cifar_jax.errors import UserError
-from cifar_jax.experiment import workdir as workdirs
-from cifar_jax.experiment.workdir import Workdir
-
-# The pictures are those of `reporting`, which loads matplotlib only where something is drawn.
-Draw = Callable[[int, Any], Iterable[Any]]
-_PLAIN_SECONDS = 60  # between progress lines where there is no terminal
 
 
 def show_log(stream: Any = None) -> None:
@@ -42,162 +27,6 @@ def show_log(stream: Any = None) -> None:
     logger.handlers = [handler]
     logger.propagate = False
     logging.getLogger('absl').setLevel(logging.ERROR)
-
-
-class Watcher:
-    """Follows a run: progress, metrics.jsonl, TensorBoard events, profile, Ctrl-C.
-
-    Args:
-      workdir: where metrics.jsonl and the events are written.
-      total_steps, steps_per_epoch, batch_size: what the run will do.
-      every: steps between looks at it.
-      tensorboard: whether events are written.
-      profile: whether a trace of a few steps is written.
-      draw: from the step and the variables to the events' pictures; None for none.
-      draw_every: steps between them; the run's end has them too.
-    """
-
-    def __init__(
-        self,
-        workdir: Workdir,
-        *,
-        total_steps: int,
-        steps_per_epoch: int,
-        batch_size: int,
-        every: int,
-        tensorboard: bool = True,
-        profile: bool = False,
-        draw: Draw | None = None,
-        draw_every: int = 1,
-    ) -> None:
-        self.stop = False
-        self.first_step_at: float | None = None
-        self._workdir = workdir
-        self._total, self._per_epoch = total_steps, steps_per_epoch
-        self._batch, self._every = batch_size, every
-        self._profile = profile
-        self._draw, self._draw_every = draw, draw_every
-        self._console = Console()
-        self._progress: Progress | None = None
-        self._events: Any = None
-        if tensorboard:
-            from tensorboardX import SummaryWriter
-
-            self._events = SummaryWriter(str(workdir.path / 'tensorboard'))
-
-    @contextlib.contextmanager
-    def watching(self) -> Iterator['Watcher']:
-        """Shows progress, and turns the first Ctrl-C or SIGTERM into a wish to stop."""
-        before = {}
-        with contextlib.suppress(ValueError):  # not the main thread: no signals there
-            for number in (signal.SIGINT, signal.SIGTERM):
-                before[number] = signal.signal(number, self._interrupted)
-        if self._console.is_terminal:
-            self._progress = Progress(
-                TextColumn('{task.description}'),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn('{task.fields[speed]}'),
-                TimeRemainingColumn(),
-                console=self._console,
-            )
-            self._progress.start()
-        try:
-            yield self
-        finally:
-            if self._progress:
-                self._progress.stop()
-            if self._events:
-                self._events.close()
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _interrupted(self, number: int, frame: Any) -> None:
-        self.stop = True
-        signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
-        self._console.print('stopping after this step; once more to stop at once')
-
-    def started(self, step: int, history: Sequence[dict[str, Any]]) -> None:
-        """The run begins at `step`; metrics.jsonl is made to agree with the checkpoint."""
-        workdirs.write_metrics(self._workdir, list(history))
-        if step:
-            self._console.print(f'resumed at step {step} of {self._total}')
-        self._first = self._last = step
-        self._began = self._last_time = self._last_line = time.perf_counter()
-        if self._progress:
-            self._task = self._progress.add_task(
-                'compiling', total=self._total, completed=step, speed=''
-            )
-
-    def wants(self, step: int) -> bool:
-        """Tells whether `stepped` should be called: it waits for the step to be done."""
-        return step % self._every == 0 or step <= self._first + 1 or self._tracing(step)
-
-    def stepped(self, step: int) -> None:
-        """A step is done."""
-        now = time.perf_counter()
-        if self.first_step_at is None:
-            self.first_step_at = time.time()
-            # The first step compiles: the speed is counted from its end.
-            self._first = self._last = step
-            self._began = self._last_time = now
-            return
-        self._trace(step)
-        if step == self._last:
-            return
-        speed = (step - self._last) * self._batch / (now - self._last_time)
-        self._last, self._last_time = step, now
-        if self._progress:
-            epoch = -(-step // self._per_epoch)
-            self._progress.update(
-                self._task,
-                completed=step,
-                description=f'epoch {epoch}',
-                speed=f'{speed:,.0f} images/s',
-            )
-        elif now - self._last_line > _PLAIN_SECONDS:
-            self._last_line = now
-            left = (self._total - step) * (now - self._began) / (step - self._first)
-            self._console.print(
-                f'step {step}/{self._total}  {speed:,.0f} images/s  {duration(left)} left'
-            )
-
-    def epoch_ended(self, line: dict[str, Any], variables: Any) -> None:
-        """Writes an epoch's line to metrics.jsonl, the events and the console, and draws it."""
-        workdirs.append_metrics(self._workdir, line)
-        if self._events:
-            for key, value in line.items():
-                part, _, name = key.partition('_')
-                tag = f'{name}/{part}' if part in ('train', 'val') else key
-                self._events.add_scalar(tag, value, line['step'])
-            self._add_pictures(line['step'], variables)
-            self._events.flush()
-        text = f'epoch {line["epoch"]:>3}  train loss {line["train_loss"]:.4f} '
-        text += f'accuracy {line["train_accuracy"]:.2%}'
-        if 'val_loss' in line:
-            text += f'  validation loss {line["val_loss"]:.4f} accuracy {line["val_accuracy"]:.2%}'
-        text += f'  {line["images_per_second"]:,.0f} images/s  {duration(line["seconds"])}'
-        self._console.print(text, highlight=False, soft_wrap=True)
-
-    def _add_pictures(self, step: int, variables: Any) -> None:
-        """Draws where a multiple of `draw_every` lies in the epoch that ends with a step."""
-        due = step % self._draw_every < self._per_epoch or step == self._total
-        if self._draw and due:
-            for picture in self._draw(step, variables):
-                self._events.add_figure(picture.name, picture.figure, step, close=False)
-
-    def _tracing(self, step: int) -> bool:
-        return self._profile and step - self._first in (2, 5)
-
-    def _trace(self, step: int) -> None:
-        import jax
-
-        if self._tracing(step) and step - self._first == 2:
-            jax.profiler.start_trace(str(self._workdir.path / 'profile'))
-        elif self._tracing(step):
-            jax.profiler.stop_trace()
-            self._profile = False
-            self._console.print(f'a trace of three steps is in {self._workdir.path / "profile"}')
 
 
 def duration(seconds: float) -> str:

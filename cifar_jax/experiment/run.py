@@ -14,17 +14,15 @@ from ml_collections import ConfigDict
 
 from cifar_jax.data import pipeline, splits
 from cifar_jax.errors import UserError
-from cifar_jax.experiment import classifier, console, durations, numpy_network, numpy_run
+from cifar_jax.experiment import console
 from cifar_jax.experiment import workdir as workdirs
-from cifar_jax.experiment.environment import (
-    keep_freed_memory,
-    process_age,
-    use_compilation_cache,
-)
+from cifar_jax.experiment.watcher import Watcher
 from cifar_jax.experiment.workdir import Workdir
+from cifar_jax.inference import classifier
+from cifar_jax.machine import keep_freed_memory, process_age, use_compilation_cache
 from cifar_jax.models import summary as model_summary
 from cifar_jax.ops import backend
-from cifar_jax.training import loop, parallel
+from cifar_jax.training import durations, loop, numpy_loop, numpy_network, parallel
 from cifar_jax.training import state as states
 from cifar_jax.training.history import Line
 
@@ -56,7 +54,7 @@ def train(
             log.warning('%s: this run will not go on to the same bits', change)
         classifier.write_preprocessing(workdir, data)
         _describe(plan, data, mesh)
-        watcher = console.Watcher(
+        watcher = Watcher(
             workdir,
             total_steps=plan.total_steps,
             steps_per_epoch=plan.steps_per_epoch,
@@ -96,7 +94,7 @@ def _train_in_numpy(
             '--profile traces JAX: for NumPy write python -m cProfile -s tottime -m cifar_jax.main.'
         )
     data = pipeline.prepare(config.data)
-    plan = numpy_run.plan(config, data)
+    plan = numpy_loop.plan(config, data)
     with workdirs.lock(workdir):
         for change in workdirs.prepare(workdir, config, command):
             log.warning('%s: this run will not go on to the same bits', change)
@@ -104,7 +102,7 @@ def _train_in_numpy(
         log.info(model_summary.table(numpy_network.flax_twin(config), data.train.images.shape[1:]))
         log.info('NumPy, batch %d', config.train.batch_size)
         _describe_data(data)
-        watcher = console.Watcher(
+        watcher = Watcher(
             workdir,
             total_steps=plan.epochs * plan.steps_per_epoch,
             steps_per_epoch=plan.steps_per_epoch,
@@ -121,7 +119,7 @@ def _train_in_numpy(
             ),
         )
         with watcher.watching():
-            history, chosen = numpy_run.run(plan, data, workdir, watcher)
+            history, chosen = numpy_loop.run(plan, data, workdir, watcher)
         step = plan.network.epoch * plan.steps_per_epoch
         sha256 = states.sha256(numpy_network.variables(plan.network))
         return _summarize(workdir, _Ended(step, history, chosen, sha256), watcher)
@@ -171,7 +169,7 @@ def _describe_data(data: pipeline.Prepared) -> None:
             log.info('%s: %d images, %s', name, counts.sum(), spread)
 
 
-def _summarize(workdir: Workdir, ended: _Ended, watcher: console.Watcher) -> dict[str, Any]:
+def _summarize(workdir: Workdir, ended: _Ended, watcher: Watcher) -> dict[str, Any]:
     if ended.chosen is None:
         log.info('stopped at step %d; the same command goes on from there', ended.step)
         return {'finished': False, 'step': ended.step}

@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as config_lib
-from cifar_jax.experiment.durations import steps
-from cifar_jax.experiment.environment import environment
+from cifar_jax.machine import environment
+from cifar_jax.training.durations import steps
 
 try:
     import fcntl

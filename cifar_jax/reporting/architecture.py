@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cifar_jax.experiment.classifier import Classifier
+from cifar_jax.inference.classifier import Classifier
 from cifar_jax.models import blocks
 from cifar_jax.models.blocks import Block
 from cifar_jax.reporting import panels

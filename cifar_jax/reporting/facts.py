@@ -12,9 +12,10 @@ from ml_collections import ConfigDict
 
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
-from cifar_jax.experiment import console, evaluation, predictions
+from cifar_jax.experiment import console
 from cifar_jax.experiment.defaults import get_defaults
-from cifar_jax.experiment.evaluation import Evaluated
+from cifar_jax.inference import evaluation, predictions
+from cifar_jax.inference.evaluation import Evaluated
 from cifar_jax.reporting import runs, scores
 from cifar_jax.training import history
 from cifar_jax.training.history import Line

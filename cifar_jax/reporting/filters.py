@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 from matplotlib.axes import Axes
 
-from cifar_jax.experiment.classifier import Classifier
+from cifar_jax.inference.classifier import Classifier
 from cifar_jax.models import summary
 from cifar_jax.reporting import panels
 from cifar_jax.reporting.panels import GAP, MARGIN

@@ -5,9 +5,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from cifar_jax.data.sources import Arrays
-from cifar_jax.experiment.classifier import Classifier
-from cifar_jax.experiment.predictions import Predictions, make_logits
-from cifar_jax.reporting import confusion, feature_maps, filters, grad_cam, guesses, scores, style
+from cifar_jax.inference.classifier import Classifier
+from cifar_jax.inference.predictions import Predictions, make_logits
+from cifar_jax.reporting import (
+    confusion,
+    feature_maps,
+    filters,
+    grad_cam_overlays,
+    guesses,
+    scores,
+    style,
+)
 from cifar_jax.reporting.picture import Picture
 
 IMAGES = 1000  # of the split that are looked at
@@ -28,4 +36,4 @@ def draw(classifier: Classifier, arrays: Arrays) -> Iterator[Picture]:
         yield guesses.sample(Arrays(images, labels), found, classes)
         yield filters.draw(classifier, images.shape[1:])
         yield feature_maps.draw(classifier, images[0], classes[labels[0]])
-        yield grad_cam.draw(classifier, images[:EXPLAINED], labels[:EXPLAINED])
+        yield grad_cam_overlays.draw(classifier, images[:EXPLAINED], labels[:EXPLAINED])

@@ -14,7 +14,7 @@ from cifar_jax.reporting import (
     errors,
     feature_maps,
     filters,
-    grad_cam,
+    grad_cam_overlays,
     guesses,
     samples,
 )
@@ -69,7 +69,7 @@ def _sight(run: Run) -> Iterable[Picture]:
     what = f'{run.evaluated.split} image 0, {run.classes[shown.labels[0]]}'
     yield feature_maps.draw(classifier, np.asarray(shown.images[0]), what)
     images, labels = (np.asarray(part[:EXPLAINED]) for part in shown)
-    yield grad_cam.draw(classifier, images, labels)
+    yield grad_cam_overlays.draw(classifier, images, labels)
 
 
 SECTIONS: Sequence[Section] = (

@@ -12,14 +12,13 @@ from ml_collections import ConfigDict
 
 from cifar_jax import models
 from cifar_jax.errors import UserError
-from cifar_jax.experiment import classifier as classifiers
 from cifar_jax.experiment import config as configs
-from cifar_jax.experiment import numpy_network
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.experiment.workdir import Workdir
+from cifar_jax.inference import classifier as classifiers
 from cifar_jax.models import summary as model_summary
-from cifar_jax.training import history
+from cifar_jax.training import history, numpy_network
 from cifar_jax.training.history import Line
 
 # What a kept run without preprocessing.json was trained on: the classes of its source, at 32x32x3.

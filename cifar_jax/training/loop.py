@@ -19,9 +19,9 @@ from cifar_jax import models
 from cifar_jax.data import augment, batches, normalize
 from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
-from cifar_jax.experiment import durations
 from cifar_jax.training import (
     checkpoints,
+    durations,
     history,
     losses,
     metrics,
@@ -31,9 +31,9 @@ from cifar_jax.training import (
     weights,
 )
 from cifar_jax.training import state as states
-from cifar_jax.training.evaluation import Images, make_evaluate, on_device
 from cifar_jax.training.history import Line
 from cifar_jax.training.state import TrainState
+from cifar_jax.training.validation import Images, make_evaluate, on_device
 
 _STEP_STREAM = 0x57E9
 
@@ -56,7 +56,7 @@ class Plan(NamedTuple):
 
 @runtime_checkable
 class Watcher(Protocol):
-    """Who follows a run; `cifar_jax.experiment.console.Watcher` shows it to a user."""
+    """Who follows a run; `cifar_jax.experiment.watcher.Watcher` shows it to a user."""
 
     stop: bool  # a wish to stop after this step, with a checkpoint
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from cifar_jax.errors import UserError, nearest
-from cifar_jax.experiment import durations
+from cifar_jax.training import durations
 
 # The arguments: config.schedule, a duration -> its steps, and the steps after the warm-up.
 Builder = Callable[[ConfigDict, Callable[[int | str], int], int], optax.Schedule]

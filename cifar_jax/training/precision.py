@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from cifar_jax.experiment.environment import processor, processor_flags
+from cifar_jax.machine import processor, processor_flags
 
 # x86 and ARM processors that list one of these compute in bfloat16; others emulate it.
 _NATIVE_BFLOAT16 = {'avx512_bf16', 'amx_bf16', 'bf16'}

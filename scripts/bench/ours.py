@@ -18,12 +18,12 @@ from cifar_jax.data import normalize
 from cifar_jax.data.pipeline import Prepared
 from cifar_jax.data.sources import Arrays
 from cifar_jax.experiment import config as configs
-from cifar_jax.experiment.environment import keep_freed_memory, use_compilation_cache
+from cifar_jax.machine import keep_freed_memory, use_compilation_cache
 from cifar_jax.models import summary
 from cifar_jax.models.options import defaults
 from cifar_jax.ops import backend
 from cifar_jax.training import loop, parallel
-from cifar_jax.training.evaluation import on_device
+from cifar_jax.training.validation import on_device
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SPECS = {

@@ -18,7 +18,7 @@ from bench.task import Task
 from cifar_jax.data import sources
 from cifar_jax.errors import UserError
 from cifar_jax.experiment.defaults import get_defaults
-from cifar_jax.experiment.environment import environment
+from cifar_jax.machine import environment
 from cifar_jax.training.precision import compute_dtype
 
 

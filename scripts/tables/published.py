@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cifar_jax.experiment.console import duration
-from tables.runs import SPLITS, Run, arguments, parsed, percent, spread, table
+from cifar_jax.experiment.records import SPLITS, Run, arguments, parsed, percent, spread, table
 
 PUBLISHED = pathlib.Path(__file__).with_name('published.toml')
 MEASURED = 'ours >epochs >time_a_run >images/s seeds processor command'

@@ -4,7 +4,7 @@ import re
 import statistics
 from collections.abc import Mapping, Sequence
 
-from tables.runs import Run, percent, table
+from cifar_jax.experiment.records import Run, percent, table
 
 Groups = Mapping[str, Sequence[Run]]
 

@@ -1,0 +1,109 @@
+"""A config's model checked on its own data, and the table of it."""
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, PyTree
+from ml_collections import ConfigDict
+
+from cifar_jax import models
+from cifar_jax.crosscheck import comparison
+from cifar_jax.crosscheck.observe import Step
+from cifar_jax.data import normalize, pipeline
+from cifar_jax.errors import UserError
+from cifar_jax.ops import backend
+from cifar_jax.training import numpy_network
+
+log = logging.getLogger('cifar_jax')
+
+
+def check(
+    config: ConfigDict,
+    *,
+    images: int = 4,
+    with_differences: bool = True,
+    track: Callable[[list], Iterable] = iter,
+) -> dict[str, Any]:
+    """Returns the errors of every layer of a config's model, on the first training images.
+
+    The weights are the config's initial ones, those that are constant moved a little at random, and
+    those before a batch norm enlarged.
+
+    Args:
+      track: yields the layers, and may show how many are done.
+
+    Returns:
+      rows: dictionaries with the fields of `comparison.Row`.
+      failures: a sentence for each error beyond its tolerance.
+      tolerance, differences_tolerance, images, loss, seconds.
+
+    Raises:
+      UserError: the data or a twin of the model is not there, or `images` is impossible.
+    """
+    began = time.perf_counter()
+    data = pipeline.prepare(config.data)
+    if not 2 <= images <= len(data.train.labels):
+        raise UserError(f'--images={images}: from 2, which batch norm needs, to the training set.')
+    shape = data.train.images.shape[1:]
+    with jax.enable_x64(True), backend.use('xla'):
+        pixels = jnp.asarray(data.train.images[:images], jnp.float64) / 255
+        inputs = normalize.apply(data.normalizer, pixels)
+        model, fresh = _initial(config, len(data.classes), inputs)
+        step = Step(
+            model,
+            inputs,
+            jnp.asarray(data.train.labels[:images]),
+            config.loss.label_smoothing,
+            jax.random.key(config.seed),
+        )
+        variables = comparison.scattered(comparison.float64(fresh), config.seed)
+        variables = comparison.spread(model, shape, variables)
+        log.info('computing one step in Flax and in NumPy')
+        seed = config.seed if with_differences else None
+        pair = comparison.twins(step, variables, shape)
+        rows = comparison.compare(pair, seed=seed, track=track)
+    return {
+        'rows': [row._asdict() for row in rows],
+        'failures': comparison.failures(rows),
+        'tolerance': comparison.TOLERANCE,
+        'differences_tolerance': comparison.DIFFERENCES_TOLERANCE,
+        'images': images,
+        'loss': pair.loss,
+        'seconds': round(time.perf_counter() - began, 1),
+    }
+
+
+def _initial(
+    config: ConfigDict, classes: int, images: Float[Array, 'batch height width channels']
+) -> tuple[nn.Module, Mapping[str, PyTree]]:
+    """Returns a config's model in float64, and its initial weights."""
+    if config.model.name == numpy_network.MODEL:
+        network = numpy_network.create(config, classes, images.shape[1:])
+        return numpy_network.flax_twin(config, jnp.float64), numpy_network.variables(network)
+    options = {key: value for key, value in config.model.items() if key != 'name'}
+    model = models.create(config.model.name, classes, jnp.float64, **options)
+    init = jax.jit(functools.partial(model.init, train=False))
+    return model, dict(init(jax.random.key(config.seed), images))
+
+
+def table(title: str, result: dict[str, Any]) -> tuple[str, list[str], list[list[str]]]:
+    """Returns title, columns and rows: each layer's errors, the largest ones last."""
+    fields = ['output', 'params', 'inputs', 'statistics', 'differences']
+    rows = [
+        [row['layer'], row['kind'], *(_number(row[field]) for field in fields)]
+        for row in result['rows']
+    ]
+    found = ([row[field] for row in result['rows'] if row[field] is not None] for field in fields)
+    rows.append(['largest', '', *(_number(max(column, default=None)) for column in found)])
+    title = f'{title}: Flax against NumPy in float64, {result["images"]} images'
+    return title, ['layer', 'kind', *fields], rows
+
+
+def _number(value: float | None) -> str:
+    return '' if value is None else f'{value:.1e}'

@@ -1,0 +1,82 @@
+"""Where in an image a classifier finds what speaks for a class: Grad-CAM."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, Int, Int32, PyTree, UInt8
+
+from cifar_jax.inference.classifier import Classifier
+from cifar_jax.inference.predictions import over_batches
+from cifar_jax.models.blocks import Block
+from cifar_jax.models.intercept import around_calls
+
+
+class Cams(NamedTuple):
+    """Two classes of each image: the most probable, and the true one or, if that is it, the next.
+
+    The maps are as large as the block's, and nowhere below 0.
+    """
+
+    classes: Int32[Array | np.ndarray, 'n 2']
+    probabilities: Float32[Array | np.ndarray, 'n 2']
+    maps: Float32[Array | np.ndarray, 'n 2 rows columns']
+
+
+def cams(
+    classifier: Classifier,
+    block: Block,
+    images: UInt8[np.ndarray, 'n height width channels'],
+    labels: Int[np.ndarray, 'n'],
+) -> Cams:
+    """Returns relu(sum_k w_k A_k), where w_k is the mean over all positions of d logit / d A_k.
+
+    A_k are the maps of a block, and the logit is that of each of the two classes.
+
+    References:
+      Selvaraju et al. 2017, Grad-CAM (arXiv:1610.02391), equations 1 and 2.
+    """
+
+    def compute(
+        variables: Mapping[str, PyTree],
+        inputs: Float[Array, 'batch height width channels'],
+        labels: Int[Array, 'batch'],
+    ) -> Cams:
+        def run(added):
+            seen = {}
+
+            def add(path, call, *args, **kwargs):
+                seen[path] = call(*args, **kwargs)
+                return seen[path] + added if path == block.maps else seen[path]
+
+            with around_calls(add):
+                logits = classifier.model.apply(variables, inputs, train=False)
+            return logits, seen[block.maps]
+
+        # The gradient by the maps is that by a zero which is added to them.
+        zeros = jnp.zeros((len(inputs), *block.output), classifier.dtype)
+        logits, pull, maps = jax.vjp(run, zeros, has_aux=True)
+        classes = _contenders(logits, labels)
+        one_hot = jax.nn.one_hot(classes, logits.shape[-1], dtype=logits.dtype)
+        found = [_weighted(maps, pull(one_hot[:, place])[0]) for place in range(2)]
+        probabilities = jnp.take_along_axis(jax.nn.softmax(logits), classes, axis=-1)
+        return Cams(classes, probabilities.astype(jnp.float32), jnp.stack(found, axis=1))
+
+    return over_batches(classifier, compute, len(images))(images, labels.astype(np.int32))
+
+
+def _contenders(
+    logits: Float[Array, 'batch classes'], labels: Int32[Array, 'batch']
+) -> Int32[Array, 'batch 2']:
+    first, second = jax.lax.top_k(logits, 2)[1].T
+    return jnp.stack([first, jnp.where(first == labels, second, labels)], axis=-1)
+
+
+def _weighted(
+    maps: Float[Array, 'batch rows columns features'],
+    gradient: Float[Array, 'batch rows columns features'],
+) -> Float32[Array, 'batch rows columns']:
+    weights = jnp.mean(gradient.astype(jnp.float32), axis=(1, 2), keepdims=True)
+    return jax.nn.relu(jnp.sum(weights * maps.astype(jnp.float32), axis=-1))

@@ -1,0 +1,150 @@
+"""What a classifier says of a split, image by image: kept by evaluate, read by reports."""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, Float64, Int, PyTree, UInt8
+
+from cifar_jax.data import normalize, sources
+from cifar_jax.data.batches import evaluation_batches
+from cifar_jax.experiment import workdir as workdirs
+from cifar_jax.experiment.workdir import Workdir
+from cifar_jax.inference.classifier import Classifier
+from cifar_jax.ops import backend
+from cifar_jax.training import metrics, parallel
+from cifar_jax.training import state as states
+
+
+class Predictions(NamedTuple):
+    """A classifier's logits of labelled images, in the order of the split."""
+
+    labels: Int[np.ndarray, 'n']
+    logits: Float32[np.ndarray, 'n classes']
+    sha256: str  # of the weights
+
+    @property
+    def log_probabilities(self) -> Float64[np.ndarray, 'n classes']:
+        """The logarithms of the classes' probabilities."""
+        from scipy.special import log_softmax
+
+        return log_softmax(self.logits.astype(np.float64), axis=-1)
+
+    @property
+    def probabilities(self) -> Float64[np.ndarray, 'n classes']:
+        """The probabilities of the classes."""
+        return np.exp(self.log_probabilities)
+
+    @property
+    def classes(self) -> Int[np.ndarray, 'n']:
+        """The most probable class of each image."""
+        return self.logits.argmax(-1)
+
+
+def mean_metrics(predictions: Predictions) -> dict[str, float]:
+    """Returns loss (mean cross-entropy, nats), accuracy and top5 (shares), as training has them."""
+    loss = -predictions.log_probabilities[np.arange(len(predictions.labels)), predictions.labels]
+    logits, labels = jnp.asarray(predictions.logits), jnp.asarray(predictions.labels)
+    accuracy, top5 = (
+        int(metrics.top_k_correct(logits, labels, k).sum()) / len(labels) for k in (1, 5)
+    )
+    return {'loss': float(loss.mean()), 'accuracy': accuracy, 'top5': top5}
+
+
+def of(workdir: Workdir, classifier: Classifier, split: str, arrays: sources.Arrays) -> Predictions:
+    """Returns what a run's classifier says of a split: kept from before, or computed and kept now.
+
+    Args:
+      split: 'train', 'validation' or 'test', which `arrays` holds.
+    """
+    sha256 = states.sha256(classifier.variables)
+    kept = read(workdir, split)
+    if kept and kept.sha256 == sha256 and np.array_equal(kept.labels, arrays.labels):
+        return kept
+    logits = make_logits(classifier)(arrays.images)
+    found = Predictions(np.asarray(arrays.labels), logits, sha256)
+    buffer = io.BytesIO()
+    np.savez(buffer, **found._asdict())
+    workdirs.write(workdir.predictions(split), buffer.getvalue())
+    return found
+
+
+def read(workdir: Workdir, split: str) -> Predictions | None:
+    """Returns what is kept of a split; None where there is nothing, or nothing that can be read."""
+    try:
+        # Of a damaged file NumPy would leave its own handle open.
+        with (
+            workdir.predictions(split).open('rb') as raw,
+            np.load(raw, allow_pickle=False) as file,
+        ):
+            found = Predictions(file['labels'], file['logits'], str(file['sha256']))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    whole = found.logits.ndim == 2 and found.labels.shape == found.logits.shape[:1]
+    return found if whole and found.logits.dtype == np.float32 else None
+
+
+def make_logits(
+    classifier: Classifier,
+) -> Callable[[UInt8[np.ndarray, 'n height width channels']], Float32[np.ndarray, 'n classes']]:
+    """Returns a function of images to logits, compiled once and used in whole batches.
+
+    The images are of the classifier's own size, and are normalised as they were in training.
+    """
+
+    def logits(
+        variables: Mapping[str, PyTree], inputs: Float[Array, 'batch height width channels']
+    ) -> Float32[Array, 'batch classes']:
+        found = classifier.model.apply(variables, inputs, train=False)
+        assert isinstance(found, jax.Array)  # and no pair: nothing is mutable
+        return found.astype(np.float32)
+
+    return over_batches(classifier, logits, classifier.config.eval_batch_size)
+
+
+def over_batches(
+    classifier: Classifier, compute: Callable[..., PyTree], batch_size: int
+) -> Callable[..., PyTree]:
+    """Returns a function of images, compiled once and used in whole batches.
+
+    Args:
+      compute: from the variables, a batch of normalised images in the classifier's dtype and more
+        arrays of as many rows to a tree of arrays of as many rows.
+      batch_size: is rounded up to a multiple of the devices.
+
+    Returns:
+      A function of uint8 images [n h w c] and the further arrays to `compute`'s tree, in NumPy.
+    """
+    mesh = classifier.mesh
+    batch_size = -(-batch_size // mesh.size) * mesh.size
+
+    def step(
+        variables: Mapping[str, PyTree],
+        images: UInt8[Array, 'batch height width channels'],
+        *others: Array,
+    ) -> PyTree:
+        images = jax.lax.with_sharding_constraint(images, parallel.over_batch(mesh))
+        inputs = normalize.apply(classifier.normalizer, normalize.to_unit(images))
+        return compute(variables, inputs.astype(classifier.dtype), *others)
+
+    compiled = jax.jit(
+        step,
+        out_shardings=parallel.replicated(mesh),
+        compiler_options=parallel.compiler_options(mesh),
+    )
+
+    def run(images: np.ndarray, *others: np.ndarray) -> PyTree:
+        parts = []
+        with jax.set_mesh(mesh), backend.use(classifier.config.ops.backend):
+            for indices, mask in evaluation_batches(len(images), batch_size):
+                rows = [array[indices] for array in (images, *others)]
+                found = compiled(classifier.variables, *rows)
+                parts.append(jax.tree.map(lambda array, mask=mask: np.asarray(array)[mask], found))
+        return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+    return run

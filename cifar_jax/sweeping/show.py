@@ -1,0 +1,140 @@
+"""What a user sees of a sweep: a live table on a terminal, lines elsewhere, and a last table."""
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Column, Table
+
+from cifar_jax.experiment import records as runs
+from cifar_jax.experiment.console import duration
+from cifar_jax.experiment.records import percent
+from cifar_jax.sweeping import estimate, state
+from cifar_jax.sweeping.jobs import Job
+
+_LIVE_SECONDS, _PLAIN_SECONDS = 1, 60  # between looks at the progress of the runs
+_WIDTH = 200  # of a table in a file: names stay on one line
+COLUMNS = ('name', 'epochs', 'validation', 'test', 'time a run', 'images/s', 'state')
+_SHOWN = ('training', 'evaluating', 'training elsewhere')
+
+
+class Display:
+    """Shows the progress of jobs while it is entered.
+
+    Args:
+      jobs: all runs.
+      at_once: how many are at work at the same time.
+    """
+
+    def __init__(self, jobs: Sequence[Job], at_once: int) -> None:
+        self._jobs, self._at_once = jobs, at_once
+        self._console = Console()
+        self._live: Live | None = None
+        self._looked = time.monotonic()
+
+    def __enter__(self) -> 'Display':
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, auto_refresh=False)
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live:
+            self._live.update(Group(), refresh=True)
+            self._live.stop()
+
+    def tell(self, job: Job) -> None:
+        """A run has another state."""
+        ending = ''
+        if job.state == 'finished':
+            ending = f', {duration(job.seconds)}'
+            line = state.progress(job.task).line
+            if 'val_accuracy' in line:
+                ending += f', validation {line["val_accuracy"]:.2%} after the last epoch'
+        self._say(f'{job.state}: {job.task.name}{ending}{job.error and ": "}{job.error}')
+
+    def stopping(self, at_once: bool) -> None:
+        """The user wants to stop."""
+        again = 'at once' if at_once else 'after their steps; once more to stop at once'
+        self._say(f'stopping the runs {again}')
+
+    def update(self) -> None:
+        """Shows how far the runs are, when it is time."""
+        now = time.monotonic()
+        if now - self._looked < (_LIVE_SECONDS if self._live else _PLAIN_SECONDS):
+            return
+        self._looked = now
+        if self._live:
+            self._live.update(self._table(), refresh=True)
+        else:
+            self._say(self._status())
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _status(self) -> str:
+        counts = Counter(job.state for job in self._jobs)
+        text = f'{counts.pop("finished", 0)} of {len(self._jobs)} finished'
+        text += ''.join(f', {count} {name}' for name, count in counts.items())
+        left = estimate.left(self._jobs, self._at_once)
+        return text + (f', {duration(left)} left' if left else '')
+
+    def _table(self) -> Table:
+        # The end of a long name is what tells it from others.
+        name = Column('run', overflow='fold')
+        table = Table(name, 'state', 'done', 'validation', 'time', title=self._status())
+        for job in self._jobs:
+            if job.state in _SHOWN:
+                share, _, line = state.progress(job.task)
+                accuracy = line.get('val_accuracy')
+                table.add_row(
+                    job.task.name,
+                    job.state,
+                    f'{share:.0%}',
+                    '' if accuracy is None else f'{accuracy:.2%}',
+                    duration(time.monotonic() - job.began) if job.process else '',
+                )
+        return table
+
+
+def rows(jobs: Sequence[Job]) -> list[dict[str, str]]:
+    """Returns the last table, a row for each config: means and deviations over its seeds."""
+    found = []
+    for group in dict.fromkeys(job.task.group for job in jobs):
+        own = [job for job in jobs if job.task.group == group]
+        done = [runs.read(job.task.workdir.path) for job in own if job.state == 'finished']
+        counts = Counter(job.state for job in own)
+        cells = (
+            group,
+            ' '.join(str(len(run.lines)) for run in done),
+            percent(done, 'validation', digits=2),
+            percent(done, 'test', digits=2),
+            duration(statistics.mean(run.summary['seconds'] for run in done)) if done else '',
+            f'{statistics.mean(run.speed for run in done):,.0f}' if done else '',
+            ', '.join(f'{count} {name}' for name, count in counts.items()),
+        )
+        found.append(dict(zip(COLUMNS, cells, strict=True)))
+    return found
+
+
+def table(title: str, found: Sequence[dict[str, Any]]) -> None:
+    """Prints rows of the same keys as a table, unbroken where there is no terminal."""
+    first, *others = found[0]
+    shown = Table(Column(first, overflow='fold'), *others, title=title, title_justify='left')
+    for row in found:
+        shown.add_row(*map(str, row.values()))
+    terminal = Console()
+    (terminal if terminal.is_terminal else Console(width=_WIDTH)).print(shown)
+
+
+def failures(jobs: Sequence[Job]) -> list[str]:
+    """Returns a line for each run that failed: its name, its error's last line, its log."""
+    return [
+        f'{job.task.name} failed: {job.error} ({job.task.log})'
+        for job in jobs
+        if job.state == 'failed'
+    ]

@@ -1,0 +1,256 @@
+"""Config files, overrides and the check of every value: no data and no devices are needed."""
+
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from ml_collections import ConfigDict
+
+from cifar_jax.errors import UserError
+from cifar_jax.experiment import config as configs
+
+ROOT = pathlib.Path(__file__).parents[2]
+FILES = sorted((ROOT / 'configs').glob('*.py'))
+VGG = str(ROOT / 'configs' / 'small_vgg.py')
+
+
+def load(*overrides: str, spec: str = VGG) -> ConfigDict:
+    return configs.load(spec, overrides)
+
+
+def refusal(*overrides: str, spec: str = VGG) -> str:
+    with pytest.raises(UserError) as caught:
+        load(*overrides, spec=spec)
+    message = str(caught.value)
+    assert '\n' not in message
+    return message
+
+
+def variants() -> list[str]:
+    found = []
+    for path in FILES:
+        namespace: dict[str, Any] = {}
+        exec(path.read_text(), namespace)
+        assert {'digits', 'smoke'} <= set(namespace['VARIANTS'])
+        found += [path.name, *(f'{path.name}:{variant}' for variant in namespace['VARIANTS'])]
+    return found
+
+
+@pytest.mark.parametrize('spec', variants())
+def test_every_config_with_every_variant_passes_the_check(spec):
+    config = load(spec=f'{ROOT}/configs/{spec}')
+    assert config.is_locked
+    offline = spec.endswith(('digits', 'smoke'))
+    assert (config.data.source == 'digits') == offline
+
+
+def test_a_config_file_that_is_not_there_is_answered_with_the_nearest():
+    message = refusal(spec=f'{ROOT}/configs/smal_vgg.py')
+    assert f"did you mean '{VGG}'?" in message
+
+
+def test_a_config_in_a_folder_without_any_says_so():
+    assert refusal(spec='nowhere/senet.py').startswith('No config file nowhere')
+
+
+def test_a_variant_that_is_not_there_is_answered_with_the_nearest():
+    assert "no variant 'digit': did you mean 'digits'?" in refusal(spec=f'{VGG}:digit')
+    assert 'known: digits, ours, ours_digits' in refusal(spec=f'{VGG}:zzz')
+
+
+@pytest.mark.parametrize(
+    ('misspelt', 'meant'),
+    [
+        ('sed', 'seed'),
+        ('train.lenght', 'train.length'),
+        ('data.validation_fracton', 'data.validation_fraction'),
+        ('optimzer.momentum', 'optimizer.momentum'),
+        ('train.batchsize', 'train.batch_size'),
+        ('seed.first', 'seed'),
+    ],
+)
+def test_a_misspelt_key_is_answered_with_the_nearest_full_key(misspelt, meant):
+    message = refusal(f'--config.{misspelt}=1')
+    assert f"No config key '{misspelt}': did you mean '{meant}'?" in message
+
+
+@pytest.mark.parametrize(
+    ('override', 'message'),
+    [
+        ('seed=1.5', 'not of type int: its default is 0'),
+        ('seed=true', 'not of type int'),
+        ('seed=', 'not of type int'),
+        ('schedule.rate=fast', 'not of type float'),
+        ('ema=nan', 'not of type float'),
+        ('log.tensorboard=1', 'not of type bool'),
+        ('data.augment=flip', 'not a list'),
+        ('data.mean=0.5', 'not a list'),
+        ('train=5', 'is a group: set one of its keys, batch_size, length'),
+    ],
+)
+def test_a_value_of_another_type_is_refused(override, message):
+    assert message in refusal(f'--config.{override}')
+
+
+@pytest.mark.parametrize(
+    ('override', 'message'),
+    [
+        ('data.source=cifar11', "did you mean 'cifar10'?"),
+        ('data.labels=coarsely', "did you mean 'coarse'?"),
+        ('data.source=foldr:photos', "did you mean 'folder:PATH'?"),
+        ('data.damaged=skp', "did you mean 'skip'?"),
+        ('data.validation=stratifed', "did you mean 'stratified'?"),
+        ('data.normalize=pixels', "did you mean 'pixel'?"),
+        ('data.augment=[{"name": "flop"}]', "did you mean 'flip'?"),
+        ('data.augment=[{"name": "cutout", "sizes": 4}]', "did you mean 'size'?"),
+        ('data.augment=[{"size": 4}]', "has no name: write {'name': 'flip'}"),
+        ('data.augment=["flip"]', "has no name: write {'name': 'flip'}"),
+        ('model.name=SmalVGG', "did you mean 'SmallVGG'?"),
+        ('model.width=(4, 8)', "SmallVGG has no option 'width': did you mean 'widths'?"),
+        ('precision=bfloat', "did you mean 'bfloat16'?"),
+        ('optimizer.name=adamax', "did you mean 'adam'?"),
+        ('schedule.name=cosin', "did you mean 'cosine'?"),
+        ('train.monitor=acc', "did you mean 'accuracy'?"),
+        ('train.select=bets', "did you mean 'best'?"),
+        ('ops.backend=tpu', 'known: auto, jax, onednn, xla'),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(override, message):
+    assert message in refusal(f'--config.{override}')
+
+
+@pytest.mark.parametrize(
+    ('override', 'message'),
+    [
+        ('seed=-1', 'config.seed=-1 must be at least 0'),
+        ('train.batch_size=0', 'config.train.batch_size=0 must be at least 1'),
+        ('train.batch_size=-16', 'config.train.batch_size=-16 must be at least 1'),
+        ('eval_batch_size=0', 'must be at least 1'),
+        ('log.every=0', 'must be at least 1'),
+        ('mesh.devices=-1', 'must be at least 0'),
+        ('train.patience=-1', 'must be at least 0'),
+        ('data.fraction=1.5', 'data.fraction=1.5'),
+        ('data.fraction=0', 'data.fraction=0.0'),
+        ('data.classes=1', 'data.classes=1'),
+        ('data.memory_gb=0', 'data.memory_gb=0.0'),
+        ('data.image_size=-1', 'config.data.image_size=-1 must be at least 0'),
+        ('data.source=folder:', "no data set 'folder:'"),
+        ('data.source=tfds:a/b/c', "'a/b/c' cannot be a set's name"),
+        ('data.labels=coarse', "'cifar10' has no coarse labels"),
+        ('data.validation_fraction=1', 'data.validation_fraction=1.0'),
+        ('data.validation_fraction=0', 'config.data.validation=none'),
+        ('ema=1', 'config.ema=1.0 must be below 1'),
+        ('ema=-0.1', 'config.ema'),
+        ('loss.label_smoothing=1', 'config.loss.label_smoothing'),
+        ('loss.label_smoothing=-0.1', 'config.loss.label_smoothing'),
+        ('optimizer.momentum=1', 'config.optimizer.momentum'),
+        ('schedule.rate=-1', 'config.schedule.rate'),
+        ('schedule.rate=1e999', 'config.schedule.rate'),
+        ('optimizer.weight_decay=0.1', "weight_decay is adamw's"),
+        ('train.length=0 epochs', "config.train.length='0 epochs' trains nothing"),
+        ('train.length=', 'trains nothing'),
+        ('train.length=10%', 'cannot be the run'),
+        ('train.length=ten epochs', "'ten epochs' is no duration: write '500 steps'"),
+        ('train.length=-5 epochs', 'is no duration'),
+        ('train.length=2.5 steps', 'no whole number of steps'),
+        ('checkpoint.every=', 'config.checkpoint.every'),
+        ('checkpoint.every=sometimes', 'is no duration'),
+        ('schedule.warmup=200%', 'more than the whole run'),
+        ('data.augment=[{"name": "translate", "pixels": -1}]', 'translate'),
+        ('model.widths=(0, 8)', 'widths'),
+        ('model.widths=big', 'widths'),
+    ],
+)
+def test_an_impossible_value_is_refused(override, message):
+    assert message in refusal(f'--config.{override}')
+
+
+@pytest.mark.parametrize('override', ['train.patience=3', 'train.select=best'])
+def test_choosing_the_best_needs_validation_images(override):
+    message = refusal('--config.data.validation=none', f'--config.{override}')
+    assert 'need validation images' in message
+    load(f'--config.{override}')
+
+
+@pytest.mark.parametrize('arguments', [('--config.seed=7',), ('--config.seed', '7')])
+def test_a_key_is_set_with_an_equals_sign_or_a_space(arguments):
+    assert load(*arguments).seed == 7
+
+
+def test_the_last_of_two_settings_counts():
+    assert load('--config.seed=7', '--config.seed', '8').seed == 8
+
+
+@pytest.mark.parametrize('arguments', [('--config.seed',), ('--config.seed', '--config.ema=0')])
+def test_a_key_without_a_value_is_refused(arguments):
+    assert '--config.seed needs a value' in refusal(*arguments)
+
+
+@pytest.mark.parametrize('argument', ['--seed=1', 'seed=1', '--configs.seed=1'])
+def test_an_argument_of_another_kind_is_refused(argument):
+    assert f"Unknown argument '{argument}'" in refusal(argument)
+
+
+@pytest.mark.parametrize(
+    ('override', 'key', 'value'),
+    [
+        ('schedule.at=["1 epochs", "9%"]', 'schedule.at', ('1 epochs', '9%')),
+        ('data.mean=(0.1, 0.2, 0.3)', 'data.mean', (0.1, 0.2, 0.3)),
+        ('schedule.rate=1', 'schedule.rate', 1.0),
+        ('train.length=500', 'train.length', '500'),
+        ('train.length=8 epochs', 'train.length', '8 epochs'),
+        ('schedule.warmup=', 'schedule.warmup', ''),
+        ('log.tensorboard=false', 'log.tensorboard', False),
+        ('log.tensorboard=True', 'log.tensorboard', True),
+        ('model.widths=(4, 8)', 'model.widths', (4, 8)),
+        ('model.widths=[4, 8]', 'model.widths', [4, 8]),
+        ('data.dir=5', 'data.dir', '5'),
+    ],
+)
+def test_a_value_from_the_command_line_gets_its_keys_type(override, key, value):
+    found = configs.flat(load(f'--config.{override}'))[key]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_an_augmentation_policy_comes_from_the_command_line():
+    policy = '[{"name": "translate", "pixels": 2}, {"name": "flip"}]'
+    augment = load(f'--config.data.augment={policy}').data.augment
+    assert [dict(entry) for entry in augment] == [
+        {'name': 'translate', 'pixels': 2},
+        {'name': 'flip'},
+    ]
+
+
+def test_options_of_a_config_do_not_pass_to_another_model():
+    message = refusal('--config.model.name=SENet', spec=f'{ROOT}/configs/plain_cnn.py:smoke')
+    assert "SENet has no option 'hidden'" in message
+
+
+def test_the_loaded_config_cannot_get_new_keys():
+    with pytest.raises((AttributeError, KeyError)):
+        load().train.epochs = 3
+
+
+def test_a_run_is_named_after_its_config_and_variant():
+    assert configs.name('configs/senet.py:digits') == 'senet-digits'
+    assert configs.name('configs/senet.py') == 'senet'
+
+
+def test_a_mistake_is_found_before_tensorflow_the_data_or_a_device_is_touched():
+    code = (
+        'import sys\n'
+        'from cifar_jax import main\n'
+        'try:\n'
+        "    main.main(['--config', 'configs/senet.py', '--config.train.lenght=3'])\n"
+        'except SystemExit as end:\n'
+        '    print(end.code)\n'
+        'from jax._src import xla_bridge\n'
+        "heavy = ('tensorflow', 'tensorflow_datasets', 'sklearn', 'PIL')\n"
+        'print([name for name in heavy if name in sys.modules])\n'
+        'print(xla_bridge.backends_are_initialized())\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split('\n')[:3] == ['1', '[]', 'False'], done.stderr

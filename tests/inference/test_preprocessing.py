@@ -1,0 +1,63 @@
+"""What a workdir keeps of a model's inputs comes back to the bit, or is refused with a sentence."""
+
+import numpy as np
+import pytest
+
+from cifar_jax.data.normalize import Normalizer
+from cifar_jax.data.pipeline import Prepared
+from cifar_jax.data.sources import Arrays
+from cifar_jax.errors import UserError
+from cifar_jax.experiment.workdir import Workdir
+from cifar_jax.inference import classifier
+
+
+def prepared(whitened):
+    generator = np.random.default_rng(0)
+    part = Arrays(np.zeros((3, 4, 5, 3), np.uint8), np.zeros(3, np.int32))
+    mean, std = (generator.random((1, 1, 3), np.float32) for _ in range(2))
+    whitening = generator.random((60, 60), np.float32) if whitened else None
+    return Prepared(part, None, part, ('a', 'b'), Normalizer(mean, std, whitening))
+
+
+@pytest.mark.parametrize('whitened', [False, True])
+def test_preprocessing_is_read_as_it_was_written(whitened, tmp_path):
+    data, workdir = prepared(whitened), Workdir(tmp_path)
+    classifier.write_preprocessing(workdir, data)
+    found = classifier.read_preprocessing(workdir)
+    assert (found.classes, found.image_shape) == (('a', 'b'), (4, 5, 3))
+    assert workdir.whitening.exists() == whitened
+    for got, want in zip(found.normalizer, data.normalizer, strict=True):
+        assert np.array_equal(got, want) if want is not None else got is None
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        (None, 'is missing'),
+        (b'', 'cannot be read'),
+        (b'PK\x03\x04 and no more', 'cannot be read'),
+        ('half', 'cannot be read'),
+        ({'whitening': np.zeros((3, 3), np.float32)}, 'not a matrix for 60 pixels'),
+        ({'matrix': np.zeros((60, 60), np.float32)}, 'cannot be read'),
+        ({'whitening': np.array([object()])}, 'cannot be read'),
+    ],
+)
+def test_a_damaged_matrix_is_refused(content, words, tmp_path):
+    workdir = Workdir(tmp_path)
+    classifier.write_preprocessing(workdir, prepared(True))
+    whole = workdir.whitening.read_bytes()
+    workdir.whitening.unlink()
+    if isinstance(content, dict):
+        np.savez(workdir.whitening, **content)
+    elif content is not None:
+        workdir.whitening.write_bytes(whole[: len(whole) // 2] if content == 'half' else content)
+    with pytest.raises(UserError, match=words):
+        classifier.read_preprocessing(workdir)
+
+
+@pytest.mark.parametrize('text', ['{}', '[]', '{"mean": "x", "std": [], "image_shape": 3}'])
+def test_a_damaged_preprocessing_json_is_refused(text, tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.preprocessing.write_text(text)
+    with pytest.raises(UserError, match='restore it or train anew'):
+        classifier.read_preprocessing(workdir)

@@ -1,0 +1,181 @@
+"""The tables of the README and RESULTS.md rest on results/, grouped over seeds."""
+
+import json
+import pathlib
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+
+import results
+from cifar_jax.errors import UserError
+from cifar_jax.experiment import config as configs
+from cifar_jax.experiment import records as runs
+from tables import published, readme
+
+README = runs.ROOT / 'README.md'
+
+
+@pytest.fixture(scope='module')
+def groups():
+    return runs.groups(runs.read_all())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of a finished run, to be damaged or changed."""
+    target = tmp_path / 'results' / 'senet'
+    shutil.copytree(runs.RESULTS / 'senet', target)
+    return target
+
+
+def with_seed(folder: pathlib.Path, seed: int, **summary: float) -> pathlib.Path:
+    """Another seed of a run, started in a workdir."""
+    target = folder.with_name(f'{folder.name}{seed}')
+    shutil.copytree(folder, target)
+    stored = json.loads((target / 'config.json').read_text())
+    stored['config']['seed'] = seed
+    stored['command'] += f' --config.seed {seed} --workdir runs/x --json'
+    (target / 'config.json').write_text(json.dumps(stored))
+    changed = json.loads((target / 'summary.json').read_text()) | summary
+    (target / 'summary.json').write_text(json.dumps(changed))
+    return target
+
+
+def test_the_tables_of_the_readme_are_those_of_the_results(groups):
+    assert f'\n{readme.networks(groups)}\n' in README.read_text()
+    assert f'\n{readme.in_numpy(groups)}\n' in README.read_text()
+
+
+def test_results_md_is_that_of_the_results(groups):
+    assert (runs.ROOT / 'RESULTS.md').read_text() == published.page(groups)
+
+
+def test_seeds_of_one_command_are_one_group(folder):
+    with_seed(folder, 1)
+    with_seed(folder, 2)
+    found = runs.groups(runs.read_all(folder.parent))
+    command = "--config configs/senet.py:short '--config.train.length=10 epochs'"
+    assert list(found) == [command]
+    assert [run.config['seed'] for run in found[command]] == [0, 1, 2]
+
+
+def test_runs_with_other_overrides_are_another_group(folder):
+    other = with_seed(folder, 1)
+    text = (other / 'config.json').read_text()
+    (other / 'config.json').write_text(text.replace('10 epochs', '11 epochs'))
+    assert len(runs.groups(runs.read_all(folder.parent))) == 2
+
+
+def test_a_seed_that_ran_twice_is_refused(folder):
+    shutil.copytree(folder, folder.with_name('again'))
+    with pytest.raises(UserError, match=r'again and .*senet are one command with one seed'):
+        runs.groups(runs.read_all(folder.parent))
+
+
+def test_a_group_has_mean_and_sample_deviation(folder):
+    accuracies = [0.8826, 0.9, 0.86]
+    for seed, accuracy in enumerate(accuracies[1:], 1):
+        with_seed(folder, seed, val_accuracy=accuracy)
+    members = runs.read_all(folder.parent)
+    mean, deviation = np.mean(accuracies), np.std(accuracies, ddof=1)
+    expected = f'{100 * mean:.2f} ± {100 * deviation:.2f} %'
+    assert runs.percent(members, 'validation', digits=2) == expected
+    assert f'validation {expected}' in published.page(runs.groups(members))
+
+
+def test_a_split_that_one_of_the_runs_lacks_is_left_out(folder):
+    other = with_seed(folder, 1)
+    summary = json.loads((other / 'summary.json').read_text())
+    del summary['test']
+    (other / 'summary.json').write_text(json.dumps(summary))
+    members = runs.read_all(folder.parent)
+    assert runs.percent(members, 'test') == ''
+    assert runs.percent(members, 'validation') == '88.3 ± 0.0 %'
+
+
+def test_rows_without_a_run_say_so():
+    page = published.page({})
+    commands = [*published.commands()]
+    assert page.count('not run yet') == len(commands)
+    assert page.count('| later |') == 7  # S1's transfer twice three rows, and S2's
+    assert 'seeds' in page
+    assert 'AMD' not in page
+
+
+def test_every_published_experiment_has_a_row():
+    count = {system['name']: len(system['row']) for system in published.systems()}
+    assert list(count.values()) == [5, 7, 6, 3, 1, 4]
+
+
+@pytest.mark.parametrize('command', [*published.commands()])
+def test_a_command_of_a_published_row_is_right(command):
+    spec, overrides = runs.parsed(['--config', *shlex.split(command)])
+    configs.load(str(runs.ROOT / spec), [f'--config.{key}={text}' for key, text in overrides])
+
+
+def test_a_row_is_answered_by_no_other_override_than_the_seed(folder):
+    groups = runs.groups(runs.read_all(folder.parent))
+    page = published.page(groups)
+    [full] = [line for line in page.splitlines() if line.endswith('| `configs/senet.py` |')]
+    assert 'not run yet' in full
+    assert '| - one cycle, 10 epochs |  | test 88.07 % (0.42)' in page
+
+
+def test_what_answers_no_row_is_listed_all_the_same(folder):
+    text = (folder / 'config.json').read_text()
+    (folder / 'config.json').write_text(text.replace('10 epochs', '11 epochs'))
+    page = published.page(runs.groups(runs.read_all(folder.parent)))
+    assert "`configs/senet.py:short '--config.train.length=11 epochs'`" in page
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'sentence'),
+    [
+        ('summary.json', None, 'summary.json is missing'),
+        ('summary.json', '{"finished": true', 'summary.json cannot be read'),
+        ('summary.json', '{"finished": false}', 'senet is not finished'),
+        ('metrics.jsonl', '', 'senet is not finished'),
+        ('metrics.jsonl', None, 'metrics.jsonl cannot be read'),
+        ('metrics.jsonl', '{"epoch": 1', 'metrics.jsonl cannot be read'),
+        ('config.json', None, 'config.json is missing'),
+        ('config.json', '{"config": {}}', 'config.json is damaged'),
+    ],
+)
+def test_a_damaged_or_unfinished_folder_is_named_in_one_sentence(folder, name, content, sentence):
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_text(content)
+    with pytest.raises(UserError, match=sentence) as caught:
+        runs.read_all(folder.parent)
+    assert '\n' not in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+def test_a_run_is_kept_without_its_own_path(folder, tmp_path, monkeypatch):
+    workdir = with_seed(folder, 1)
+    (workdir / 'preprocessing.json').write_text('{}')
+    (workdir / 'initial.npz').write_bytes(b'large')
+    monkeypatch.setattr(runs, 'RESULTS', tmp_path / 'kept')
+    results.keep(workdir)
+    kept = tmp_path / 'kept' / workdir.name
+    assert sorted(path.name for path in kept.iterdir()) == sorted(results.FILES)
+    command = json.loads((kept / 'config.json').read_text())['command']
+    assert command == (
+        'python -m cifar_jax.main --config configs/senet.py:short '
+        "'--config.train.length=10 epochs' --config.seed=1"
+    )
+    assert runs.read(kept)._replace(folder=workdir) == runs.read(workdir)
+
+
+def test_numpy_runs_were_tested_once_on_the_weights_that_they_report(groups):
+    for members in groups.values():
+        for run in members if members[0].in_numpy else []:
+            assert run.summary['test']['sha256'] == run.summary['sha256']
+            assert run.summary['test']['images'] == 500
+
+
+def test_a_row_of_a_table_may_hold_any_character():
+    assert runs.table('a >b', [('x|y', 1)]) == '| a | b |\n| --- | ---: |\n| x\\|y | 1 |'

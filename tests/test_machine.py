@@ -1,0 +1,32 @@
+"""What the package asks of the system."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+_HUGE_PAGES = pathlib.Path('/sys/kernel/mm/transparent_hugepage/enabled')
+_PROGRAM = """
+import numpy as np
+from cifar_jax.machine import keep_freed_memory
+
+keep_freed_memory()
+for _ in range(2):
+    values = np.ones(64 * 1024 * 1024, np.uint8)
+    print(values.ctypes.data)
+    del values
+values = np.ones(64 * 1024 * 1024, np.uint8)
+print(open('/proc/self/smaps_rollup').read())
+"""
+
+
+@pytest.mark.skipif(
+    not _HUGE_PAGES.exists() or '[never]' in _HUGE_PAGES.read_text(), reason='no huge pages here'
+)
+def test_large_arrays_lie_in_huge_pages_that_are_kept():
+    command = [sys.executable, '-c', _PROGRAM]
+    first, again, memory = subprocess.check_output(command, text=True).split('\n', 2)
+    assert first == again
+    assert int(re.search(r'AnonHugePages: +(\d+) kB', memory)[1]) >= 60 * 1024

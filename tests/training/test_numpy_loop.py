@@ -1,0 +1,269 @@
+"""Runs of the NumPy backend: the workdir of any other run, and epochs that are never lost."""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cifar_jax.crosscheck import check as report
+from cifar_jax.errors import UserError
+from cifar_jax.experiment import config as configs
+from cifar_jax.experiment import run
+from cifar_jax.inference import evaluation
+from cifar_jax.reference import specs
+from cifar_jax.reference.network import Network
+from cifar_jax.training import numpy_network
+from cifar_jax.training.flax_network import ACTIVATIONS, FlaxNetwork
+
+CONFIG = pathlib.Path(__file__).parents[2] / 'configs' / 'numpy_cnn.py'
+WALL_TIMES = ('seconds', 'images_per_second')
+# Statistics, masks and an optimizer with a state are what a resumed run could get wrong.
+LAYERS = (
+    "[('conv', {'depth': 3, 'stride': 2}), ('batchnorm',), ('activation', {'activation': 'relu'}), "
+    "('maxpool',), ('reshape',), ('dropout', {'rate': 0.3}), ('dense', {'neurons': 10})]"
+)
+
+
+PLAIN = "[('reshape',), ('dense', {'neurons': 10})]"
+
+
+def config_of(**overrides):
+    values = {
+        'data__fraction': 0.15,
+        'model__layers': LAYERS,
+        'optimizer__name': 'adam',
+        'train__length': '4 epochs',
+        'log__tensorboard': False,
+    } | overrides
+    arguments = [f'--config.{key.replace("__", ".")}={value}' for key, value in values.items()]
+    return configs.load(f'{CONFIG}:smoke', arguments)
+
+
+def lines(folder):
+    found = [json.loads(text) for text in (folder / 'metrics.jsonl').read_text().splitlines()]
+    for line in found:
+        for key in WALL_TIMES:
+            assert line.pop(key) > 0
+    return found
+
+
+def refusal(**overrides):
+    with pytest.raises(UserError) as caught:
+        config_of(**overrides)
+    return str(caught.value)
+
+
+@pytest.fixture(scope='module')
+def unbroken(tmp_path_factory):
+    """The workdir and the summary of a run that nothing disturbs."""
+    folder = tmp_path_factory.mktemp('unbroken')
+    return folder, run.train(config_of(), folder)
+
+
+def test_a_run_leaves_the_files_of_any_other_run(unbroken):
+    folder, summary = unbroken
+    names = {path.name for path in folder.iterdir()} - {'.lock'}
+    assert names == {
+        'config.json',
+        'preprocessing.json',
+        'metrics.jsonl',
+        'checkpoints',
+        'summary.json',
+    }
+    assert json.loads((folder / 'summary.json').read_text()) == summary
+    assert summary['finished'] is True
+    found = lines(folder)
+    assert [line['epoch'] for line in found] == [1, 2, 3, 4]
+    parts = [f'{part}_{key}' for part in ('train', 'val') for key in ('loss', 'accuracy', 'top5')]
+    assert set(found[0]) == {'epoch', 'step', 'rate', *parts}
+
+
+def test_checkpoints_are_npz_without_pickle_of_the_latest_two_epochs_and_the_best(unbroken):
+    folder, summary = unbroken
+    names = {int(path.stem) for path in (folder / 'checkpoints').iterdir()}
+    assert names == {line['step'] for line in lines(folder)[-2:]} | {summary['step']}
+    for path in (folder / 'checkpoints').iterdir():
+        with np.load(path, allow_pickle=False) as file:
+            assert all(file[key].dtype != object for key in file)
+
+
+def test_evaluate_reads_the_weights_that_the_run_reports(unbroken):
+    folder, summary = unbroken
+    found = evaluation.evaluate(folder, 'validation')
+    assert found['sha256'] == summary['sha256']
+    assert found['accuracy'] == summary['val_accuracy']
+    # JAX computes what NumPy has validated.
+    assert found['loss'] == pytest.approx(summary['val_loss'], rel=1e-5)
+    assert json.loads((folder / 'summary.json').read_text())['validation'] == found
+
+
+def test_an_epoch_that_is_interrupted_begins_anew_and_the_run_ends_with_the_same_bits(
+    unbroken, tmp_path, monkeypatch
+):
+    seen = []
+
+    def interrupted(watcher, step):
+        seen.append(step)
+        watcher.stop = watcher.stop or len(seen) == 13
+        return False
+
+    per_epoch = lines(unbroken[0])[0]['step']
+    assert per_epoch < 13 < 4 * per_epoch
+    assert 13 % per_epoch
+    monkeypatch.setattr(watcher.Watcher, 'wants', interrupted)
+    stopped = run.train(config_of(), tmp_path)
+    assert stopped == {'finished': False, 'step': 13 // per_epoch * per_epoch}
+    assert run.train(config_of(), tmp_path)['sha256'] == unbroken[1]['sha256']
+    assert lines(tmp_path) == lines(unbroken[0])
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_the_run_ends_with_the_same_bits(
+    unbroken, tmp_path, caplog
+):
+    run.train(config_of(train__length='3 epochs'), tmp_path)
+    latest = max((tmp_path / 'checkpoints').iterdir(), key=lambda path: int(path.stem))
+    latest.write_bytes(latest.read_bytes()[:-100])
+    assert run.train(config_of(), tmp_path)['sha256'] == unbroken[1]['sha256']
+    assert 'is damaged' in caplog.text
+    assert lines(tmp_path) == lines(unbroken[0])
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_one_sentence(tmp_path):
+    run.train(config_of(train__length='1 epochs'), tmp_path)
+    for path in (tmp_path / 'checkpoints').iterdir():
+        path.write_bytes(b'')
+    with pytest.raises(UserError, match=r'Every checkpoint in .* is damaged: restore one'):
+        run.train(config_of(), tmp_path)
+
+
+def test_early_stopping_chooses_the_lowest_validation_loss_and_resumes_to_nothing(tmp_path):
+    # A rate this large spoils the weights, so that nothing gets better for long.
+    config = config_of(schedule__rate=0.5, train__length='30 epochs', train__patience=2)
+    summary = run.train(config, tmp_path)
+    found = lines(tmp_path)
+    best = min(found, key=lambda line: line['val_loss'])
+    assert len(found) == best['epoch'] + 2 < 30
+    assert summary['step'] == best['step']
+    assert run.train(config, tmp_path)['sha256'] == summary['sha256']
+    assert lines(tmp_path) == found
+    assert evaluation.evaluate(tmp_path, 'validation')['sha256'] == summary['sha256']
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_the_remedy(tmp_path):
+    config = config_of(schedule__rate=1e38, optimizer__name='sgd', model__layers=PLAIN)
+    with pytest.raises(UserError, match=r'^The loss of step \d+ is not finite: lower config.sche'):
+        run.train(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('data__augment', "[{'name': 'translate', 'pixels': 2}]"),
+        ('ema', 0.9),
+        ('precision', 'bfloat16'),
+        ('optimizer__clip_norm', 1.0),
+        ('checkpoint__every', '5 steps'),
+        ('mesh__devices', 2),
+        ('ops__backend', 'jax'),
+        ('debug__nans', True),
+    ],
+)
+def test_a_key_that_only_jax_honours_is_refused_with_its_value(key, value):
+    message = refusal(**{key: value})
+    assert message.startswith(f'config.{key.replace("__", ".")}=')
+    assert 'is trained in NumPy: leave it at' in message
+
+
+@pytest.mark.parametrize(
+    ('overrides', 'sentence'),
+    [
+        ({'optimizer__name': 'adamw'}, 'The NumPy backend has no adamw'),
+        ({'model__layer': '[]'}, "Network has no option 'layer': did you mean 'layers'?"),
+        ({'model__layers': '3'}, 'Network needs config.model.layers, a list such as'),
+        ({'model__layers': "[('dens', {})]"}, "Layer 1: there is no 'dens'; known: conv"),
+        ({'model__layers': "[('dense', {'neuron': 1})]"}, "no option 'neuron'; known: neurons"),
+        ({'model__layers': "[('dense', 3)]"}, "Layer 1 is ('dense', 3); it looks like"),
+        ({'model__layers': "[('maxpool', {'padding': [[1, 0], [0, 0]]})]"}, "pads 'same' or"),
+    ],
+)
+def test_a_mistake_in_the_config_is_one_sentence(overrides, sentence):
+    assert sentence in refusal(**overrides)
+
+
+@pytest.mark.parametrize(
+    ('overrides', 'sentence'),
+    [
+        ({'model__layers': "[('reshape',), ('dense', {'neurons': 7})]"}, 'there are 10 classes'),
+        ({'model__layers': "[('dense', {'neurons': 7})]"}, 'flatten them first'),
+        ({'train__length': '3 steps'}, 'ends within an epoch'),
+        ({'train__batch_size': 10**6}, 'use a smaller batch'),
+    ],
+)
+def test_what_does_not_fit_the_data_is_one_sentence_and_leaves_no_workdir(
+    tmp_path, overrides, sentence
+):
+    with pytest.raises(UserError, match=sentence):
+        run.train(config_of(**overrides), tmp_path / 'w')
+    assert not (tmp_path / 'w').exists()
+
+
+def test_a_trace_of_jax_is_refused(tmp_path):
+    with pytest.raises(UserError, match='python -m cProfile'):
+        run.train(config_of(), tmp_path / 'w', profile=True)
+
+
+@pytest.mark.parametrize(('variant', 'count'), [('experiment1', 6844), ('experiment2', 1603)])
+def test_experiments_have_the_parameters_that_s0_published(variant, count):
+    config = configs.load(f'{CONFIG}:{variant}')
+    assert numpy_network.create(config, 10, (32, 32, 3)).parameters == count
+
+
+EVERY_LAYER = [
+    ('conv', {'depth': 4, 'groups': 2, 'padding': 'same', 'stride': (1, 2)}),
+    ('batchnorm', {'momentum': 0.8}),
+    ('activation', {'activation': 'tanh'}),
+    ('maxpool', {'kernel_size': 3, 'stride': 2, 'padding': 'same'}),
+    ('conv', {'depth': 5, 'kernel_size': (2, 1), 'padding': ((1, 0), (0, 1))}),
+    ('avgpool',),
+    ('dropblock', {'rate': 0.1, 'size': 2}),
+    ('reshape', {'output_shape': (2, 1, 10)}),
+    ('conv', {'depth': 6, 'kernel_size': 1}),
+    ('globalavgpool',),
+    ('dropout',),
+    ('reshape',),
+    ('dense', {'neurons': 3}),
+    ('activation', {'activation': 'softmax'}),
+]
+CHAINS = {name: [('reshape',), ('activation', {'activation': name}), ('dense', {'neurons': 3})]
+          for name in ACTIVATIONS}  # fmt: skip
+
+
+@pytest.mark.parametrize('layers', [EVERY_LAYER, *CHAINS.values()], ids=['all', *CHAINS])
+def test_the_flax_twin_computes_the_logits_of_numpy(layers):
+    network = Network(layers, (9, 12, 2), dtype=np.float64, show=False)
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(5, 9, 12, 2))
+    network.step(images, np.arange(5) % 3, 0.1, rng)  # moves statistics and biases
+    with jax.enable_x64(True):
+        twin = FlaxNetwork(tuple(layers), jnp.float64)
+        variables = jax.tree.map(jnp.asarray, numpy_network.variables(network))
+        logits = twin.apply(variables, jnp.asarray(images), train=False)
+    np.testing.assert_allclose(logits, network.logits(images), rtol=1e-10)
+
+
+def test_every_activation_has_a_twin():
+    assert ACTIVATIONS.keys() == specs.ACTIVATIONS.keys()
+
+
+@pytest.mark.parametrize('variant', ['experiment1', 'experiment2'])
+def test_gradients_of_the_networks_of_s0_are_those_of_jax(variant):
+    layers = numpy_network.layers(configs.load(f'{CONFIG}:{variant}'))
+    config = config_of(model__layers=layers)
+    result = report.check(config, images=2, with_differences=False)
+    assert result['failures'] == []
+    kinds = [row['kind'] for row in result['rows']]
+    assert kinds.count('Conv') == int(variant[-1])
+    assert {'Dense', ''} < {*kinds}
