@@ -25,11 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args, overrides = parser().parse_known_args(arguments)
     console.show_log()
     with console.mistakes_as_sentences():
-        from cifar_jax.crosscheck import check as report
-        from cifar_jax.data import progress
         from cifar_jax.experiment import config as configs
 
         config = configs.load(args.config, overrides)
+        from cifar_jax.crosscheck import check as report
+        from cifar_jax.data import progress
+
         result = report.check(
             config,
             images=args.images,

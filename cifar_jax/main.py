@@ -31,11 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args, overrides = parser().parse_known_args(arguments)
     console.show_log()
     with console.mistakes_as_sentences():
-        # JAX is loaded here, after the arguments are known to be right.
         from cifar_jax.experiment import config as configs
-        from cifar_jax.experiment.run import train
 
         config = configs.load(args.config, overrides)
+        # JAX is loaded after the arguments are known to be right.
+        from cifar_jax.experiment.run import train
+
         folder = args.workdir or pathlib.Path('runs') / configs.name(args.config)
         typed = sys.argv[1:] if arguments is None else arguments
         command = shlex.join(['python', '-m', 'cifar_jax.main', *typed])

@@ -48,9 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             result = report.write(args.workdir, args.split, args.data_dir)
         else:
             from cifar_jax.experiment import config as configs
+
+            config = configs.load(args.config, overrides)
             from cifar_jax.reporting import augmentations
 
-            augmentations.draw(configs.load(args.config, overrides), args.out)
+            augmentations.draw(config, args.out)
     if args.workdir:
         print(result['report'])
         if args.json:

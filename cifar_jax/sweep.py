@@ -17,25 +17,18 @@ evaluated again. More configs, values or seeds may be added in the same OUT.
 """
 
 import argparse
-import contextlib
 import json
-import pathlib
 import shlex
 import sys
 from collections.abc import Sequence
 
-from cifar_jax.errors import UserError
 from cifar_jax.experiment import console
-from cifar_jax.experiment import workdir as workdirs
-from cifar_jax.experiment.workdir import Workdir
-from cifar_jax.sweeping import grid, loop, show, state
-from cifar_jax.sweeping import jobs as lib
-from cifar_jax.sweeping.jobs import Job
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Returns the command line's options."""
+def parser() -> argparse.ArgumentParser:
+    """Returns the command line."""
     parser = argparse.ArgumentParser(
+        prog='python -m cifar_jax.sweep',
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -55,7 +48,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add('--json', action='store_true', help='end with one JSON object')
     add('--dry-run', action='store_true', help='list the runs, start none')
-    return parser.parse_args(arguments)
+    return parser
 
 
 def _seeds(text: str) -> list[int]:
@@ -68,50 +61,24 @@ def _count(text: str, least: int = 1) -> int:
     return int(text)
 
 
-def plan(args: argparse.Namespace) -> list[Job]:
-    """Returns all runs of the command line, those that are done marked as finished.
-
-    Raises:
-      UserError: one of them is impossible, or its workdir is of another config or damaged.
-    """
-    jobs = [
-        Job(task) for task in grid.tasks(args.out, args.config, args.seeds, args.set, args.grid)
-    ]
-    for job in jobs:
-        if not lib.lacks(job.task, args.evaluate):
-            job.state = 'finished'
-    return jobs
-
-
-def sweep(jobs: list[Job], out: pathlib.Path, at_once: int, split: str) -> None:
-    """Runs what is to be run.
-
-    Raises:
-      UserError: another sweep is at work in the folder.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(workdirs.lock(Workdir(out)))
-        except UserError:
-            raise UserError(
-                f'Another sweep is at work in {out}: wait for it, or choose another --out.'
-            ) from None
-        loop.run(jobs, lib.shares(at_once), split, show.Display(jobs, at_once))
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the script; a mistake ends it with one sentence and status 1."""
-    args = parse(arguments)
+    """Runs the command; a user's mistake ends it with one sentence and status 1."""
+    args = parser().parse_args(arguments)
     with console.mistakes_as_sentences():
-        jobs = plan(args)
+        from cifar_jax.sweeping import grid
+
+        tasks = grid.tasks(args.out, args.config, args.seeds, args.set, args.grid)
+        from cifar_jax.sweeping import jobs as lib
+        from cifar_jax.sweeping import loop, show, state
+
+        jobs = lib.plan(tasks, args.evaluate)
         if args.dry_run:
             for job in jobs:
                 print(f'{job.state}: python -m cifar_jax.main {shlex.join(job.task.arguments)}')
             return
-        sweep(jobs, args.out, args.jobs or len(lib.cores()), args.evaluate)
-        found = show.rows(jobs)
-    show.table(str(args.out), found)
+        loop.sweep(jobs, args.out, args.jobs or len(lib.cores()), args.evaluate)
+        rows = show.rows(jobs)
+    show.table(str(args.out), rows)
     for line in show.failures(jobs):
         print(line, file=sys.stderr)
     states = {job.state for job in jobs}
@@ -125,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             }
             for job in jobs
         ]
-        print(json.dumps({'finished': states == {'finished'}, 'table': found, 'runs': runs}))
+        print(json.dumps({'finished': states == {'finished'}, 'table': rows, 'runs': runs}))
     sys.exit(130 if 'stopped' in states else int('failed' in states))
 
 

@@ -8,38 +8,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cifar_jax import models
-from cifar_jax.data import augment, folders, normalize, sources, splits
 from cifar_jax.errors import UserError, nearest
-from cifar_jax.ops import backend
-from cifar_jax.training import numpy_network, optimizers
-from cifar_jax.training.durations import steps
 
 # Their keys are the options of a model: which ones there are depends on the model's name.
 _FREE = ('model',)
-
-_CHOICES = {
-    'data.labels': ('fine', 'coarse'),
-    'data.damaged': folders.DAMAGED,
-    'data.validation': splits.METHODS,
-    'data.normalize': normalize.METHODS,
-    'precision': ('float32', 'bfloat16'),
-    'train.monitor': ('accuracy', 'loss'),
-    'train.select': ('last', 'best'),
-    'ops.backend': backend.BACKENDS,
-}
-_AT_LEAST = {
-    'seed': 0,
-    'data.image_size': 0,
-    'data.classes': 0,
-    'data.memory_gb': 0,
-    'train.batch_size': 1,
-    'train.patience': 0,
-    'eval_batch_size': 1,
-    'mesh.devices': 0,
-    'log.every': 1,
-    'ema': 0,
-}
 
 
 def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -181,11 +153,40 @@ def check(config: ConfigDict) -> None:
     Raises:
       UserError: one sentence with the key, its value and what would be valid.
     """
+    # The owners of the keys load JAX, which neither --help nor a mistyped key needs.
+    from cifar_jax import models
+    from cifar_jax.data import augment, folders, normalize, sources, splits
+    from cifar_jax.ops import backend
+    from cifar_jax.training import numpy_network, optimizers
+    from cifar_jax.training.durations import steps
+
+    choices_of = {
+        'data.labels': ('fine', 'coarse'),
+        'data.damaged': folders.DAMAGED,
+        'data.validation': splits.METHODS,
+        'data.normalize': normalize.METHODS,
+        'precision': ('float32', 'bfloat16'),
+        'train.monitor': ('accuracy', 'loss'),
+        'train.select': ('last', 'best'),
+        'ops.backend': backend.BACKENDS,
+    }
+    at_least = {
+        'seed': 0,
+        'data.image_size': 0,
+        'data.classes': 0,
+        'data.memory_gb': 0,
+        'train.batch_size': 1,
+        'train.patience': 0,
+        'eval_batch_size': 1,
+        'mesh.devices': 0,
+        'log.every': 1,
+        'ema': 0,
+    }
     values = flat(config)
-    for key, choices in _CHOICES.items():
+    for key, choices in choices_of.items():
         if values[key] not in choices:
             raise UserError(f"config.{key}='{values[key]}': {nearest(str(values[key]), choices)}")
-    for key, least in _AT_LEAST.items():
+    for key, least in at_least.items():
         if values[key] < least:
             raise UserError(f'config.{key}={values[key]} must be at least {least}.')
     sources.check(config.data)

@@ -7,11 +7,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
-from rich.text import Text
-
 from cifar_jax.errors import UserError
 
 
@@ -47,6 +42,11 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
 
     What it says is no markup, such as a file called '[red]'.
     """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Column, Table
+    from rich.text import Text
+
     headings = [Column(column, overflow='fold') for column in columns]
     shown = Table(*headings, title=escape(title), title_justify='left')
     for row in rows:

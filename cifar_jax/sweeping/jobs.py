@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 from cifar_jax.errors import UserError
 from cifar_jax.sweeping import state
@@ -28,6 +29,18 @@ class Job:
     began: float = 0.0  # in time.monotonic()
     seconds: float = 0.0  # of wall time, from its start in this sweep to its end
     error: str = ''
+
+
+def plan(tasks: Sequence[Task], split: str) -> list[Job]:
+    """Returns all runs, those that lack nothing marked as finished.
+
+    Args:
+      split: what a run is evaluated on; 'none' is nothing.
+
+    Raises:
+      UserError: a workdir is the run of another config, or damaged.
+    """
+    return [Job(task, 'waiting' if lacks(task, split) else 'finished') for task in tasks]
 
 
 def cores() -> list[int]:

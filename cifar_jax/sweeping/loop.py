@@ -1,16 +1,41 @@
 """The runs of a sweep, as many at once as there are shares of the cores."""
 
 import contextlib
+import pathlib
 import signal
 import time
 from collections.abc import Iterator, Sequence
 
+from cifar_jax.errors import UserError
+from cifar_jax.experiment import workdir as workdirs
+from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.sweeping import jobs as lib
 from cifar_jax.sweeping.jobs import Cores, Job
 from cifar_jax.sweeping.show import Display
 
 _TICK = 0.2  # seconds between looks at the processes
 _OPEN = ('waiting', 'training elsewhere')
+
+
+def sweep(jobs: list[Job], out: pathlib.Path, at_once: int, split: str) -> None:
+    """Runs what is to be run, in a folder where no other sweep is at work.
+
+    Args:
+      at_once: how many runs are at work at the same time.
+      split: what a run is evaluated on; 'none' is nothing.
+
+    Raises:
+      UserError: another sweep is at work in the folder.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(workdirs.lock(Workdir(out)))
+        except UserError:
+            raise UserError(
+                f'Another sweep is at work in {out}: wait for it, or choose another --out.'
+            ) from None
+        run(jobs, lib.shares(at_once), split, Display(jobs, at_once))
 
 
 def run(jobs: Sequence[Job], shares: Sequence[Cores], split: str, display: Display) -> None:

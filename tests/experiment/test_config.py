@@ -1,8 +1,6 @@
 """Config files, overrides and the check of every value: no data and no devices are needed."""
 
 import pathlib
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -237,20 +235,3 @@ def test_the_loaded_config_cannot_get_new_keys():
 def test_a_run_is_named_after_its_config_and_variant():
     assert configs.name('configs/senet.py:digits') == 'senet-digits'
     assert configs.name('configs/senet.py') == 'senet'
-
-
-def test_a_mistake_is_found_before_tensorflow_the_data_or_a_device_is_touched():
-    code = (
-        'import sys\n'
-        'from cifar_jax import main\n'
-        'try:\n'
-        "    main.main(['--config', 'configs/senet.py', '--config.train.lenght=3'])\n"
-        'except SystemExit as end:\n'
-        '    print(end.code)\n'
-        'from jax._src import xla_bridge\n'
-        "heavy = ('tensorflow', 'tensorflow_datasets', 'sklearn', 'PIL')\n"
-        'print([name for name in heavy if name in sys.modules])\n'
-        'print(xla_bridge.backends_are_initialized())\n'
-    )
-    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.split('\n')[:3] == ['1', '[]', 'False'], done.stderr

@@ -286,7 +286,7 @@ def test_a_second_sweep_in_a_folder_is_refused(tmp_path):
         workdirs.lock(Workdir(tmp_path)),
         pytest.raises(UserError, match=r'Another sweep .*--out'),
     ):
-        sweep.sweep([job], tmp_path, 1, 'none')
+        loop.sweep([job], tmp_path, 1, 'none')
     assert job.state == 'waiting'
 
 
