@@ -16,6 +16,14 @@ _CACHE = tempfile.TemporaryDirectory(prefix='cifar_jax-tests-')
 os.environ['CIFAR_JAX_CACHE'] = _CACHE.name
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Returns the number of cores, at most 8; 0, no further process, where tests are named."""
+    if config.args_source is pytest.Config.ArgsSource.ARGS:
+        return 0
+    affinity = getattr(os, 'sched_getaffinity', None)
+    return min(len(affinity(0)) if affinity else os.cpu_count() or 1, 8)
+
+
 @pytest.fixture(scope='session', autouse=True)
 def compile_once():
     """Several tests train the same tiny network: the second finds it compiled."""
