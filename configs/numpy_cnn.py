@@ -14,7 +14,7 @@ best mean validation accuracy, one block and 0.003 (two blocks are level with it
 Each of these changes one thing of `:experiment5`: `:adam`, `:dropout`, `:batches` (32 images a
 step, momentum 0.9) and `:normal` (kernels start with variance 1, the naive way). `:corrected` has
 Adam, dropout and batches together. `:digits` trains on scikit-learn's digits without any download,
-`:smoke` takes seconds. Accuracies and times are in the README.
+`:smoke` takes seconds. Accuracies and times are in docs/numpy.md.
 """
 
 from ml_collections import ConfigDict

@@ -1,10 +1,11 @@
-"""Keep what a published figure rests on, and write the tables of README.md and RESULTS.md.
+"""Keep the runs that published figures rest on, and write the tables of the README and docs/.
 
     python scripts/results.py [WORKDIR ...]
 
 Copies config.json, metrics.jsonl, summary.json and preprocessing.json of each finished run to
-results/<its name>/. Then writes RESULTS.md, our results beside those that S0 to S4 published, and
-the tables between the marks of README.md anew from all of results/.
+results/<its name>/. Then, from all of results/, writes docs/results.md (our results beside those of
+five earlier projects, S0 to S4) and the tables between the marks of README.md, docs/cifar10.md and
+docs/numpy.md.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import pathlib
 
 from cifar_jax.experiment import console
 from cifar_jax.experiment import records as runs
-from tables import published, readme
+from tables import pages, published
 
 FILES = ('config.json', 'metrics.jsonl', 'preprocessing.json', 'summary.json')
 
@@ -44,10 +45,10 @@ def main() -> None:
         for folder in folders:
             keep(folder)
         groups = runs.groups(runs.read_all())
-        page = runs.ROOT / 'README.md'
-        text = readme.between('results', readme.networks(groups), page.read_text())
-        page.write_text(readme.between('NumPy results', readme.in_numpy(groups), text))
-        (runs.ROOT / 'RESULTS.md').write_text(published.page(groups))
+        for name, mark, table in pages.TABLES:
+            page = runs.ROOT / name
+            page.write_text(pages.between(mark, table(groups), page.read_text()))
+        (runs.ROOT / 'docs' / 'results.md').write_text(published.page(groups))
 
 
 if __name__ == '__main__':

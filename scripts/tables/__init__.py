@@ -1,1 +1,1 @@
-"""The tables of the README and of RESULTS.md, from the runs in results/."""
+"""The tables of the README and docs/, from the runs in results/."""

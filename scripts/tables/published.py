@@ -1,4 +1,4 @@
-"""RESULTS.md: every number that S0 to S4 published, and ours beside it."""
+"""docs/results.md: every number that S0 to S4 published, and ours beside it."""
 
 import pathlib
 import shlex
@@ -15,19 +15,35 @@ MEASURED = 'ours >epochs >time_a_run >images/s seeds processor command'
 COLUMNS = f'experiment published {MEASURED}'
 HEAD = """# Results
 
-Every number that S0 to S4 published, and what this project measured for it; written by
-`python scripts/results.py` from [results](results) and
-[published.toml](scripts/tables/published.toml), so edit those instead. Numbers are accuracies,
-cross-entropies in parentheses, means and standard deviations over the seeds, of the weights that a
-run reports. Training accuracy is that of the epoch as it went, with dropout and augmentation; a
-time is that of all epochs with their validation. Each command starts with
-`python -m cifar_jax.main --config`, then `python -m cifar_jax.evaluate --workdir ...` looks at the
-test images once.
+The results of five earlier projects, and what this project measured for the same networks and
+recipes. Written by `python scripts/results.py` from [results](../results) and
+[published.toml](../scripts/tables/published.toml): edit those, not this page.
+
+## Sources
+
+All five are in Spanish; other pages call them S0 to S4.
+
+- S0: Roberto Benatuil Valera, "Implementación de Clasificador de Imágenes desde Cero", project
+  IMT3120, repository CNN-from-scratch; the year is not known.
+- S1: Luis Antonio Ortega Andrés, "Redes Neuronales Convolucionales", 29 November 2019.
+- S2: "Clasificador de Imágenes", three classifiers for CIFAR-100; author and year are not known.
+- S3: "Clasificación de imágenes: CIFAR-10 dataset", final work, 5 May 2021; the author
+  is not named.
+- S4: "CIFAR10-CNN-PyTorch"; author and year are not known.
+
+## How to read the tables
+
+- Numbers are accuracies, with the cross-entropy in parentheses. They are means and standard
+  deviations over the seeds, of the weights that a run reports.
+- Training accuracy is measured during the epoch, with dropout and augmentation.
+- Times are those of all epochs, including validation. Images/s are those of the median epoch.
+- Each command starts with `python -m cifar_jax.main --config`; `python -m cifar_jax.evaluate
+  --workdir ...` then evaluates the run on the test images, once.
 
 """
 OTHERS = """## Other runs
 
-Studies ([docs/studies.md](docs/studies.md)) and variations, which answer no published number.
+Studies ([studies.md](studies.md)) and variations, for which no number was published.
 
 """
 Row = Mapping[str, Any]
@@ -62,7 +78,7 @@ def _has_command(part: Row) -> bool:
 
 
 def page(groups: Mapping[str, Sequence[Run]]) -> str:
-    """Returns RESULTS.md for the runs that there are, as `runs.groups` has them."""
+    """Returns docs/results.md for the runs that `runs.groups` returns."""
     parts = [HEAD]
     for system in systems():
         rows = [cells for row in system['row'] for cells in lines(row, groups)]

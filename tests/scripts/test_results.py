@@ -1,4 +1,4 @@
-"""The tables of the README and RESULTS.md rest on results/, grouped over seeds."""
+"""The tables of the README and docs/ rest on results/, grouped over seeds."""
 
 import json
 import pathlib
@@ -12,9 +12,7 @@ import results
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import records as runs
-from tables import published, readme
-
-README = runs.ROOT / 'README.md'
+from tables import pages, published
 
 
 @pytest.fixture(scope='module')
@@ -43,13 +41,23 @@ def with_seed(folder: pathlib.Path, seed: int, **summary: float) -> pathlib.Path
     return target
 
 
-def test_the_tables_of_the_readme_are_those_of_the_results(groups):
-    assert f'\n{readme.networks(groups)}\n' in README.read_text()
-    assert f'\n{readme.in_numpy(groups)}\n' in README.read_text()
+@pytest.mark.parametrize(('name', 'mark', 'table'), pages.TABLES)
+def test_a_table_of_a_page_is_that_of_the_results(groups, name, mark, table):
+    text = (runs.ROOT / name).read_text()
+    assert f'<!-- {mark} -->\n\n{table(groups)}\n\n<!-- end of {mark} -->' in text
 
 
 def test_results_md_is_that_of_the_results(groups):
-    assert (runs.ROOT / 'RESULTS.md').read_text() == published.page(groups)
+    assert (runs.ROOT / 'docs' / 'results.md').read_text() == published.page(groups)
+
+
+def test_the_headline_has_the_best_run_of_each_network_by_validation_accuracy(folder):
+    better = with_seed(folder, 0, val_accuracy=0.9, test={'accuracy': 0.7, 'top5': 1.0})
+    text = (better / 'config.json').read_text()
+    (better / 'config.json').write_text(text.replace('10 epochs', '11 epochs'))
+    [row] = pages.headline(runs.groups(runs.read_all(folder.parent))).splitlines()[2:]
+    assert row.startswith('| SENet | 10 | 70.00 % |')
+    assert "'--config.train.length=11 epochs'" in row
 
 
 def test_seeds_of_one_command_are_one_group(folder):
