@@ -20,9 +20,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from cifar_jax.data import augment, normalize
+from cifar_jax.data.arrays import Arrays
 from cifar_jax.data.augment import Batch
 from cifar_jax.data.pipeline import Prepared
-from cifar_jax.data.sources import Arrays
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import console
 from cifar_jax.machine import environment, keep_freed_memory

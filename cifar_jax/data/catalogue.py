@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cifar_jax.data import cache, image_files, metadata, progress
+from cifar_jax.data.arrays import check_memory
 from cifar_jax.errors import UserError, first_line, nearest
 
 SPLITS = ('train', 'test')
@@ -78,16 +79,6 @@ def check_name(name: str) -> None:
         raise UserError(
             f"'{name}' cannot be a set's name: write --config.data.source=tfds:NAME or "
             'tfds:NAME/CONFIG; the newest version is taken.'
-        )
-
-
-def check_memory(name: str, size: int, memory_gb: float) -> None:
-    """Raises UserError where `size` bytes of decoded images exceed `memory_gb` times 2**30."""
-    if size > memory_gb * 2**30:
-        raise UserError(
-            f"The images of '{name}' take {size / 2**30:.3g} GB decoded, more than the "
-            f'{memory_gb:g} GB allowed: raise it with --config.data.memory_gb, or choose a smaller '
-            'set or --config.data.image_size.'
         )
 
 

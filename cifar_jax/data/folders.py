@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cifar_jax.data import catalogue, image_files, progress, splits
+from cifar_jax.data import image_files, progress, splits
+from cifar_jax.data.arrays import check_memory
 from cifar_jax.data.cache import Decoded
 from cifar_jax.errors import UserError
 
@@ -49,7 +50,7 @@ def load(path: Path, image_size: int, damaged: str, memory_gb: float) -> Decoded
         raise UserError(f"There is no folder {path}: write --config.data.source='folder:PATH'.")
     classes, parts = _parts(path)
     count = sum(len(files.paths) for files in parts.values())
-    catalogue.check_memory(path.name, count * image_size**2 * 3, memory_gb)
+    check_memory(path.name, count * image_size**2 * 3, memory_gb)
     arrays: dict[str, np.ndarray] = {}
     for part, files in parts.items():
         images, labels = _decoded(files, image_size, damaged)

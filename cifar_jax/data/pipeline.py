@@ -5,14 +5,15 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from cifar_jax.data import normalize, sources, splits
+from cifar_jax.data.arrays import Arrays
 
 
 class Prepared(NamedTuple):
     """The parts of a data set in host memory; the normalizer knows the training part only."""
 
-    train: sources.Arrays
-    validation: sources.Arrays | None
-    test: sources.Arrays
+    train: Arrays
+    validation: Arrays | None
+    test: Arrays
     classes: tuple[str, ...]
     normalizer: normalize.Normalizer
 

@@ -3,32 +3,16 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from cifar_jax.data import archives, cache, catalogue, folders, image_files, splits
+from cifar_jax.data.arrays import Arrays, Dataset, check_memory
 from cifar_jax.errors import UserError, nearest
 
 DRAW = 0  # the seed of every fixed draw below: a share is the same in every run
-
-
-class Arrays(NamedTuple):
-    """Images and their labels: uint8[n h w c] and int32[n]."""
-
-    images: np.ndarray
-    labels: np.ndarray
-
-
-class Dataset(NamedTuple):
-    """A data set with the names of its classes, in label order."""
-
-    name: str
-    train: Arrays
-    test: Arrays
-    classes: tuple[str, ...]
 
 
 def cifar10(config: ConfigDict) -> Dataset:
@@ -118,7 +102,7 @@ def load(config: ConfigDict) -> Dataset:
     prefix, colon, rest = config.source.partition(':')
     data = PREFIXES[prefix](rest, config) if colon else SOURCES[prefix](config)
     sizes = data.train.images.nbytes + data.test.images.nbytes
-    catalogue.check_memory(data.name, sizes, config.memory_gb)
+    check_memory(data.name, sizes, config.memory_gb)
     keep = config.classes or len(data.classes)
     if not 2 <= keep <= len(data.classes):
         raise UserError(
@@ -184,7 +168,7 @@ def _resized(dataset: Dataset, config: ConfigDict) -> Dataset:
     if not config.image_size or size == dataset.train.images.shape[1:3]:
         return dataset
     count = len(dataset.train.labels) + len(dataset.test.labels)
-    catalogue.check_memory(dataset.name, 3 * count * config.image_size**2, config.memory_gb)
+    check_memory(dataset.name, 3 * count * config.image_size**2, config.memory_gb)
     train, test = (
         Arrays(np.stack([image_files.from_array(x, size) for x in part.images]), part.labels)
         for part in (dataset.train, dataset.test)

@@ -1,16 +1,10 @@
 """The training set in two: what is learned from, and what is validated on."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 from jaxtyping import Int, Int32
 
+from cifar_jax.data.arrays import Arrays
 from cifar_jax.errors import UserError, nearest
-
-if TYPE_CHECKING:
-    from cifar_jax.data.sources import Arrays
 
 METHODS = ('stratified', 'last', 'random', 'none')
 
@@ -38,11 +32,10 @@ def split(arrays: Arrays, method: str, fraction: float, seed: int) -> tuple[Arra
     if method == 'none':
         return arrays, None
     train, validation = _indices(arrays.labels, method, fraction, seed)
-    take = type(arrays)
-    return (
-        take(arrays.images[train], arrays.labels[train]),
-        take(arrays.images[validation], arrays.labels[validation]),
+    train_part, validation_part = (
+        Arrays(arrays.images[rows], arrays.labels[rows]) for rows in (train, validation)
     )
+    return train_part, validation_part
 
 
 def check(method: str, fraction: float) -> None:

@@ -3,7 +3,8 @@
 import pathlib
 from typing import Any, NamedTuple
 
-from cifar_jax.data import pipeline, sources
+from cifar_jax.data import pipeline
+from cifar_jax.data.arrays import Arrays
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
@@ -22,7 +23,7 @@ class Evaluated(NamedTuple):
     predictions: predictions.Predictions
 
     @property
-    def arrays(self) -> sources.Arrays:
+    def arrays(self) -> Arrays:
         """The images of the split."""
         return getattr(self.data, self.split)
 

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Float64, Int, PyTree, UInt8
 
-from cifar_jax.data import normalize, sources
+from cifar_jax.data import normalize
+from cifar_jax.data.arrays import Arrays
 from cifar_jax.data.batches import evaluation_batches
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
@@ -56,7 +57,7 @@ def mean_metrics(predictions: Predictions) -> dict[str, float]:
     return {'loss': float(loss.mean()), 'accuracy': accuracy, 'top5': top5}
 
 
-def of(workdir: Workdir, classifier: Classifier, split: str, arrays: sources.Arrays) -> Predictions:
+def of(workdir: Workdir, classifier: Classifier, split: str, arrays: Arrays) -> Predictions:
     """Returns what a run's classifier says of a split: kept from before, or computed and kept now.
 
     Args:

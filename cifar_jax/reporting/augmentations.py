@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from cifar_jax.data import augment, normalize, sources
+from cifar_jax.data.arrays import Dataset
 from cifar_jax.data.augment import Batch
 from cifar_jax.errors import UserError
 
@@ -53,7 +54,7 @@ def caption(entry: Mapping[str, Any] | ConfigDict) -> str:
     return '\n'.join([entry['name'], *(f'{key} {value}' for key, value in options.items())])
 
 
-def _first(data: sources.Dataset, seed: int) -> Batch:
+def _first(data: Dataset, seed: int) -> Batch:
     """Returns the first training image of each class, in the order of the labels."""
     _, first = np.unique(data.train.labels, return_index=True)
     chosen = first[:IMAGES]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from cifar_jax.data.sources import Arrays
+from cifar_jax.data.arrays import Arrays
 from cifar_jax.inference.predictions import Predictions
 from cifar_jax.reporting import images, style
 from cifar_jax.reporting.picture import Picture

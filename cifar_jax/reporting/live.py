@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cifar_jax.data.sources import Arrays
+from cifar_jax.data.arrays import Arrays
 from cifar_jax.inference.classifier import Classifier
 from cifar_jax.inference.predictions import Predictions, make_logits
 from cifar_jax.reporting import (

@@ -12,8 +12,8 @@ import optax
 from ml_collections import ConfigDict
 
 from cifar_jax.data import normalize
+from cifar_jax.data.arrays import Arrays
 from cifar_jax.data.pipeline import Prepared
-from cifar_jax.data.sources import Arrays
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.watcher import Watcher

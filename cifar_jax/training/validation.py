@@ -9,7 +9,8 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Int, Int32, PyTree, UInt8
 
-from cifar_jax.data import batches, normalize, sources
+from cifar_jax.data import batches, normalize
+from cifar_jax.data.arrays import Arrays
 from cifar_jax.training import losses, metrics, parallel
 
 
@@ -20,7 +21,7 @@ class Images(NamedTuple):
     labels: Int32[Array, 'n']
 
 
-def on_device(arrays: sources.Arrays, mesh: Mesh) -> Images:
+def on_device(arrays: Arrays, mesh: Mesh) -> Images:
     """Puts a part of the data on every device."""
     return Images(*jax.device_put(tuple(arrays), parallel.replicated(mesh)))
 

@@ -15,8 +15,8 @@ from bench.airbench import AirbenchShape, Whitening
 from bench.task import PIXELS, Contestant, Task
 from cifar_jax import models
 from cifar_jax.data import normalize
+from cifar_jax.data.arrays import Arrays
 from cifar_jax.data.pipeline import Prepared
-from cifar_jax.data.sources import Arrays
 from cifar_jax.experiment import config as configs
 from cifar_jax.machine import keep_freed_memory, use_compilation_cache
 from cifar_jax.models import summary

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from cifar_jax.data import normalize, splits
-from cifar_jax.data.sources import Arrays
+from cifar_jax.data.arrays import Arrays
 from cifar_jax.errors import UserError
 from cifar_jax.experiment.defaults import get_defaults
 

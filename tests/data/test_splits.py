@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cifar_jax.data import splits
-from cifar_jax.data.sources import Arrays
+from cifar_jax.data.arrays import Arrays
 from cifar_jax.errors import UserError
 
 

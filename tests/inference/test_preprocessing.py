@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from cifar_jax.data.arrays import Arrays
 from cifar_jax.data.normalize import Normalizer
 from cifar_jax.data.pipeline import Prepared
-from cifar_jax.data.sources import Arrays
 from cifar_jax.errors import UserError
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.inference import classifier

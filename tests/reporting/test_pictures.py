@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from cifar_jax.data.arrays import Arrays
 from cifar_jax.data.normalize import Normalizer
 from cifar_jax.data.pipeline import Prepared
-from cifar_jax.data.sources import Arrays
 from cifar_jax.inference.predictions import Predictions
 from cifar_jax.reporting import (
     calibration,
