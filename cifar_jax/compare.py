@@ -36,20 +36,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser().parse_args(arguments)
     console.show_log()
     with console.mistakes_as_sentences():
-        from cifar_jax.reporting.comparisons import compare as comparison
-        from cifar_jax.reporting.comparisons import files as comparison_files
+        from cifar_jax.reporting.comparisons import render
+        from cifar_jax.reporting.comparisons.compare import compare
 
-        found = comparison.compare(args.workdirs, args.split)
+        comparison = compare(args.workdirs, args.split)
         again = ['python', '-m', 'cifar_jax.compare', *map(str, args.workdirs)]
         again += ['--split', args.split, '--out', str(args.out)]
-        files = comparison_files.write(found, args.out, shlex.join(again))
-    for table in comparison_files.tables(found):
+        paths = render.write(comparison, args.out, shlex.join(again))
+    for table in render.tables(comparison):
         console.table(*table)
-    for note in found.notes:
+    for note in comparison.notes:
         print(note)
-    print(files[0])
+    print(paths[0])
     if args.json:
-        print(json.dumps(comparison_files.plain(found, files)))
+        print(json.dumps(render.plain(comparison, paths)))
 
 
 if __name__ == '__main__':

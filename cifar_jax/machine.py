@@ -35,20 +35,28 @@ def _cpuinfo(field: str) -> str:
     return next((line.split(':', 1)[1].strip() for line in lines if line.startswith(field)), '')
 
 
-def environment() -> dict[str, object]:
-    """Returns processor, devices and versions; call it after the devices are set up."""
+def cores() -> list[int]:
+    """Returns the numbers of the cores that this process may use."""
+    if hasattr(os, 'sched_getaffinity'):
+        return sorted(os.sched_getaffinity(0))
+    return [*range(os.cpu_count() or 1)]
+
+
+def environment(operations: str) -> dict[str, object]:
+    """Returns processor, devices and versions; call it after the devices are set up.
+
+    Args:
+      operations: which implementation of the operations programs take on a CPU.
+    """
     import jax
 
     import cifar_jax
-    from cifar_jax.ops import backend
 
     return {
         'processor': processor(),
-        'cores': len(os.sched_getaffinity(0))
-        if hasattr(os, 'sched_getaffinity')
-        else os.cpu_count(),
+        'cores': len(cores()),
         'backend': jax.default_backend(),
-        **({'operations': backend.chosen()} if jax.default_backend() == 'cpu' else {}),
+        **({'operations': operations} if jax.default_backend() == 'cpu' else {}),
         'devices': jax.device_count(),
         'hosts': jax.process_count(),
         'python': platform.python_version(),

@@ -68,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from cifar_jax.sweeping import grid
 
         tasks = grid.tasks(args.out, args.config, args.seeds, args.set, args.grid)
+        from cifar_jax.machine import cores
         from cifar_jax.sweeping import jobs as lib
         from cifar_jax.sweeping import loop, show, state
 
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for job in jobs:
                 print(f'{job.state}: python -m cifar_jax.main {shlex.join(job.task.arguments)}')
             return
-        loop.sweep(jobs, args.out, args.jobs or len(lib.cores()), args.evaluate)
+        loop.sweep(jobs, args.out, args.jobs or len(cores()), args.evaluate)
         rows = show.rows(jobs)
     show.table(str(args.out), rows)
     for line in show.failures(jobs):

@@ -26,6 +26,7 @@ from cifar_jax.data.pipeline import Prepared
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import console
 from cifar_jax.machine import environment, keep_freed_memory
+from cifar_jax.ops import backend
 from cifar_jax.training import loop, parallel
 from cifar_jax.training.validation import on_device
 
@@ -115,7 +116,7 @@ def main() -> None:
     keep_freed_memory()
     mesh = parallel.make_mesh(0, args.batch)
     step = args.step or step_of(args.batch, args.rounds)
-    here = environment()
+    here = environment(backend.chosen())
     title = f'batch {args.batch}, {here["processor"]}, {here["cores"]} cores; a step: {step:.0f} ms'
     rows = [
         [name, f'{ms:.2f}', f'{ms / step:.2%}']

@@ -137,11 +137,12 @@ def _in_view(context: Any, workdir: pathlib.Path) -> Iterator[str]:
 
 def wrong_numbers(shown: Mapping[str, str], workdir: pathlib.Path) -> Iterator[str]:
     """Yields where the numbers of the page are not those of metrics.jsonl and summary.json."""
+    from cifar_jax import files
     from cifar_jax.experiment import workdir as workdirs
 
-    files = workdirs.Workdir(workdir)
-    lines = workdirs.read_metrics(files)
-    summary = workdirs.read_json(files.summary) if files.summary.exists() else {}
+    run = workdirs.Workdir(workdir)
+    lines = workdirs.read_metrics(run)
+    summary = files.read_json(run.summary) if run.summary.exists() else {}
     split = shown['split']
     wanted = {'epochs': len(lines)}
     if split in summary:

@@ -1,6 +1,5 @@
 """Folders that look like those of runs, for what reads no more than their files."""
 
-import io
 import json
 import pathlib
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cifar_jax import files
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.experiment.workdir import Workdir
@@ -54,14 +54,14 @@ def make(
         node[leaf] = value
     workdir = Workdir(folder)
     stored = {'config': json.loads(config.to_json_best_effort()), 'environment': environment}
-    workdirs.write_json(workdir.config, stored | {'command': ''})
+    files.write_json(workdir.config, stored | {'command': ''})
     lines = [line(epoch, accuracy, seconds) for epoch, accuracy in enumerate(accuracies, 1)]
     workdirs.write_metrics(workdir, lines)
     if finished:
         summary = {'finished': True, 'sha256': SHA256}
         if test is not None:
             summary['test'] = {'split': 'test', 'accuracy': test, 'sha256': SHA256}
-        workdirs.write_json(workdir.summary, summary)
+        files.write_json(workdir.summary, summary)
     return folder
 
 
@@ -74,6 +74,5 @@ def keep_predictions(
 ) -> None:
     """Writes predictions of a class for each image."""
     logits = np.eye(10, dtype=np.float32)[classes]
-    buffer = io.BytesIO()
-    np.savez(buffer, labels=labels, logits=logits, sha256=sha256)
-    workdirs.write(Workdir(folder).predictions(split), buffer.getvalue())
+    arrays = {'labels': labels, 'logits': logits, 'sha256': sha256}
+    files.write_arrays(Workdir(folder).predictions(split), arrays)

@@ -7,10 +7,10 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from cifar_jax import files
 from cifar_jax import main as training
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
-from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.training.numpy_network import MODEL as NUMPY
 
@@ -95,7 +95,7 @@ def read(folder: pathlib.Path) -> Run:
       UserError: it is no run, damaged, or not finished.
     """
     workdir = Workdir(folder)
-    stored, summary = (workdirs.read_json(path) for path in (workdir.config, workdir.summary))
+    stored, summary = (files.read_json(path) for path in (workdir.config, workdir.summary))
     try:
         lines = [json.loads(line) for line in workdir.metrics.read_text().splitlines()]
     except (OSError, ValueError) as error:

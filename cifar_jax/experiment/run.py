@@ -12,9 +12,10 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
+from cifar_jax import files
 from cifar_jax.data import pipeline, splits
 from cifar_jax.errors import UserError
-from cifar_jax.experiment import console
+from cifar_jax.experiment import console, preprocessing
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.watcher import Watcher
 from cifar_jax.experiment.workdir import Workdir
@@ -52,7 +53,7 @@ def train(
     with workdirs.lock(workdir), backend.use(config.ops.backend):
         for change in workdirs.prepare(workdir, config, command):
             log.warning('%s: this run will not go on to the same bits', change)
-        classifier.write_preprocessing(workdir, data)
+        preprocessing.write(workdir, data)
         _describe(plan, data, mesh)
         watcher = Watcher(
             workdir,
@@ -98,7 +99,7 @@ def _train_in_numpy(
     with workdirs.lock(workdir):
         for change in workdirs.prepare(workdir, config, command):
             log.warning('%s: this run will not go on to the same bits', change)
-        classifier.write_preprocessing(workdir, data)
+        preprocessing.write(workdir, data)
         log.info(model_summary.table(numpy_network.flax_twin(config), data.train.images.shape[1:]))
         log.info('NumPy, batch %d', config.train.batch_size)
         _describe_data(data)
@@ -184,7 +185,7 @@ def _summarize(workdir: Workdir, ended: _Ended, watcher: Watcher) -> dict[str, A
     }
     if watcher.first_step_at is not None:
         log.info('first step %.1f s after the start', process_age(watcher.first_step_at))
-    workdirs.write_json(workdir.summary, {**_evaluations(workdir, summary), **summary})
+    files.write_json(workdir.summary, {**_evaluations(workdir, summary), **summary})
     rows = [
         [
             name,
@@ -205,5 +206,5 @@ def _evaluations(workdir: Workdir, summary: dict[str, Any]) -> dict[str, Any]:
     """What `evaluate` added to an earlier summary of the same weights."""
     if not workdir.summary.exists():
         return {}
-    before = workdirs.read_json(workdir.summary)
+    before = files.read_json(workdir.summary)
     return before if before.get('sha256') == summary['sha256'] else {}

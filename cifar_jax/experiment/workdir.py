@@ -4,15 +4,15 @@ import contextlib
 import json
 import os
 import pathlib
-import tempfile
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from cifar_jax import files, machine
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as config_lib
-from cifar_jax.machine import environment
+from cifar_jax.files import FileError, MissingFileError
 from cifar_jax.training.durations import steps
 
 try:
@@ -23,7 +23,9 @@ except ImportError:  # Windows has none: there, two runs in one workdir are not 
 # What may differ between a run and its continuation: it changes no number, or only adds steps.
 _MAY_CHANGE = ('mesh.', 'ops.', 'log.', 'data.dir', 'eval_batch_size')
 
-# Keys that a run of before them lacks, with the values that mean what was done then.
+_COUNTS = ('epoch', 'step', 'seconds')  # in every line of metrics.jsonl
+
+# Keys that older runs lack, with the values that mean what was done then.
 _ADDED = {
     'data.image_size': 0,
     'data.damaged': 'stop',
@@ -70,60 +72,42 @@ class Workdir(NamedTuple):
         return self.path / 'summary.json'
 
 
-def write(path: pathlib.Path, content: str | bytes) -> None:
-    """Replaces a file in one step, so that it is always whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False, suffix='.tmp') as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(file.name, 0o644)  # a temporary file is private, a result is not
-    os.replace(file.name, path)
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes indented JSON in one step."""
-    write(path, json.dumps(value, indent=2) + '\n')
-
-
-def read_json(path: pathlib.Path) -> Any:
-    """Returns the content of a JSON file of a workdir.
-
-    Raises:
-      UserError: the file is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f'{path} is missing: {path.parent} is not the workdir of a run.') from None
-    except (ValueError, OSError) as error:
-        raise UserError(f'{path} cannot be read ({error}): restore it or train anew.') from None
-
-
 def write_metrics(workdir: Workdir, history: list[dict[str, Any]]) -> None:
-    """Writes metrics.jsonl anew: what a resumed run's checkpoint knows, and nothing later."""
-    write(workdir.metrics, ''.join(json.dumps(line) + '\n' for line in history))
+    """Replaces metrics.jsonl by what a resumed run's checkpoint knows, and nothing later."""
+    files.write(workdir.metrics, ''.join(files.to_json(line) + '\n' for line in history))
 
 
 def append_metrics(workdir: Workdir, line: dict[str, Any]) -> None:
     """Adds one line to metrics.jsonl and waits until it is on disk."""
     with workdir.metrics.open('a') as file:
-        file.write(json.dumps(line) + '\n')
+        file.write(files.to_json(line) + '\n')
         file.flush()
         os.fsync(file.fileno())
 
 
 def read_metrics(workdir: Workdir) -> list[dict[str, Any]]:
-    """Returns the whole lines of metrics.jsonl; what a killed run left unfinished ends them."""
+    """Returns the lines of metrics.jsonl up to the first that is cut short or damaged.
+
+    Raises:
+      UserError: a line is whole and no line of metrics.
+    """
+    if not workdir.metrics.exists():
+        return []
     lines: list[dict[str, Any]] = []
-    if workdir.metrics.exists():
-        # What a damaged disk left is no text: it ends them too.
-        for text in workdir.metrics.read_text(errors='replace').splitlines():
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                break
+    for number, text in enumerate(workdir.metrics.read_text(errors='replace').splitlines(), 1):
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(line, dict) or not all(is_number(line.get(key)) for key in _COUNTS):
+            raise FileError(workdir.metrics, f'is damaged in line {number}')
+        lines.append(line)
     return lines
+
+
+def is_number(value: object) -> bool:
+    """Returns whether a value from JSON is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def read_config(workdir: Workdir) -> ConfigDict:
@@ -134,7 +118,7 @@ def read_config(workdir: Workdir) -> ConfigDict:
     """
     if not workdir.path.is_dir():
         raise UserError(f'No workdir {workdir.path}: --workdir names the folder of a run.')
-    stored = read_json(workdir.config)
+    stored = _read_config_file(workdir)
     try:
         values = _tuples(stored['config'])
         for key, value in _ADDED.items():
@@ -145,9 +129,18 @@ def read_config(workdir: Workdir) -> ConfigDict:
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f'{workdir.config} is of another version of cifar_jax or damaged ({error!r}): '
-            'use the version that wrote it, or train anew.'
+            'use the version that wrote it, or train again.'
         ) from None
     return config.lock()
+
+
+def _read_config_file(workdir: Workdir) -> dict[str, Any]:
+    try:
+        return files.read_json(workdir.config)
+    except MissingFileError as error:
+        raise UserError(
+            f'{error.path} is missing: {workdir.path} is not the workdir of a run.'
+        ) from None
 
 
 def _tuples(value: Any) -> Any:
@@ -168,7 +161,9 @@ def prepare(workdir: Workdir, config: ConfigDict, command: str) -> list[str]:
     Raises:
       UserError: the folder belongs to a run of another config; the differing keys are named.
     """
-    now = {'config': json.loads(config.to_json_best_effort()), 'environment': environment()}
+    from cifar_jax.ops import backend
+
+    now = {'config': _plain(config), 'environment': machine.environment(backend.chosen())}
     if not workdir.config.exists():
         # A run that was killed as it began leaves its lock and an unfinished file.
         if workdir.path.is_dir() and any(
@@ -177,16 +172,16 @@ def prepare(workdir: Workdir, config: ConfigDict, command: str) -> list[str]:
             raise UserError(
                 f'{workdir.path} holds files but no config.json: choose an empty --workdir.'
             )
-        write_json(workdir.config, now | {'command': command})
+        files.write_json(workdir.config, now | {'command': command})
         return []
-    before = read_json(workdir.config)
+    before = _read_config_file(workdir)
     refuse_differences(workdir, config)
     changed = [
         f'{key} was {old!r} and is {now["environment"].get(key)!r}'
         for key, old in before.get('environment', {}).items()
         if now['environment'].get(key) != old
     ]
-    write_json(workdir.config, before | {'config': now['config']})
+    files.write_json(workdir.config, before | {'config': now['config']})
     return changed
 
 

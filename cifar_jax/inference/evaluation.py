@@ -3,10 +3,10 @@
 import pathlib
 from typing import Any, NamedTuple
 
+from cifar_jax import files
 from cifar_jax.data import pipeline
 from cifar_jax.data.arrays import Arrays
 from cifar_jax.errors import UserError
-from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.inference import classifier as classifiers
 from cifar_jax.inference import predictions
@@ -70,7 +70,7 @@ def evaluate(
         **predictions.mean_metrics(found),
         'sha256': found.sha256,
     }
-    summary = workdirs.read_json(workdir.summary) if workdir.summary.exists() else {}
+    summary = files.read_json(workdir.summary) if workdir.summary.exists() else {}
     if summary.get('sha256') == result['sha256']:
-        workdirs.write_json(workdir.summary, summary | {split: result})
+        files.write_json(workdir.summary, summary | {split: result})
     return result

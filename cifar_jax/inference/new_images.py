@@ -12,10 +12,11 @@ from jaxtyping import Float32, UInt8
 
 from cifar_jax.data import image_files
 from cifar_jax.errors import UserError
+from cifar_jax.experiment import preprocessing
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.inference import classifier as classifiers
 from cifar_jax.inference import predictions
-from cifar_jax.machine import keep_freed_memory, use_compilation_cache
+from cifar_jax.machine import cores, keep_freed_memory, use_compilation_cache
 
 
 class Answer(NamedTuple):
@@ -105,7 +106,7 @@ def answers(
     keep_freed_memory()
     classifier = classifiers.load(workdir, checkpoint)
     use_compilation_cache()
-    height, width, _ = classifiers.read_preprocessing(workdir).image_shape
+    height, width, _ = preprocessing.read(workdir).image_shape
     if height != width:
         raise UserError(
             f'{folder} was trained on images of {height} x {width}, and files are read as squares: '
@@ -113,7 +114,7 @@ def answers(
         )
     logits_of, batch = predictions.make_logits(classifier), classifier.config.eval_batch_size
     # Pillow decodes without Python's lock; what it warns of is read all the same.
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(len(cores())) as pool:
         warnings.simplefilter('ignore')
         for start in range(0, len(paths), batch):
             chunk = paths[start : start + batch]

@@ -1,8 +1,5 @@
 """What a classifier says of a split, image by image: kept by evaluate, read by reports."""
 
-import io
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -11,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Float64, Int, PyTree, UInt8
 
+from cifar_jax import files
 from cifar_jax.data import normalize
 from cifar_jax.data.arrays import Arrays
 from cifar_jax.data.batches import evaluation_batches
-from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
+from cifar_jax.files import FileError
 from cifar_jax.inference.classifier import Classifier
 from cifar_jax.ops import backend
 from cifar_jax.training import metrics, parallel
@@ -69,22 +67,16 @@ def of(workdir: Workdir, classifier: Classifier, split: str, arrays: Arrays) -> 
         return kept
     logits = make_logits(classifier)(arrays.images)
     found = Predictions(np.asarray(arrays.labels), logits, sha256)
-    buffer = io.BytesIO()
-    np.savez(buffer, **found._asdict())
-    workdirs.write(workdir.predictions(split), buffer.getvalue())
+    files.write_arrays(workdir.predictions(split), found._asdict())
     return found
 
 
 def read(workdir: Workdir, split: str) -> Predictions | None:
     """Returns what is kept of a split; None where there is nothing, or nothing that can be read."""
     try:
-        # Of a damaged file NumPy would leave its own handle open.
-        with (
-            workdir.predictions(split).open('rb') as raw,
-            np.load(raw, allow_pickle=False) as file,
-        ):
-            found = Predictions(file['labels'], file['logits'], str(file['sha256']))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        arrays = files.read_arrays(workdir.predictions(split))
+        found = Predictions(arrays['labels'], arrays['logits'], str(arrays['sha256']))
+    except (FileError, KeyError):
         return None
     whole = found.logits.ndim == 2 and found.labels.shape == found.logits.shape[:1]
     return found if whole and found.logits.dtype == np.float32 else None

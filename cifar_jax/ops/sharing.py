@@ -1,13 +1,14 @@
 """Runs on each device what must not cross devices, on that device's part of the batch."""
 
 import math
-import os
 from collections.abc import Callable, Sequence
 
 import jax
 from jax import lax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array
+
+from cifar_jax.machine import cores
 
 
 def devices() -> int:
@@ -18,8 +19,7 @@ def devices() -> int:
 
 def threads() -> int:
     """Returns how many threads a call on one device may take, so that cores are not fought over."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    return max(1, (cores or 1) // devices())
+    return max(1, len(cores()) // devices())
 
 
 def by_batch(

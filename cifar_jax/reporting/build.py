@@ -5,7 +5,7 @@ import pathlib
 import time
 from typing import Any
 
-from cifar_jax.experiment import workdir as workdirs
+from cifar_jax import files
 from cifar_jax.reporting import facts, page, pictures, style
 
 log = logging.getLogger('cifar_jax')
@@ -27,7 +27,7 @@ def write(folder: pathlib.Path, split: str, data_dir: str | None = None) -> dict
     log.info('%s: what the network says of the %s images', folder, split)
     run = facts.read(folder, split, data_dir)
     target = run.evaluated.workdir.report
-    files: list[pathlib.Path] = []
+    paths: list[pathlib.Path] = []
     sections: list[page.Section] = []
     for number, section in enumerate(pictures.SECTIONS, 1):
         began = time.perf_counter()
@@ -36,8 +36,8 @@ def write(folder: pathlib.Path, split: str, data_dir: str | None = None) -> dict
             for picture in section.draw(run):
                 images = style.files(picture.figure)
                 for suffix, content in images.items():
-                    files.append(target / f'{picture.name}.{suffix}')
-                    workdirs.write(files[-1], content)
+                    paths.append(target / f'{picture.name}.{suffix}')
+                    files.write(paths[-1], content)
                 shown.append(page.shown(picture, images['svg']))
         sections.append(page.Section(section.title, shown))
         log.info(
@@ -46,10 +46,10 @@ def write(folder: pathlib.Path, split: str, data_dir: str | None = None) -> dict
             time.perf_counter() - began,
         )
     index = target / 'index.html'
-    workdirs.write(index, page.render(run, sections))
+    files.write(index, page.render(run, sections))
     return {
         'report': str(index),
-        'pictures': list(map(str, files)),
+        'pictures': list(map(str, paths)),
         'split': split,
         'images': len(run.evaluated.predictions.labels),
         **facts.headline(run),

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from cifar_jax import models
+from cifar_jax import files, models
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
+from cifar_jax.experiment import preprocessing
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.experiment.workdir import Workdir
-from cifar_jax.inference import classifier as classifiers
 from cifar_jax.models import summary as model_summary
 from cifar_jax.training import history, numpy_network
 from cifar_jax.training.history import Line
@@ -85,16 +85,16 @@ def read(folder: pathlib.Path) -> Run:
     """
     workdir = Workdir(folder)
     config = workdirs.read_config(workdir)
-    stored = workdirs.read_json(workdir.config)
+    stored = files.read_json(workdir.config)
     environment = stored.get('environment')
     if not isinstance(environment, dict):
         raise _damaged(workdir.config)
     lines = workdirs.read_metrics(workdir)
     for number, line in enumerate(lines, 1):
-        if not isinstance(line, dict) or not _is_whole(line):
+        if not _is_whole(line):
             raise _damaged(workdir.metrics, f' in line {number}')
-    summary = workdirs.read_json(workdir.summary) if workdir.summary.exists() else {}
-    if not isinstance(summary, dict) or not isinstance(summary.get('test', {}), dict):
+    summary = files.read_json(workdir.summary) if workdir.summary.exists() else {}
+    if not isinstance(summary.get('test', {}), dict):
         raise _damaged(workdir.summary)
     command = str(stored.get('command', ''))
     return Run(workdir, config, command, environment, lines, summary)
@@ -104,11 +104,7 @@ def _is_whole(line: Line) -> bool:
     keys = set(_NUMBERS)
     if any(key.startswith('val_') for key in line):
         keys |= {'val_loss', 'val_accuracy'}
-    return all(_is_number(line.get(key)) for key in keys)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return all(workdirs.is_number(line.get(key)) for key in keys)
 
 
 def _damaged(path: pathlib.Path, where: str = '') -> UserError:
@@ -189,7 +185,7 @@ def size(run: Run) -> Size | None:
 
 def _classes_and_shape(run: Run) -> tuple[int, tuple[int, ...]] | None:
     if run.workdir.preprocessing.exists():
-        stored = classifiers.read_preprocessing(run.workdir)
+        stored = preprocessing.read(run.workdir)
         return len(stored.classes), stored.image_shape
     data = run.config.data
     if data.source not in _CLASSES:

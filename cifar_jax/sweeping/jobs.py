@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 from cifar_jax.errors import UserError
+from cifar_jax.machine import cores
 from cifar_jax.sweeping import state
 from cifar_jax.sweeping.grid import Task
 
@@ -41,13 +42,6 @@ def plan(tasks: Sequence[Task], split: str) -> list[Job]:
       UserError: a workdir is the run of another config, or damaged.
     """
     return [Job(task, 'waiting' if lacks(task, split) else 'finished') for task in tasks]
-
-
-def cores() -> list[int]:
-    """Returns the numbers of the cores that this process may use."""
-    if hasattr(os, 'sched_getaffinity'):
-        return sorted(os.sched_getaffinity(0))
-    return [*range(os.cpu_count() or 1)]
 
 
 def shares(at_once: int) -> list[Cores]:

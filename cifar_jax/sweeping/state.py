@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from cifar_jax import files
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
@@ -38,7 +39,7 @@ def summary(task: Task) -> dict[str, Any] | None:
         return None
     if workdirs.read_config(workdir).train.length != task.config.train.length:
         return None
-    found = workdirs.read_json(workdir.summary)
+    found = files.read_json(workdir.summary)
     return found if found.get('finished') else None
 
 

@@ -1,13 +1,13 @@
 """One global view: a mesh over all devices, batches split over it, all else everywhere."""
 
 import contextlib
-import os
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from cifar_jax.errors import UserError
+from cifar_jax.machine import cores
 
 AXIS = 'data'
 
@@ -28,8 +28,7 @@ def make_mesh(devices: int, batch_size: int) -> Mesh:
     Raises:
       UserError: there are fewer devices, or they do not divide the batch.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    wanted = devices or _largest_divisor(batch_size, min(cores or 1, _MOST_CPU_DEVICES))
+    wanted = devices or _largest_divisor(batch_size, min(len(cores()), _MOST_CPU_DEVICES))
     # Where JAX runs already, in a notebook or a test, the devices are those it has.
     with contextlib.suppress(RuntimeError):
         jax.config.update('jax_num_cpu_devices', wanted)

@@ -19,6 +19,7 @@ from cifar_jax.data import sources
 from cifar_jax.errors import UserError
 from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.machine import environment
+from cifar_jax.ops import backend
 from cifar_jax.training.precision import compute_dtype
 
 
@@ -53,7 +54,7 @@ def main() -> None:
     described = [ours.describe(task) for task in tasks]
     found = {
         'tasks': described,
-        'environment': environment(),
+        'environment': environment(backend.chosen()),
         'data': kind,
         'bfloat16': compute_dtype('bfloat16')[0] == jnp.bfloat16,
     }

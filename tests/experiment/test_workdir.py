@@ -53,28 +53,6 @@ def store(workdir: Workdir, **changes: Any) -> None:
     workdir.config.write_text(json.dumps(stored(workdir) | changes))
 
 
-def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path):
-    path = tmp_path / 'new' / 'file.txt'
-    workdirs.write(path, 'first')
-    workdirs.write(path, 'second')
-    assert path.read_text() == 'second'
-    assert list(path.parent.iterdir()) == [path]
-    assert path.stat().st_mode & 0o777 == 0o644
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / 'file.txt'
-    workdirs.write(path, 'first')
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, 'No space left on device')
-
-    monkeypatch.setattr(workdirs.os, 'fsync', full)
-    with pytest.raises(OSError, match='No space'):
-        workdirs.write(path, 'second')
-    assert path.read_text() == 'first'
-
-
 def test_config_json_holds_the_config_the_versions_the_processor_and_the_command(workdir):
     content = stored(workdir)
     assert content['command'] == COMMAND
@@ -174,14 +152,14 @@ def test_a_folder_without_a_config_is_no_workdir(tmp_path):
 @pytest.mark.parametrize('text', ['', '{"config": {"see', '\x00\x00'])
 def test_a_damaged_config_json_is_named(workdir, text):
     workdir.config.write_text(text)
-    with pytest.raises(UserError, match=r'config\.json cannot be read'):
+    with pytest.raises(UserError, match=r'config\.json is damaged'):
         workdirs.read_config(workdir)
 
 
 @pytest.mark.parametrize('content', [[], {}, 3, {'config': {}}, {'config': []}, {'config': 'x'}])
 def test_a_config_json_of_another_shape_is_named(workdir, content):
     workdir.config.write_text(json.dumps(content))
-    with pytest.raises(UserError, match='of another version of cifar_jax or damaged'):
+    with pytest.raises(UserError, match='damaged'):
         workdirs.read_config(workdir)
 
 

@@ -10,6 +10,7 @@ from sklearn import metrics as sklearn_metrics
 from cifar_jax.data import normalize, pipeline
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import run
+from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.inference import classifier as classifiers
 from cifar_jax.inference import predictions
@@ -60,7 +61,7 @@ def test_evaluate_gives_scikit_learn_s_metrics_of_them(trained):
 
 def test_evaluate_agrees_with_the_validation_in_training(trained):
     workdir, _, _ = trained
-    line = predictions.workdirs.read_metrics(workdir)[-1]
+    line = workdirs.read_metrics(workdir)[-1]
     result = evaluate(workdir.path, 'validation')
     assert result['accuracy'] == line['val_accuracy']
     assert result['loss'] == pytest.approx(line['val_loss'], rel=1e-5)

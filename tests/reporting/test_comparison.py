@@ -15,8 +15,7 @@ from PIL import Image
 from cifar_jax import compare as command
 from cifar_jax.reporting import runs
 from cifar_jax.reporting.comparisons import curves as comparison_curves
-from cifar_jax.reporting.comparisons import files as comparison_files
-from cifar_jax.reporting.comparisons import significance
+from cifar_jax.reporting.comparisons import render, significance
 from cifar_jax.reporting.comparisons.compare import compare
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -91,14 +90,14 @@ def test_a_row_has_means_and_sample_deviations_over_its_seeds(seeds):
 
 def test_page_markdown_and_csv_hold_the_same_numbers(seeds, tmp_path):
     found = compare(seeds)
-    comparison_files.write(found, tmp_path / 'out', 'command')
-    wanted = [[*comparison_files.cells(row)] for row in found.rows]
+    render.write(found, tmp_path / 'out', 'command')
+    wanted = [[*render.cells(row)] for row in found.rows]
     assert page_of(tmp_path / 'out').rows[1:3] == wanted
     assert markdown_rows(tmp_path / 'out')[2:4] == wanted
     with (tmp_path / 'out' / 'comparison.csv').open(newline='') as file:
         lines = [*csv.DictReader(file)]
     for line, cells in zip(lines, wanted, strict=True):
-        shown = dict(zip(comparison_files.COLUMNS, cells, strict=True))
+        shown = dict(zip(render.COLUMNS, cells, strict=True))
         assert line['run'] == shown['run']
         assert f'{int(line["parameters"]):,}' == shown['parameters']
         for key in ('validation', 'test'):
@@ -110,7 +109,7 @@ def test_page_markdown_and_csv_hold_the_same_numbers(seeds, tmp_path):
 
 def test_the_page_needs_no_other_file_and_escapes_names(tmp_path):
     folder = make(tmp_path / '<b>&amp;')
-    comparison_files.write(compare([folder]), tmp_path / 'out', '<i>')
+    render.write(compare([folder]), tmp_path / 'out', '<i>')
     page = page_of(tmp_path / 'out')
     assert page.addresses
     assert all(address.startswith('data:image/svg+xml;base64,') for address in page.addresses)
@@ -124,7 +123,7 @@ def test_the_page_needs_no_other_file_and_escapes_names(tmp_path):
 def test_pictures_are_written_as_png_and_svg_and_the_same_bytes_every_time(seeds, tmp_path):
     found = compare(seeds)
     first, again = (
-        {path.name: path.read_bytes() for path in comparison_files.write(found, folder, 'command')}
+        {path.name: path.read_bytes() for path in render.write(found, folder, 'command')}
         for folder in (tmp_path / 'a', tmp_path / 'b')
     )
     assert first == again
@@ -217,19 +216,19 @@ def test_interrupted_runs_and_runs_without_validation_have_their_row(tmp_path):
         make(tmp_path / 'begun', [], finished=False, schedule__rate=0.3),
     ]
     found = compare(folders)
-    whole, stopped, begun = map(comparison_files.cells, found.rows)
+    whole, stopped, begun = map(render.cells, found.rows)
     assert whole[-4:] == ('2', '', '40.00 %', '')
     assert stopped[-4:] == ('2', '40.00 %', '', '20.0 s')
     assert begun[-4:] == ('0', '', '', '')
     assert f'{folders[1]} has not finished: it stands at epoch 2.' in found.notes
-    comparison_files.write(found, tmp_path / 'out', 'command')
+    render.write(found, tmp_path / 'out', 'command')
     assert page_of(tmp_path / 'out').rows[1][-3:] == [EMPTY, '40.00 %', EMPTY]
 
 
 def test_runs_that_have_no_epoch_have_no_curves(tmp_path):
     found = compare([make(tmp_path / 'w', [], finished=False)])
     assert comparison_curves.draw(found.groups) == ()
-    written = comparison_files.write(found, tmp_path / 'out', 'command')
+    written = render.write(found, tmp_path / 'out', 'command')
     assert [path.suffix for path in written] == ['.html', '.md', '.csv']
 
 
@@ -276,7 +275,7 @@ def test_a_workdir_that_is_not_there_is_answered_with_one_sentence(seeds, tmp_pa
 def test_the_table_of_cifar10_md_is_the_one_of_the_results():
     """If not: write docs/s4 again by the command in docs/cifar10.md, and copy its table."""
     found = compare([ROOT / 'results' / name for name in ('plain_cnn', 'senet', 'inception')])
-    table = comparison_files.markdown_rows(found)
+    table = render.markdown_rows(found)
     page = (ROOT / 'docs' / 'cifar10.md').read_text()
     assert f'<!-- S4 -->\n\n{table}\n\n<!-- end of S4 -->' in page
     assert table in (ROOT / 'docs' / 's4' / 'comparison.md').read_text()

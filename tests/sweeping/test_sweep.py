@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from cifar_jax import sweep
+from cifar_jax import files, sweep
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
@@ -53,7 +53,7 @@ def training(folder: pathlib.Path, epochs: int, seed: int = 0) -> Job:
 def finished(task: grid.Task) -> None:
     """Writes what a finished run leaves."""
     workdirs.prepare(task.workdir, task.config, '')
-    workdirs.write_json(task.workdir.summary, {'finished': True})
+    files.write_json(task.workdir.summary, {'finished': True})
 
 
 def command(out: pathlib.Path) -> list[str]:
@@ -217,7 +217,7 @@ def test_a_finished_run_lacks_what_it_was_not_evaluated_on(tmp_path):
     finished(task)
     assert jobs.lacks(task, 'none') == ''
     assert jobs.lacks(task, 'test') == 'evaluate'
-    workdirs.write_json(task.workdir.summary, {'finished': True, 'test': {}})
+    files.write_json(task.workdir.summary, {'finished': True, 'test': {}})
     assert jobs.lacks(task, 'test') == ''
 
 

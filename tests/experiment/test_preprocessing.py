@@ -7,8 +7,8 @@ from cifar_jax.data.arrays import Arrays
 from cifar_jax.data.normalize import Normalizer
 from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
+from cifar_jax.experiment import preprocessing
 from cifar_jax.experiment.workdir import Workdir
-from cifar_jax.inference import classifier
 
 
 def prepared(whitened):
@@ -22,8 +22,8 @@ def prepared(whitened):
 @pytest.mark.parametrize('whitened', [False, True])
 def test_preprocessing_is_read_as_it_was_written(whitened, tmp_path):
     data, workdir = prepared(whitened), Workdir(tmp_path)
-    classifier.write_preprocessing(workdir, data)
-    found = classifier.read_preprocessing(workdir)
+    preprocessing.write(workdir, data)
+    found = preprocessing.read(workdir)
     assert (found.classes, found.image_shape) == (('a', 'b'), (4, 5, 3))
     assert workdir.whitening.exists() == whitened
     for got, want in zip(found.normalizer, data.normalizer, strict=True):
@@ -34,17 +34,17 @@ def test_preprocessing_is_read_as_it_was_written(whitened, tmp_path):
     ('content', 'words'),
     [
         (None, 'is missing'),
-        (b'', 'cannot be read'),
-        (b'PK\x03\x04 and no more', 'cannot be read'),
-        ('half', 'cannot be read'),
-        ({'whitening': np.zeros((3, 3), np.float32)}, 'not a matrix for 60 pixels'),
-        ({'matrix': np.zeros((60, 60), np.float32)}, 'cannot be read'),
-        ({'whitening': np.array([object()])}, 'cannot be read'),
+        (b'', 'is damaged'),
+        (b'PK\x03\x04 and no more', 'is damaged'),
+        ('half', 'is damaged'),
+        ({'whitening': np.zeros((3, 3), np.float32)}, 'no matrix for 60 pixels'),
+        ({'matrix': np.zeros((60, 60), np.float32)}, 'no matrix for'),
+        ({'whitening': np.array([object()])}, 'is damaged'),
     ],
 )
 def test_a_damaged_matrix_is_refused(content, words, tmp_path):
     workdir = Workdir(tmp_path)
-    classifier.write_preprocessing(workdir, prepared(True))
+    preprocessing.write(workdir, prepared(True))
     whole = workdir.whitening.read_bytes()
     workdir.whitening.unlink()
     if isinstance(content, dict):
@@ -52,12 +52,12 @@ def test_a_damaged_matrix_is_refused(content, words, tmp_path):
     elif content is not None:
         workdir.whitening.write_bytes(whole[: len(whole) // 2] if content == 'half' else content)
     with pytest.raises(UserError, match=words):
-        classifier.read_preprocessing(workdir)
+        preprocessing.read(workdir)
 
 
 @pytest.mark.parametrize('text', ['{}', '[]', '{"mean": "x", "std": [], "image_shape": 3}'])
 def test_a_damaged_preprocessing_json_is_refused(text, tmp_path):
     workdir = Workdir(tmp_path)
     workdir.preprocessing.write_text(text)
-    with pytest.raises(UserError, match='restore it or train anew'):
-        classifier.read_preprocessing(workdir)
+    with pytest.raises(UserError, match='restore it from a copy, or train again'):
+        preprocessing.read(workdir)

@@ -6,8 +6,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from cifar_jax import files
 from cifar_jax.experiment import console
-from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.reporting import page, style
 from cifar_jax.reporting.comparisons import curves as comparison_curves
 from cifar_jax.reporting.comparisons import significance
@@ -56,16 +56,16 @@ def write(comparison: Comparison, folder: pathlib.Path, command: str) -> list[pa
     with style.applied():
         pictures = comparison_curves.draw(comparison.groups)
         for picture in pictures:
-            files = style.files(picture.figure)
-            contents |= {f'{picture.name}.{suffix}': file for suffix, file in files.items()}
-            shown.append(page.shown(picture, files['svg']))
+            images = style.files(picture.figure)
+            contents |= {f'{picture.name}.{suffix}': image for suffix, image in images.items()}
+            shown.append(page.shown(picture, images['svg']))
     texts = {
         'comparison.html': _page(comparison, shown, command),
         'comparison.md': _markdown(comparison, pictures, command),
         'comparison.csv': _csv(comparison),
     }
     for name, content in (texts | contents).items():
-        workdirs.write(folder / name, content)
+        files.write(folder / name, content)
     return [folder / name for name in texts | contents]
 
 
@@ -143,10 +143,10 @@ def tables(comparison: Comparison) -> list[Table]:
     return found
 
 
-def plain(comparison: Comparison, files: Sequence[pathlib.Path]) -> dict[str, Any]:
+def plain(comparison: Comparison, paths: Sequence[pathlib.Path]) -> dict[str, Any]:
     """Returns what a script would want of a comparison, as JSON has it."""
     return {
-        'files': [str(path) for path in files],
+        'files': [str(path) for path in paths],
         'split': comparison.split,
         'runs': records(comparison),
         'pairs': [
