@@ -1,5 +1,6 @@
-"""Labelled images in host memory, and the limit on the memory that they may take."""
+"""Labelled images in host memory: their digest, and the limit on their memory."""
 
+import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,18 @@ class Dataset(NamedTuple):
     train: Arrays
     test: Arrays
     classes: tuple[str, ...]
+
+
+def digest(arrays: Arrays) -> str:
+    """Returns the SHA-256 of the images and labels, in their order, in hexadecimal.
+
+    The shape is part of it. It takes 0.1 s of CPU for the 154 MB of CIFAR-10's training images on a
+    processor with SHA instructions.
+    """
+    sha256 = hashlib.sha256(repr(arrays.images.shape).encode())
+    sha256.update(np.ascontiguousarray(arrays.images).data)
+    sha256.update(np.ascontiguousarray(arrays.labels, '<i4').data)
+    return sha256.hexdigest()
 
 
 def check_memory(name: str, size: int, memory_gb: float) -> None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from cifar_jax.data import normalize, sources, splits
-from cifar_jax.data.arrays import Arrays
+from cifar_jax.data.arrays import Arrays, digest
 
 
 class Prepared(NamedTuple):
@@ -16,6 +16,15 @@ class Prepared(NamedTuple):
     test: Arrays
     classes: tuple[str, ...]
     normalizer: normalize.Normalizer
+
+    def digests(self) -> dict[str, str]:
+        """Returns the digest of each part that there is: train, validation, test.
+
+        A run keeps them with the names of its classes, and so knows its data again: see
+        `arrays.digest` for what they cost.
+        """
+        parts = {'train': self.train, 'validation': self.validation, 'test': self.test}
+        return {name: digest(part) for name, part in parts.items() if part is not None}
 
 
 def prepare(config: ConfigDict, normalizer: normalize.Normalizer | None = None) -> Prepared:
