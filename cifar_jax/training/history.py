@@ -1,5 +1,6 @@
 """Questions to a run's log: the lines of metrics.jsonl, one an epoch."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,19 +10,21 @@ Line = dict[str, Any]
 
 
 def score(line: Mapping[str, Any], monitor: str) -> float | None:
-    """Returns how good an epoch was, higher is better; None where it was not validated.
+    """Returns how good an epoch was, higher is better; None without a finite validation result.
 
     Args:
       monitor: 'accuracy' or 'loss', of the validation images.
     """
     value = line.get(f'val_{monitor}')
-    return -value if value is not None and monitor == 'loss' else value
+    if value is None or not math.isfinite(value):
+        return None
+    return -value if monitor == 'loss' else value
 
 
 def best(history: Sequence[Line], monitor: str) -> Line | None:
     """Returns the earliest of the best validated lines, or None where none was validated."""
-    validated = [line for line in history if score(line, monitor) is not None]
-    return max(validated, key=lambda line: score(line, monitor) or 0.0, default=None)
+    scored = [(value, line) for line in history if (value := score(line, monitor)) is not None]
+    return max(scored, key=lambda pair: pair[0], default=(None, None))[1]
 
 
 def out_of_patience(history: Sequence[Line], config: ConfigDict) -> bool:

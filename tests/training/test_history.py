@@ -1,0 +1,102 @@
+"""Questions to a log: which epoch is the best, which is reported, and when patience is over."""
+
+import math
+
+import pytest
+from ml_collections import ConfigDict
+
+from cifar_jax.training import history
+
+
+def lines_of(*values, metric='loss'):
+    return [{'epoch': n, f'val_{metric}': value} for n, value in enumerate(values, 1)]
+
+
+def train_config(**options):
+    return ConfigDict({'monitor': 'loss', 'patience': 0, 'select': 'last'} | options)
+
+
+def epochs_until_stop(patience, losses, monitor='loss'):
+    """The number of epochs after which a run with these validation results stops."""
+    lines = lines_of(*map(float, losses), metric=monitor)
+    config = train_config(patience=patience, monitor=monitor)
+    return next(
+        (n for n in range(len(lines) + 1) if history.out_of_patience(lines[:n], config)), None
+    )
+
+
+@pytest.mark.parametrize(
+    ('patience', 'losses', 'epochs'),
+    [
+        (1, [3, 2, 2.5, 1], 3),
+        (2, [3, 2, 2.5, 2.2, 1], 4),
+        (2, [3, 2, 2.5, 1.9, 2, 2, 2], 6),
+        (3, [1, 2, 3, 4, 5], 4),
+        (2, [1, 1, 1, 1], 3),  # an equal one is not better
+        (2, [5, 4, 3, 2, 1], None),
+        (0, [1, 2, 3, 4, 5], None),
+    ],
+)
+def test_a_run_stops_after_patience_epochs_without_a_lower_loss(patience, losses, epochs):
+    assert epochs_until_stop(patience, losses) == epochs
+
+
+def test_a_run_stops_after_patience_epochs_without_a_higher_accuracy():
+    assert epochs_until_stop(2, [0.1, 0.3, 0.2, 0.3, 0.5], 'accuracy') == 4
+
+
+def test_the_best_has_the_lowest_loss_or_the_highest_accuracy():
+    lines = [
+        {'val_loss': 2.0, 'val_accuracy': 0.3},
+        {'val_loss': 1.0, 'val_accuracy': 0.2},
+        {'val_loss': 3.0, 'val_accuracy': 0.1},
+    ]
+    assert history.best(lines, 'loss') is lines[1]
+    assert history.best(lines, 'accuracy') is lines[0]
+
+
+def test_of_equal_epochs_the_earliest_is_the_best():
+    lines = lines_of(2.0, 1.0, 1.0)
+    assert history.best(lines, 'loss') is lines[1]
+
+
+def test_epochs_without_validation_have_no_best_and_never_run_out_of_patience():
+    lines = [{'epoch': 1}, {'epoch': 2}]
+    assert history.best(lines, 'accuracy') is None
+    assert not history.out_of_patience(lines, train_config(patience=1))
+
+
+@pytest.mark.parametrize(
+    ('options', 'epoch'),
+    [({}, 3), ({'select': 'best'}, 2), ({'patience': 5}, 2), ({'patience': 1}, 2)],
+)
+def test_the_reported_epoch_is_the_last_or_with_best_or_patience_the_best(options, epoch):
+    assert history.chosen(lines_of(2.0, 1.0, 3.0), train_config(**options))['epoch'] == epoch
+
+
+@pytest.mark.parametrize('options', [{}, {'select': 'best'}, {'patience': 1}])
+def test_without_validation_the_last_epoch_is_reported(options):
+    assert history.chosen([{'epoch': 1}, {'epoch': 2}], train_config(**options))['epoch'] == 2
+
+
+@pytest.mark.parametrize(('checkpoint', 'epoch'), [('best', 2), ('chosen', 3)])
+def test_a_checkpoint_is_asked_for_by_its_role(checkpoint, epoch):
+    line = history.asked_for(lines_of(2.0, 1.0, 3.0), train_config(), checkpoint)
+    assert line['epoch'] == epoch
+
+
+def test_the_latest_checkpoint_and_an_empty_log_have_no_line():
+    assert history.asked_for(lines_of(2.0, 1.0), train_config(), 'latest') is None
+    assert history.asked_for([], train_config(), 'best') is None
+
+
+@pytest.mark.parametrize('bad', [math.nan, math.inf])
+@pytest.mark.parametrize('position', [0, 1, 2])
+def test_nan_and_infinite_losses_are_never_the_best(bad, position):
+    losses = [2.0, 1.0]
+    losses.insert(position, bad)
+    assert history.best(lines_of(*losses), 'loss')['val_loss'] == 1.0
+
+
+def test_only_nan_is_no_best():
+    assert history.best(lines_of(math.nan, math.nan), 'loss') is None
