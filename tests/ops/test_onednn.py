@@ -209,6 +209,84 @@ def test_pools_and_their_gradients_equal_xla_in_bfloat16(**drawn):
     check_pool(**drawn, dtype=jnp.bfloat16, tolerance=2e-2)
 
 
+def kinds(array):
+    """Returns 0 for a number, 1 for NaN, 2 and 3 for positive and negative infinity."""
+    array = np.asarray(array)
+    return np.isnan(array) + 2 * np.isposinf(array) + 3 * np.isneginf(array)
+
+
+# A map on oneDNN's way, one smaller than its kernel, and 24 features in rows of 16 outputs.
+PATHS = [
+    ((4, 9, 9, 8), (3, 3, 8, 16)),
+    ((16, 2, 2, 16), (3, 3, 16, 16)),
+    ((2, 5, 16, 24), (3, 3, 24, 24)),
+]
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize('relu', [False, True])
+@pytest.mark.parametrize(('images', 'weights'), PATHS)
+def test_an_infinite_or_undefined_pixel_spreads_as_in_xla(images, weights, relu, value):
+    x = draw(images).at[1, 1, 1, 3].set(value)
+    step = functools.partial(outputs_and_gradients, relu=relu)
+    arguments = x, draw(weights, 1), draw(weights[-1:], 2)
+    ours, xla = (by(name, step)(*arguments) for name in ('onednn', 'xla'))
+    assert np.isnan(value) == np.isnan(ours[0]).any()
+    for found, expected in zip(ours, xla, strict=True):
+        np.testing.assert_array_equal(kinds(found), kinds(expected))
+
+
+@pytest.mark.parametrize('place', [0, 1, 2])
+@pytest.mark.parametrize(('images', 'weights'), PATHS)
+def test_an_undefined_weight_reaches_every_output_of_its_feature(images, weights, place):
+    arguments = [draw(images), draw(weights, 1), draw(weights[-1:], 2)]
+    if place:
+        arguments[place] = arguments[place].at[..., 5].set(jnp.nan)
+    with backend.use('onednn'):
+        y = jax.jit(functools.partial(conv, relu=True))(*arguments)
+    undefined = np.isnan(y).all((0, 1, 2))
+    np.testing.assert_array_equal(undefined, [place > 0 and i == 5 for i in range(len(undefined))])
+    assert np.isnan(y).sum() == undefined.sum() * y[..., 0].size
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+@pytest.mark.parametrize('relu', [False, True])
+@pytest.mark.parametrize(('images', 'weights'), PATHS)
+def test_an_infinite_or_undefined_gradient_spreads_as_in_xla(images, weights, relu, value):
+    x, kernel = draw(images), draw(weights, 1)
+
+    def gradients(x, kernel):
+        y, back = jax.vjp(functools.partial(conv, relu=relu, padding=((1, 1), (1, 1))), x, kernel)
+        return back(draw(y.shape, 5).at[1, 1, 1].set(jnp.where(y[1, 1, 1] > 0, value, 1.0)))
+
+    for found, expected in zip(
+        by('onednn', gradients)(x, kernel), by('xla', gradients)(x, kernel), strict=True
+    ):
+        np.testing.assert_array_equal(kinds(found), kinds(expected))
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize('of_gradient', [False, True])
+@pytest.mark.parametrize('pool', [max_pool, avg_pool])
+def test_pools_spread_infinite_and_undefined_values_as_xla(pool, of_gradient, value):
+    x = draw((2, 6, 6, 9))
+    gradient = draw((2, 3, 3, 9), 5)
+    x, gradient = (
+        (x, gradient.at[0, 1, 1, 2].set(value))
+        if of_gradient
+        else (x.at[0, 2, 3, 2].set(value), gradient)
+    )
+
+    def both(x, gradient):
+        y, back = jax.vjp(lambda x: pool(x, 2), x)
+        return y, *back(gradient)
+
+    for found, expected in zip(
+        by('onednn', both)(x, gradient), by('xla', both)(x, gradient), strict=True
+    ):
+        np.testing.assert_array_equal(kinds(found), kinds(expected))
+
+
 @pytest.mark.parametrize('place', range(4))
 def test_nan_wins_a_maximum(place):
     x = jnp.arange(4.0, dtype=jnp.float32).at[place].set(jnp.nan).reshape(1, 2, 2, 1)

@@ -35,7 +35,7 @@ Shape shape_of(const ffi::AnyBuffer& x, const ffi::AnyBuffer& kernel, ffi::AnyBu
 // The primitives of one shape, for `images` images at a time.
 class Convolution {
  public:
-  Convolution(const Shape& s, int64_t images, bool bias, bool relu) {
+  Convolution(const Shape& s, int64_t images, bool bias) {
     const memory::desc x({images, s.channels, s.height, s.width}, s.type,
                          memory::format_tag::nhwc);
     const memory::desc y({images, s.features, s.out_height, s.out_width}, s.type,
@@ -54,19 +54,13 @@ class Convolution {
 
     const Dims strides{s.stride[0], s.stride[1]};
     const Dims low{s.pad[0], s.pad[2]}, high{s.pad[1], s.pad[3]};
-    dnnl::primitive_attr attributes, fused;
+    dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    fused.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    if (relu) {
-      dnnl::post_ops after;
-      after.append_eltwise(dnnl::algorithm::eltwise_relu, 0.f, 0.f);
-      fused.set_post_ops(after);
-    }
     const auto direct = dnnl::algorithm::convolution_direct;
     forward_pd = {engine(), dnnl::prop_kind::forward_training, direct, x, any, bias_md, y,
-                  strides,  low, high, fused};
+                  strides,  low, high, attributes};
     forward = dnnl::convolution_forward(forward_pd);
-    // The gradients' hint is a plain convolution: theirs knows no bias and no ReLU.
+    // The gradients' hint is a plain convolution: theirs knows no bias.
     const dnnl::convolution_forward::primitive_desc hint(
         engine(), dnnl::prop_kind::forward_training, direct, x, any, y, strides, low, high,
         attributes);
@@ -83,14 +77,14 @@ class Convolution {
   dnnl::primitive forward, to_x, to_kernel;
 };
 
-const Convolution& convolution(const Shape& s, int64_t images, bool bias, bool relu) {
+const Convolution& convolution(const Shape& s, int64_t images, bool bias) {
   static Kept<Convolution> kept;
   const std::vector<int64_t> key{images,       s.height,    s.width,      s.channels,
                                  s.kernel_height, s.kernel_width, s.features, s.out_height,
                                  s.out_width,  s.stride[0], s.stride[1],  s.pad[0],
                                  s.pad[1],     s.pad[2],    s.pad[3],     s.groups,
-                                 static_cast<int64_t>(s.type), bias, relu};
-  return kept.get(key, [&] { return Convolution(s, images, bias, relu); });
+                                 static_cast<int64_t>(s.type), bias};
+  return kept.get(key, [&] { return Convolution(s, images, bias); });
 }
 
 int64_t images_together(const Shape& s, int64_t images) {
@@ -141,7 +135,7 @@ ffi::Error forward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::RemainingArgs r
       void* weights = nullptr;
       memory::desc layout;
       in_groups(first, last, images_together(s, last - first), [&](int64_t image, int64_t count) {
-        const Convolution& c = convolution(s, count, bias, relu);
+        const Convolution& c = convolution(s, count, bias);
         if (weights == nullptr || layout != c.forward_pd.weights_desc()) {
           layout = c.forward_pd.weights_desc();
           weights = in_layout(c.kernel, kernel.untyped_data(), layout, for_kernel);
@@ -154,6 +148,10 @@ ffi::Error forward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::RemainingArgs r
                                   at(y->untyped_data(), image * s.y_size(), s.type))}};
         if (bias) arguments.emplace(DNNL_ARG_BIAS, memory(c.bias_md, engine(), bias_data));
         run(c.forward, std::move(arguments), c.forward_pd.scratchpad_desc());
+        // While the images are in the cache. oneDNN's fused ReLU would turn NaN into 0.
+        if (relu) {
+          rectify(at(y->untyped_data(), image * s.y_size(), s.type), count * s.y_size(), s.type);
+        }
       });
     });
   });
@@ -268,7 +266,7 @@ ffi::Error backward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::AnyBuffer grad
                                   small_from, kernel_sum.total.data());
           return;
         }
-        const Convolution& c = convolution(s, count, false, false);
+        const Convolution& c = convolution(s, count, false);
         if (to_input && has_half_vectors(turned)) {
           if (weights == nullptr) {
             weights = for_kernel.of<float>(s.kernel_size());

@@ -30,10 +30,21 @@ FOR_EACH_PROCESSOR void mask_f32(float* __restrict out, const float* __restrict 
 
 FOR_EACH_PROCESSOR void mask_bf16(uint16_t* __restrict out, const uint16_t* __restrict gradient,
                                   const uint16_t* __restrict y, int64_t size) {
-  // A positive bfloat16 is a positive int16; -NaN and NaN cannot come out of a ReLU's input test.
+  // From the smallest positive bfloat16 to infinity; beyond lie NaN and the negative ones.
   for (int64_t i = 0; i < size; ++i) {
     const uint16_t value = gradient[i];
-    out[i] = static_cast<int16_t>(y[i]) > 0 ? value : uint16_t{0};
+    out[i] = static_cast<uint16_t>(y[i] - 1) < 0x7f80u ? value : uint16_t{0};
+  }
+}
+
+FOR_EACH_PROCESSOR void rectify_f32(float* __restrict y, int64_t size) {
+  for (int64_t i = 0; i < size; ++i) y[i] = y[i] <= 0.f ? 0.f : y[i];
+}
+
+FOR_EACH_PROCESSOR void rectify_bf16(uint16_t* __restrict y, int64_t size) {
+  for (int64_t i = 0; i < size; ++i) {
+    const bool negative = static_cast<int16_t>(y[i]) < 0, nan = (y[i] & 0x7fffu) > 0x7f80u;
+    y[i] = negative && !nan ? uint16_t{0} : y[i];
   }
 }
 
@@ -79,6 +90,14 @@ void mask(void* out, const void* gradient, const void* y, int64_t size, memory::
   } else {
     mask_f32(static_cast<float*>(out), static_cast<const float*>(gradient),
              static_cast<const float*>(y), size);
+  }
+}
+
+void rectify(void* y, int64_t size, memory::data_type type) {
+  if (type == memory::data_type::bf16) {
+    rectify_bf16(static_cast<uint16_t*>(y), size);
+  } else {
+    rectify_f32(static_cast<float*>(y), size);
   }
 }
 

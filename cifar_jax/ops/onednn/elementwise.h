@@ -16,6 +16,9 @@ void narrow(uint16_t* out, const float* values, int64_t size);
 // Writes `gradient` where `y` is positive, and 0 elsewhere: the gradient of a ReLU.
 void mask(void* out, const void* gradient, const void* y, int64_t size, memory::data_type type);
 
+// Replaces negative values by 0, in place: a ReLU that keeps NaN, which oneDNN's own turns into 0.
+void rectify(void* y, int64_t size, memory::data_type type);
+
 // sum[j] += rows[i][j] for each of `rows` rows.
 void add_rows(float* sum, const void* values, int64_t rows, int64_t columns,
               memory::data_type type);

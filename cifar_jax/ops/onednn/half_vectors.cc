@@ -100,8 +100,10 @@ __attribute__((target("avx512f"))) void outputs(const Shape& s, const float* x,
   for (int p = 0; p < kPairs; ++p) {
 #pragma GCC unroll 3
     for (int v = 0; v < kVectors; ++v) {
-      const __m512 value =
-          relu ? _mm512_max_ps(sum[p][v], _mm512_setzero_ps()) : sum[p][v];
+      // Not _mm512_max_ps, which turns NaN into 0.
+      const __mmask16 kept =
+          relu ? _mm512_cmp_ps_mask(sum[p][v], _mm512_setzero_ps(), _CMP_NLE_UQ) : 0xffff;
+      const __m512 value = _mm512_maskz_mov_ps(kept, sum[p][v]);
       _mm512_storeu_ps(y + (p * kVectors + v) * 16, value);
     }
   }

@@ -28,8 +28,10 @@ typedef float Vector __attribute__((vector_size(kLanes * sizeof(float))));
 // What a window's four values become, for one channel (float) or eight (Vector).
 #define LARGER(a, b) ((b) > (a) ? (b) : (a))
 #define OR_NAN(value, larger) ((value) != (value) ? (value) : (larger))  // it wins, as in XLA
-// The share of b in the gradient of the larger of a and b.
-#define SHARE(a, b, zero) ((b) > (a) ? (zero) + 1.f : ((b) == (a) ? (zero) + 0.5f : (zero)))
+// The gradients of a and b from the gradient g of the larger of them. As in XLA, the smaller one's is
+// 0 * g, which is NaN where g is infinite.
+#define TO_A(a, b, g) ((b) > (a) ? (g) * 0.f : ((b) == (a) ? (g) * 0.5f : (g)))
+#define TO_B(a, b, g) ((b) > (a) ? (g) : ((b) == (a) ? (g) * 0.5f : (g) * 0.f))
 
 // One channel's or eight channels' values of a 2x2 window.
 template <typename T>
@@ -62,11 +64,10 @@ __attribute__((always_inline)) inline void share_max(const float* x, int64_t rig
   const T first = LARGER(w.up_left, w.left), second = LARGER(w.up, w.last);
   T all;
   std::memcpy(&all, gradient, sizeof(T));
-  const T zero = all - all, to_second = SHARE(first, second, zero) * all;
-  const T to_first = all - to_second;
-  const T to_left = SHARE(w.up_left, w.left, zero) * to_first;
-  const T to_last = SHARE(w.up, w.last, zero) * to_second;
-  const T to_up_left = to_first - to_left, to_up = to_second - to_last;
+  const T to_first = TO_A(first, second, all), to_second = TO_B(first, second, all);
+  const T to_up_left = TO_A(w.up_left, w.left, to_first);
+  const T to_left = TO_B(w.up_left, w.left, to_first);
+  const T to_up = TO_A(w.up, w.last, to_second), to_last = TO_B(w.up, w.last, to_second);
   std::memcpy(to_x, &to_up_left, sizeof(T));
   std::memcpy(to_x + right, &to_up, sizeof(T));
   std::memcpy(to_x + below, &to_left, sizeof(T));

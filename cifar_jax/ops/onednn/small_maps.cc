@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "elementwise.h"
 #include "shape.h"
 
 namespace cifar_jax {
@@ -90,8 +91,7 @@ void small_map_forward(const Shape& s, int64_t images, const float* x, const flo
                 kernel + pair.tap * s.channels * s.features, s.features,
                 y + pair.output * s.features, s.y_size());
   }
-  if (!relu) return;
-  for (int64_t i = 0; i < positions * s.features; ++i) y[i] = y[i] > 0.f ? y[i] : 0.f;
+  if (relu) rectify(y, positions * s.features, s.type);
 }
 
 void small_map_to_x(const Shape& s, int64_t images, const float* kernel, const float* gradient,
