@@ -1,5 +1,6 @@
 """Normalisation: constants fitted on the training part, applied to every image alike."""
 
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -9,7 +10,8 @@ from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
-from cifar_jax.errors import UserError, nearest
+from cifar_jax.checks import require, require_choice
+from cifar_jax.errors import UserError
 
 METHODS = ('scale', 'given', 'channel', 'pixel', 'center', 'zca')
 
@@ -45,8 +47,8 @@ def fit(images: UInt8[np.ndarray, 'n h w c'], config: ConfigDict) -> Normalizer:
     if config.normalize == 'given':
         if len(config.mean) not in (1, channels) or len(config.std) not in (1, channels):
             raise UserError(
-                f'--config.data.mean and std need one number for each of {channels} channels, or '
-                f'one for all; they have {len(config.mean)} and {len(config.std)}.'
+                f'config.data.mean and std must have one number for each of {channels} channels, '
+                f'or one for all; they have {len(config.mean)} and {len(config.std)}.'
             )
         return _constants(
             np.broadcast_to(config.mean, channels), np.broadcast_to(config.std, channels)
@@ -89,18 +91,14 @@ def to_unit(images: UInt8[Array, 'batch h w c']) -> Float[Array, 'batch h w c']:
 
 def check(config: ConfigDict) -> None:
     """Raises UserError for an unknown method or impossible constants in `config.data`."""
-    if config.normalize not in METHODS:
-        raise UserError(
-            f"There is no normalisation '{config.normalize}': {nearest(config.normalize, METHODS)}"
-        )
-    if config.normalize == 'given' and not all(x > 0 for x in config.std):
-        raise UserError(
-            f'--config.data.std={tuple(config.std)} is impossible: every number is above 0.'
-        )
-    if config.normalize == 'zca' and not config.zca_epsilon > 0:
-        raise UserError(
-            f'--config.data.zca_epsilon={config.zca_epsilon} is impossible: above 0, such as 1e-6.'
-        )
+    require_choice('data.normalize', config.normalize, METHODS)
+    for key, low, rule in (('mean', -math.inf, ''), ('std', 0, ' above 0')):
+        numbers = tuple(config[key])
+        possible = all(isinstance(x, float | int) and low < x < math.inf for x in numbers)
+        rule = f'be a list of finite numbers{rule}, one for each channel or one for all'
+        require(bool(numbers) and possible, f'data.{key}', numbers, rule)
+    epsilon = config.zca_epsilon
+    require(0 < epsilon < math.inf, 'data.zca_epsilon', epsilon, 'be above 0, such as 1e-6')
 
 
 def _constants(mean: ArrayLike, std: ArrayLike) -> Normalizer:

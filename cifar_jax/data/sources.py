@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
+from cifar_jax.checks import require, require_choice, require_home
 from cifar_jax.data import archives, cache, catalogue, folders, image_files, splits
 from cifar_jax.data.arrays import Arrays, Dataset, check_memory
-from cifar_jax.errors import UserError, nearest
+from cifar_jax.errors import UserError
 
 DRAW = 0  # the seed of every fixed draw below: a share is the same in every run
 
@@ -106,47 +107,36 @@ def load(config: ConfigDict) -> Dataset:
     keep = config.classes or len(data.classes)
     if not 2 <= keep <= len(data.classes):
         raise UserError(
-            f'--config.data.classes={config.classes} is impossible: {data.name} has '
-            f'{len(data.classes)} classes, of which 2 or more may be kept, or 0 for all.'
+            f'config.data.classes={config.classes} must be from 2 to {len(data.classes)}, the '
+            f'classes of {data.name}, or 0 for all.'
         )
     train, test = (_reduce(part, keep, config.fraction) for part in (data.train, data.test))
     return Dataset(data.name, train, test, data.classes[:keep])
 
 
 def check(config: ConfigDict) -> None:
-    """Raises UserError for what is impossible in `config.data`, before anything is loaded."""
+    """Checks what `config.data` says of the source, before anything is loaded.
+
+    Raises:
+      UserError: a value is impossible.
+    """
     prefix, _, rest = config.source.partition(':')
-    if config.source not in SOURCES and not (prefix in PREFIXES and rest):
-        known = nearest(config.source, [*SOURCES, *WRITTEN])
-        raise UserError(f"There is no data set '{config.source}': {known}")
+    if not (prefix in PREFIXES and rest):
+        require_choice('data.source', config.source, [*SOURCES, *WRITTEN])
     if prefix == 'tfds':
         catalogue.check_name(rest)
-    if config.labels not in ('fine', 'coarse'):
-        raise UserError(
-            f"--config.data.labels='{config.labels}' is impossible: choose 'fine' or 'coarse'."
-        )
+    require_home('data.source', rest)
+    require_home('data.dir', config.dir)
+    require_choice('data.labels', config.labels, ('fine', 'coarse'))
     if config.labels == 'coarse' and config.source != 'cifar100' and prefix != 'archive':
         raise UserError(f"'{config.source}' has no coarse labels: use --config.data.labels=fine.")
-    if config.image_size < 0:
-        raise UserError(
-            f'--config.data.image_size={config.image_size} is impossible: 1 or more pixels, or 0 '
-            "for the set's own size."
-        )
-    if config.damaged not in folders.DAMAGED:
-        raise UserError(
-            f"--config.data.damaged='{config.damaged}' is impossible: choose 'stop' or 'skip'."
-        )
-    if not 0 < config.fraction <= 1:
-        raise UserError(
-            f'--config.data.fraction={config.fraction} is impossible: it is a share above 0 and '
-            'up to 1.'
-        )
-    if config.classes < 0 or config.classes == 1:
-        raise UserError(
-            f'--config.data.classes={config.classes} is impossible: 2 or more, or 0 for all.'
-        )
-    if not config.memory_gb > 0:
-        raise UserError(f'--config.data.memory_gb={config.memory_gb} is impossible: above 0.')
+    size, classes = config.image_size, config.classes
+    require(size >= 0, 'data.image_size', size, "be 1 or more, or 0 for the set's own size")
+    require_choice('data.damaged', config.damaged, folders.DAMAGED)
+    require(0 < config.fraction <= 1, 'data.fraction', config.fraction, 'be above 0 and at most 1')
+    rule = 'be 2 or more, or 0 for all classes'
+    require(classes == 0 or classes >= 2, 'data.classes', classes, rule)
+    require(config.memory_gb > 0, 'data.memory_gb', config.memory_gb, 'be above 0')
 
 
 def _prepared(recipe: catalogue.Recipe, config: ConfigDict) -> Dataset:

@@ -3,8 +3,9 @@
 import numpy as np
 from jaxtyping import Int, Int32
 
+from cifar_jax.checks import require, require_choice
 from cifar_jax.data.arrays import Arrays
-from cifar_jax.errors import UserError, nearest
+from cifar_jax.errors import UserError
 
 METHODS = ('stratified', 'last', 'random', 'none')
 
@@ -28,7 +29,7 @@ def split(arrays: Arrays, method: str, fraction: float, seed: int) -> tuple[Arra
       UserError: an unknown method; a fraction that leaves one of the parts empty or, for
         'stratified', without every class.
     """
-    check(method, fraction)
+    check(method, fraction, seed)
     if method == 'none':
         return arrays, None
     train, validation = _indices(arrays.labels, method, fraction, seed)
@@ -38,15 +39,16 @@ def split(arrays: Arrays, method: str, fraction: float, seed: int) -> tuple[Arra
     return train_part, validation_part
 
 
-def check(method: str, fraction: float) -> None:
-    """Raises UserError for an unknown method or an impossible fraction."""
-    if method not in METHODS:
-        raise UserError(f"There is no split '{method}': {nearest(method, METHODS)}")
-    if method != 'none' and not 0 < fraction < 1:
-        raise UserError(
-            f'--config.data.validation_fraction={fraction} is impossible: it is a share between 0 '
-            'and 1; --config.data.validation=none trains on all images.'
-        )
+def check(method: str, fraction: float, seed: int) -> None:
+    """Raises UserError for an unknown method, or an impossible fraction or seed."""
+    require_choice('data.validation', method, METHODS)
+    require(
+        method == 'none' or 0 < fraction < 1,
+        'data.validation_fraction',
+        fraction,
+        "lie between 0 and 1; config.data.validation='none' trains on all images",
+    )
+    require(0 <= seed < 2**32, 'data.split_seed', seed, 'be from 0 to 2**32 - 1')
 
 
 def stratified(

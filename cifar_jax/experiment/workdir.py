@@ -224,9 +224,7 @@ def _longer(old: str, new: str) -> bool:
     """Compares lengths of the same unit; epochs and steps cannot be compared without the data."""
     if ('epoch' in str(old)) != ('epoch' in str(new)):
         return False
-    length_in_steps = (
-        steps(value, steps_per_epoch=10**6, total_steps=None) for value in (old, new)
-    )
+    length_in_steps = (steps(value, steps_per_epoch=1000, total_steps=None) for value in (old, new))
     return next(length_in_steps) <= next(length_in_steps)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from cifar_jax.errors import UserError, nearest
+from cifar_jax.checks import require_choice
 from cifar_jax.models.base_net import BaseNet
 from cifar_jax.models.complex_net import ComplexNet
 from cifar_jax.models.improved_net import ImprovedNet
@@ -44,6 +44,5 @@ def create(name: str, classes: int, dtype: Any = jnp.float32, **options: Any) ->
 
 def check(name: str, options: Mapping[str, Any]) -> None:
     """Raises UserError for an unknown model or option, or a value it cannot have."""
-    if name not in MODELS:
-        raise UserError(f"There is no model '{name}': {nearest(str(name), MODELS)}")
+    require_choice('model.name', name, MODELS)
     check_options(name, MODELS[name], options)

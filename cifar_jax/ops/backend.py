@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from jaxtyping import Array, Float
 
+from cifar_jax.checks import require_choice
 from cifar_jax.errors import UserError
 from cifar_jax.ops import onednn, sharing
 
@@ -32,6 +33,11 @@ def use(name: str) -> Iterator[None]:
         yield
     finally:
         _asked.pop()
+
+
+def check(name: str) -> None:
+    """Raises UserError for an unknown backend."""
+    require_choice('ops.backend', name, BACKENDS)
 
 
 def chosen() -> str:

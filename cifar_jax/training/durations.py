@@ -2,9 +2,13 @@
 
 import re
 
+from cifar_jax.checks import require
 from cifar_jax.errors import UserError
 
 _DURATION = re.compile(r'([0-9]*\.?[0-9]+)\s*(steps?|epochs?|%)?')
+# Steps are counted in int32 on the device.
+_MOST_STEPS = 2**31 - 1
+_MOST_EPOCHS = 1_000_000
 _EXAMPLES = "'500 steps', '8 epochs', '0.5 epochs' or '10%'"
 
 
@@ -20,8 +24,8 @@ def steps(duration: int | str, *, steps_per_epoch: int, total_steps: int | None)
         total_steps: steps in the run; None where the run's own length is being converted.
 
     Raises:
-        UserError: for anything else, a fraction of a step, a share above 100 % and a share of
-            the run's own length.
+        UserError: for anything else, a fraction of a step, a share above 100 %, a share of the
+            run's own length, and more steps than can be counted.
 
     >>> steps('0.5 epochs', steps_per_epoch=300, total_steps=None)
     150
@@ -33,10 +37,10 @@ def steps(duration: int | str, *, steps_per_epoch: int, total_steps: int | None)
         return 0
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise UserError(f"'{text}' is no duration: write {_EXAMPLES}.")
+        raise UserError(f"'{text}' is not a duration: write {_EXAMPLES}.")
     number, unit = float(match[1]), (match[2] or 'steps').rstrip('s')
     if unit == 'step' and not number.is_integer():
-        raise UserError(f"'{text}' is no whole number of steps: write {_EXAMPLES}.")
+        raise UserError(f"'{text}' is not a whole number of steps: write {_EXAMPLES}.")
     if unit == '%' and total_steps is None:
         raise UserError(
             f"'{text}' is a share of the run, which cannot be the run's own length: "
@@ -44,6 +48,28 @@ def steps(duration: int | str, *, steps_per_epoch: int, total_steps: int | None)
         )
     if unit == '%' and number > 100:
         raise UserError(f"'{text}' is more than the whole run: write {_EXAMPLES}.")
+    if unit == 'epoch' and number > _MOST_EPOCHS:
+        raise UserError(f"'{text}' is more than {_MOST_EPOCHS:,} epochs.")
     unit_steps = {'step': 1.0, 'epoch': steps_per_epoch, '%': (total_steps or 0) / 100}[unit]
     exact = number * unit_steps
+    if exact > _MOST_STEPS:
+        raise UserError(f"'{text}' is more than the {_MOST_STEPS:,} steps that can be counted.")
     return max(1, round(exact)) if exact > 0 else 0
+
+
+def check(key: str, duration: int | str, *, above_zero: bool = False) -> None:
+    """Checks a duration of the config before the data are known.
+
+    Args:
+        key: its dotted name, such as 'train.length', the only one that cannot be a share.
+        above_zero: whether the thing cannot be switched off.
+
+    Raises:
+        UserError: it is not a duration, too long, or 0 where it must be above 0.
+    """
+    total = None if key == 'train.length' else 100
+    try:
+        length = steps(duration, steps_per_epoch=1000, total_steps=total)
+    except UserError as error:
+        raise UserError(f'config.{key}: {error}') from None
+    require(length > 0 or not above_zero, key, duration, "be above 0, such as '1 epochs'")

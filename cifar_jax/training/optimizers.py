@@ -1,7 +1,7 @@
 """Learning-rate schedules and optimizers by name, all built of optax's parts."""
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,11 @@ import optax
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from cifar_jax.errors import UserError, nearest
+from cifar_jax.checks import require, require_choice
+from cifar_jax.errors import UserError
 from cifar_jax.training import durations
+
+OPTIMIZERS = ('sgd', 'adam', 'adamw')
 
 # The arguments: config.schedule, a duration -> its steps, and the steps after the warm-up.
 Builder = Callable[[ConfigDict, Callable[[int | str], int], int], optax.Schedule]
@@ -172,16 +175,19 @@ def check(config: ConfigDict) -> None:
     """
     _check_optimizer(config.optimizer)
     _check_schedule(config.schedule)
-    _check_range('loss.label_smoothing', config.loss.label_smoothing, 1.0)
-    _check_range('ema', config.ema, 1.0)
+    smoothing = config.loss.label_smoothing
+    require(0 <= smoothing < 1, 'loss.label_smoothing', smoothing, 'be at least 0 and below 1')
+    rule = 'be at least 0 and below 1: it is the share kept at each step'
+    require(0 <= config.ema < 1, 'ema', config.ema, rule)
 
 
 def _check_optimizer(config: ConfigDict) -> None:
-    _check_name('optimizer', config.name, ('sgd', 'adam', 'adamw'))
+    require_choice('optimizer.name', config.name, OPTIMIZERS)
     for key in ('momentum', 'b1', 'b2'):
-        _check_range(f'optimizer.{key}', config[key], 1.0)
+        value = config[key]
+        require(0 <= value < 1, f'optimizer.{key}', value, 'be at least 0 and below 1')
     for key in ('l2', 'weight_decay', 'clip_norm', 'eps'):
-        _check_range(f'optimizer.{key}', config[key], math.inf)
+        _check_finite(f'optimizer.{key}', config[key])
     if config.weight_decay and config.name != 'adamw':
         raise UserError(
             f"config.optimizer.weight_decay is adamw's, and the optimizer is {config.name}: "
@@ -195,37 +201,25 @@ def _check_optimizer(config: ConfigDict) -> None:
 
 
 def _check_schedule(config: ConfigDict) -> None:
-    _check_name('schedule', config.name, SCHEDULES)
-    _check_range('schedule.rate', config.rate, math.inf)
+    require_choice('schedule.name', config.name, SCHEDULES)
+    _check_finite('schedule.rate', config.rate)
+    _check_finite('schedule.decay', config.decay)
     for key in ('end', 'peak', 'start'):
-        _check_range(f'schedule.{key}', config[key], 1.0, closed=True)
-    _check_range('schedule.decay', config.decay, math.inf)
-    for duration in (config.warmup, config.every, *config.at):
-        durations.steps(duration, steps_per_epoch=1, total_steps=100)
-    if config.name in ('step', 'exponential') and not 0 < config.decay <= 1:
-        raise UserError(
-            f'config.schedule.decay is the factor of the schedule {config.name} and must lie in '
-            f'(0, 1], for example 0.1; it is {config.decay}.'
-        )
-    if config.name == 'inverse_time' and not config.decay:
-        raise UserError(
-            'config.schedule.decay must be above 0 for inverse_time, for example 1e-6; '
-            'for a rate that never falls take the schedule constant.'
-        )
-    if config.name == 'exponential' and not durations.steps(
-        config.every, steps_per_epoch=1, total_steps=100
-    ):
-        raise UserError("Set config.schedule.every for exponential, for example '1 epochs'.")
-    if config.name == 'step' and not config.at:
-        raise UserError("Set config.schedule.at for step, for example ('15 epochs', '30 epochs').")
+        require(0 <= config[key] <= 1, f'schedule.{key}', config[key], 'be from 0 to 1')
+    durations.check('schedule.warmup', config.warmup)
+    durations.check('schedule.every', config.every, above_zero=config.name == 'exponential')
+    for duration in config.at:
+        durations.check('schedule.at', duration)
+    if config.name in ('step', 'exponential'):
+        rule = f"be above 0 and at most 1, such as 0.1: it is the factor of '{config.name}'"
+        require(0 < config.decay <= 1, 'schedule.decay', config.decay, rule)
+    if config.name == 'inverse_time':
+        rule = "be above 0, such as 1e-6; with 'constant' the rate never falls"
+        require(config.decay > 0, 'schedule.decay', config.decay, rule)
+    if config.name == 'step':
+        rule = "be a list of durations, such as ('15 epochs', '30 epochs')"
+        require(len(config.at) > 0, 'schedule.at', tuple(config.at), rule)
 
 
-def _check_name(group: str, name: str, choices: Collection[str]) -> None:
-    if name not in choices:
-        raise UserError(f"config.{group}.name has no '{name}': {nearest(name, choices)}")
-
-
-def _check_range(key: str, value: int | float, high: float, *, closed: bool = False) -> None:
-    if not (0 <= value < high or (closed and value == high)):
-        end = ']' if closed else ')'
-        raise UserError(f'config.{key} must lie in [0, {high:g}{end}; it is {value}.')
+def _check_finite(key: str, value: int | float) -> None:
+    require(0 <= value < math.inf, key, value, 'be 0 or more, and finite')

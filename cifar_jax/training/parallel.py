@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from cifar_jax.checks import require
 from cifar_jax.errors import UserError
 from cifar_jax.machine import cores
 
@@ -48,6 +49,11 @@ def make_mesh(devices: int, batch_size: int) -> Mesh:
             f'use a multiple of {count}, or set config.mesh.devices.'
         )
     return Mesh(np.array(jax.devices()[:count]), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def check(devices: int) -> None:
+    """Raises UserError for an impossible number of devices."""
+    require(devices >= 0, 'mesh.devices', devices, 'be 1 or more, or 0 to choose by the machine')
 
 
 def _largest_divisor(number: int, limit: int) -> int:

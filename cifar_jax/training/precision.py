@@ -4,10 +4,17 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from cifar_jax.checks import require_choice
 from cifar_jax.machine import processor, processor_flags
 
+PRECISIONS = ('float32', 'bfloat16')
 # x86 and ARM processors that list one of these compute in bfloat16; others emulate it.
 _NATIVE_BFLOAT16 = {'avx512_bf16', 'amx_bf16', 'bf16'}
+
+
+def check(precision: str) -> None:
+    """Raises UserError for an unknown precision."""
+    require_choice('precision', precision, PRECISIONS)
 
 
 def compute_dtype(precision: str) -> tuple[DTypeLike, str]:

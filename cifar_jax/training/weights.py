@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from cifar_jax.checks import require_home
 from cifar_jax.errors import UserError
 
 FILE = 'initial.npz'  # in a workdir: the variables before the first step
@@ -23,6 +24,11 @@ def save(path: pathlib.Path, variables: Mapping[str, PyTree]) -> None:
         arrays: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in _named(variables)}
         np.savez(file, **arrays)
     draft.replace(path)
+
+
+def check(init_from: str) -> None:
+    """Raises UserError where the path of `config.init_from` begins with an unknown user's home."""
+    require_home('init_from', init_from)
 
 
 def load(path: pathlib.Path, shapes: Mapping[str, PyTree]) -> Mapping[str, PyTree]:

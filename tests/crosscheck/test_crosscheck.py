@@ -250,7 +250,7 @@ def test_the_command_names_the_layer_whose_backward_pass_is_broken(command, monk
 def test_the_command_answers_an_unknown_model_with_one_sentence(command):
     code, _, err = command('--config', SMOKE, '--config.model.name=SmallVG')
     assert code == 1
-    assert err == "cifar_jax: There is no model 'SmallVG': did you mean 'SmallVGG'?\n"
+    assert err == "cifar_jax: config.model.name='SmallVG' is not valid: did you mean 'SmallVGG'?\n"
 
 
 RATE, STEPS = 0.02, 20

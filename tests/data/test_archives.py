@@ -126,7 +126,7 @@ def test_cifar10_has_no_coarse_labels(tmp_path):
 def test_an_impossible_source_is_refused(source):
     data = get_defaults().data
     data.source = source
-    with pytest.raises(UserError, match=f"no data set '{source}'"):
+    with pytest.raises(UserError, match=f"data.source='{source}' is not valid"):
         sources.check(data)
 
 

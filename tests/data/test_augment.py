@@ -206,7 +206,7 @@ def test_augmentation_is_the_same_on_any_number_of_devices_and_moves_no_image():
         ('flip', 'no name'),
         ({'name': 'translate', 'pixel': 4}, "'pixels'"),
         ({'name': 'flip', 'p': 1.5}, 'from 0 to 1'),
-        ({'name': 'flip', 'p': 'often'}, 'flip: impossible options'),
+        ({'name': 'flip', 'p': 'often'}, 'flip cannot have the options'),
         ({'name': 'translate', 'pixels': 32}, 'from 0 to 31'),
         ({'name': 'translate', 'pixels': -1}, 'from 0 to 31'),
         ({'name': 'translate', 'mode': 'reflectt'}, "'reflect' or 'zero'"),

@@ -163,5 +163,5 @@ def test_zca_of_fewer_images_than_pixels_is_finite():
 
 
 def test_zca_without_an_epsilon_is_refused():
-    with pytest.raises(UserError, match=r'zca_epsilon=0\.0 is impossible'):
+    with pytest.raises(UserError, match=r'zca_epsilon=0\.0 must be above 0'):
         normalize.fit(pixels(3), config(normalize='zca', zca_epsilon=0.0))

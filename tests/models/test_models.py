@@ -250,7 +250,7 @@ def test_no_dropblock_at_all_is_possible():
 @pytest.mark.parametrize(
     ('name', 'options', 'message'),
     [
-        ('SEnet', {}, "no model 'SEnet': did you mean 'SENet'"),
+        ('SEnet', {}, "model.name='SEnet' is not valid: did you mean 'SENet'"),
         ('', {}, 'known: BaseNet, ComplexNet, ImprovedNet, InceptionNet, PlainCNN, SENet, '),
         ('SENet', {'width': [8]}, "no option 'width': did you mean 'widths'"),
         ('SENet', {'classes': 5}, "no option 'classes'"),

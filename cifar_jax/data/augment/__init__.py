@@ -81,14 +81,20 @@ def check(policy: Sequence[Any], shape: tuple[int, int, int] = (32, 32, 3)) -> N
         name = options.pop('name', None)
         if name is None:
             raise UserError(
-                f"--config.data.augment: {entry!r} has no name: write {{'name': 'flip'}}."
+                f"config.data.augment: {entry!r} has no name: write {{'name': 'flip'}}."
             )
-        if name not in _ALL:
-            raise UserError(f"There is no augmentation '{name}': {nearest(name, _ALL)}")
+        if not isinstance(name, str) or name not in _ALL:
+            raise UserError(
+                f'config.data.augment: there is no augmentation {name!r}: '
+                f'{nearest(str(name), _ALL)}'
+            )
         known = [*inspect.signature(_ALL[name]).parameters][2:]
         for option in options:
             if option not in known:
-                raise UserError(f"{name} has no option '{option}': {nearest(option, known)}")
+                raise UserError(
+                    f'config.data.augment: {name} has no option {option!r}: '
+                    f'{nearest(str(option), known)}'
+                )
         _trace(name, options, shape)
 
 
@@ -103,5 +109,9 @@ def _trace(name: str, options: dict[str, Any], shape: tuple[int, int, int]) -> N
 
     try:
         jax.eval_shape(run)
-    except (TypeError, ValueError) as error:
-        raise UserError(f'{name}: impossible options {options}.') from error
+    except UserError as error:
+        raise UserError(f'config.data.augment: {error}') from None
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise UserError(
+            f'config.data.augment: {name} cannot have the options {options}.'
+        ) from error

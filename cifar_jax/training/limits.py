@@ -1,0 +1,30 @@
+"""What the keys of a config that say how to train, save and log may be."""
+
+from ml_collections import ConfigDict
+
+from cifar_jax.checks import require, require_choice
+from cifar_jax.training import durations
+
+MONITORS = ('accuracy', 'loss')
+SELECTIONS = ('last', 'best')
+
+
+def check(config: ConfigDict) -> None:
+    """Checks `seed`, `train`, `eval_batch_size`, `checkpoint` and `log` of a config.
+
+    Raises:
+      UserError: a value is impossible.
+    """
+    train = config.train
+    # JAX's keys and scikit-learn's draws are made from 32 bits: seeds beyond them would repeat.
+    require(0 <= config.seed < 2**32, 'seed', config.seed, 'be from 0 to 2**32 - 1')
+    durations.check('train.length', train.length, above_zero=True)
+    require(train.batch_size >= 1, 'train.batch_size', train.batch_size, 'be 1 or more')
+    rule = 'be 1 or more, or 0 never to stop early'
+    require(train.patience >= 0, 'train.patience', train.patience, rule)
+    require_choice('train.monitor', train.monitor, MONITORS)
+    require_choice('train.select', train.select, SELECTIONS)
+    require(config.eval_batch_size >= 1, 'eval_batch_size', config.eval_batch_size, 'be 1 or more')
+    durations.check('checkpoint.every', config.checkpoint.every, above_zero=True)
+    require(config.log.every >= 1, 'log.every', config.log.every, 'be 1 or more')
+    durations.check('log.pictures', config.log.pictures)
