@@ -37,8 +37,8 @@ All five are in Spanish; other pages call them S0 to S4.
   deviations over the seeds, of the weights that a run reports.
 - Training accuracy is measured during the epoch, with dropout and augmentation.
 - Times are those of all epochs, including validation. Images/s are those of the median epoch.
-- Each command starts with `python -m cifar_jax.main --config`; `python -m cifar_jax.evaluate
-  --workdir ...` then evaluates the run on the test images, once.
+- A command `configs/senet.py` stands for `python -m cifar_jax.main --config configs/senet.py`;
+  `python -m cifar_jax.evaluate --workdir ...` then evaluates the run on the test images, once.
 
 """
 OTHERS = """## Other runs
