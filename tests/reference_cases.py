@@ -1,4 +1,4 @@
-"""Layers of the NumPy reference, each beside the same thing in JAX."""
+"""Layers of the NumPy reference, each paired with the same layer in JAX."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from cifar_jax.reference.layers import Layer
 from cifar_jax.reference.losses import cross_entropy
 from cifar_jax.reference.norm import BatchNorm
 
-# Of the largest error over the largest magnitude of an array.
+# Limits of the largest error, relative to the largest magnitude of the array.
 LIMITS = {np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-10}
 
 ACTIVATIONS: list[tuple[Layer, Callable[[jax.Array], jax.Array]]] = [
@@ -33,10 +33,10 @@ ACTIVATIONS: list[tuple[Layer, Callable[[jax.Array], jax.Array]]] = [
 
 
 class Case(NamedTuple):
-    """A layer on certain arrays, and what it should be: `twin(values, *inputs)`, in JAX."""
+    """A layer with inputs and values, and the same function in JAX: `in_jax(values, *inputs)`."""
 
     layer: Layer
-    twin: Callable[..., jax.Array]
+    in_jax: Callable[..., jax.Array]
     inputs: tuple[np.ndarray, ...]
     values: Mapping[str, np.ndarray] = {}
     train: bool = True
@@ -44,18 +44,18 @@ class Case(NamedTuple):
 
 
 def normal(seed: int, shape: tuple[int, ...], dtype: Any, scale: float = 1.0) -> np.ndarray:
-    """Returns normal values, the same for the same seed and shape."""
+    """Returns normally distributed values, determined by the seed and the shape."""
     return (scale * np.random.default_rng(seed).normal(size=shape)).astype(dtype)
 
 
 def distinct(seed: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Returns values without ties, so that every window has one largest value."""
+    """Returns distinct values, so that every window has one largest value."""
     values = np.random.default_rng(seed).permutation(math.prod(shape)) - math.prod(shape) / 2
     return (values.reshape(shape) / math.prod(shape)).astype(dtype)
 
 
-class Known(NamedTuple):
-    """What JAX says of a case: outputs, and the gradients that `dy` becomes."""
+class Expected(NamedTuple):
+    """JAX's results for a case: the outputs, and the gradients for the output gradient `dy`."""
 
     dy: np.ndarray
     y: np.ndarray
@@ -63,77 +63,79 @@ class Known(NamedTuple):
     inputs: tuple[np.ndarray, ...]
 
 
-def known(case: Case) -> Known:
-    """Returns what JAX says of a case, for some gradient of the outputs."""
+def expected_from_jax(case: Case) -> Expected:
+    """Returns JAX's outputs and gradients for a case, with a random gradient of the outputs."""
     shapes = [x.shape[1:] for x in case.inputs]
-    own = case.layer.init(np.random.default_rng(0), *shapes).keys()
-    params = {name: case.values[name] for name in own}
+    names = case.layer.init(np.random.default_rng(0), *shapes).keys()
+    params = {name: case.values[name] for name in names}
 
-    def twin(params, inputs):
-        return case.twin({**case.values, **params}, *inputs)
+    def in_jax(params, inputs):
+        return case.in_jax({**case.values, **params}, *inputs)
 
     @jax.jit
-    def both(params, inputs, dy):
-        y, pull = jax.vjp(twin, params, inputs)
+    def forward_and_backward(params, inputs, dy):
+        y, pull = jax.vjp(in_jax, params, inputs)
         return y, *pull(dy)
 
     with jax.enable_x64(True):
-        y = jax.eval_shape(twin, params, case.inputs)
+        y = jax.eval_shape(in_jax, params, case.inputs)
         dy = normal(11, y.shape, y.dtype)
-        return Known(dy, *jax.tree.map(np.asarray, both(params, case.inputs, dy)))
+        return Expected(
+            dy, *jax.tree.map(np.asarray, forward_and_backward(params, case.inputs, dy))
+        )
 
 
-def errors(case: Case, right: Known) -> dict[str, float]:
-    """Returns how far outputs and all gradients are from JAX's: largest error over largest value.
+def errors(case: Case, right: Expected) -> dict[str, float]:
+    """Returns the relative errors of outputs and gradients: largest error over largest value.
 
-    An array of another shape or dtype, and one that is missing, is infinitely far.
+    The error of an array with a wrong shape or dtype, or of a missing one, is infinite.
     """
     y, saved = case.layer.forward(case.values, *case.inputs, train=case.train, mask=case.mask)
-    found_inputs, found_params = case.layer.backward(case.values, saved, right.dy)
+    input_gradients, param_gradients = case.layer.backward(case.values, saved, right.dy)
     expected = {'output': right.y, **_named(right.inputs), **right.params}
-    found = {'output': y, **_named(found_inputs), **found_params}
-    if found.keys() != expected.keys():
-        return dict.fromkeys(found.keys() ^ expected.keys(), math.inf)
-    return {name: _error(found[name], expected[name]) for name in expected}
+    actual = {'output': y, **_named(input_gradients), **param_gradients}
+    if actual.keys() != expected.keys():
+        return dict.fromkeys(actual.keys() ^ expected.keys(), math.inf)
+    return {name: _error(actual[name], expected[name]) for name in expected}
 
 
-def beyond(case: Case, right: Known | None = None) -> dict[str, float]:
-    """Returns the errors of a case that are above the limit of its dtype.
+def failures(case: Case, right: Expected | None = None) -> dict[str, float]:
+    """Returns the errors of a case that exceed the limit of its dtype.
 
     Args:
-      right: what JAX says of it, where that is known already.
+      right: JAX's results, if they are already computed.
     """
     limit = LIMITS[case.inputs[0].dtype]
-    found = errors(case, right or known(case))
-    return {name: error for name, error in found.items() if not error <= limit}
+    measured = errors(case, right or expected_from_jax(case))
+    return {name: error for name, error in measured.items() if not error <= limit}
 
 
 def loss_errors(logits: np.ndarray, labels: np.ndarray, smoothing: float) -> dict[str, float]:
-    """Returns how far the cross-entropy and its gradient are from JAX's."""
-    each, gradient = cross_entropy(logits, labels, smoothing)
+    """Returns the relative errors of the cross-entropy and its gradient, compared with JAX's."""
+    losses, gradient = cross_entropy(logits, labels, smoothing)
 
     @jax.jit
     def expected(logits):
         classes = logits.shape[1]
-        known = jax.nn.one_hot(labels, classes) if labels.ndim == 1 else jnp.asarray(labels)
-        targets = (1 - smoothing) * known.astype(logits.dtype) + smoothing / classes
+        targets = jax.nn.one_hot(labels, classes) if labels.ndim == 1 else jnp.asarray(labels)
+        targets = (1 - smoothing) * targets.astype(logits.dtype) + smoothing / classes
         each = -jnp.sum(targets * jax.nn.log_softmax(logits), axis=1)
         return each.mean(), each
 
     with jax.enable_x64(True):
         (_, expected_each), expected_gradient = jax.value_and_grad(expected, has_aux=True)(logits)
     return {
-        'loss': _error(each, np.asarray(expected_each)),
+        'loss': _error(losses, np.asarray(expected_each)),
         'gradient': _error(gradient, np.asarray(expected_gradient)),
     }
 
 
 def conv_case(layer: Conv, x: np.ndarray, seed: int) -> Case:
-    """A convolution beside `lax.conv_general_dilated`."""
+    """A convolution compared with `lax.conv_general_dilated`."""
     padding = layer.padding
     padding = padding.upper() if isinstance(padding, str) else padding
 
-    def twin(values, x):
+    def in_jax(values, x):
         y = lax.conv_general_dilated(
             x,
             values['kernel'],
@@ -144,15 +146,15 @@ def conv_case(layer: Conv, x: np.ndarray, seed: int) -> Case:
         )
         return y + values['bias'].reshape(1, 1, 1, -1) if layer.bias else y
 
-    return Case(layer, twin, (x,), parameters(layer, x, seed))
+    return Case(layer, in_jax, (x,), parameters(layer, x, seed))
 
 
 def parameters(layer: Layer, x: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Returns parameters of a layer, all at random: zeros and ones hide errors."""
-    fresh = layer.init(np.random.default_rng(0), x.shape[1:])
+    """Returns parameters of a layer, all random, since zeros and ones hide errors."""
+    initial = layer.init(np.random.default_rng(0), x.shape[1:])
     return {
         name: normal(seed + number, array.shape, x.dtype)
-        for number, (name, array) in enumerate(fresh.items(), 1)
+        for number, (name, array) in enumerate(initial.items(), 1)
     }
 
 
@@ -173,20 +175,20 @@ def max_pool_case(layer: Any, x: np.ndarray) -> Case:
 def avg_pool_case(layer: Any, x: np.ndarray) -> Case:
     """Average-pooling that does not count padding."""
 
-    def twin(values, x):
+    def in_jax(values, x):
         return reduced(layer, x, 0.0, lax.add) / reduced(layer, jnp.ones_like(x), 0.0, lax.add)
 
-    return Case(layer, twin, (x,))
+    return Case(layer, in_jax, (x,))
 
 
 def batch_norm_case(layer: BatchNorm, x: np.ndarray, seed: int, *, train: bool) -> Case:
-    """Batch norm over all axes but the last, by its definition."""
+    """Batch norm over all axes but the last, from its definition."""
     moving = {
         'mean': normal(seed + 3, x.shape[-1:], x.dtype),
         'var': np.abs(normal(seed + 4, x.shape[-1:], x.dtype)) + x.dtype.type(0.5),
     }
 
-    def twin(values, x):
+    def in_jax(values, x):
         axes = tuple(range(x.ndim - 1))
         wide = (1,) * len(axes) + (-1,)
         mean, var = jnp.asarray(values['mean']), jnp.asarray(values['var'])
@@ -195,17 +197,17 @@ def batch_norm_case(layer: BatchNorm, x: np.ndarray, seed: int, *, train: bool) 
         z = (x - mean.reshape(wide)) / jnp.sqrt(var.reshape(wide) + layer.epsilon)
         return z * values['scale'].reshape(wide) + values['bias'].reshape(wide)
 
-    return Case(layer, twin, (x,), {**parameters(layer, x, seed), **moving}, train)
+    return Case(layer, in_jax, (x,), {**parameters(layer, x, seed), **moving}, train)
 
 
 def _named(inputs: tuple) -> dict[str, Any]:
     return {f'input {place}': array for place, array in enumerate(inputs)}
 
 
-def _error(found: np.ndarray, expected: np.ndarray) -> float:
-    if found.shape != expected.shape or found.dtype != expected.dtype:
+def _error(actual: np.ndarray, expected: np.ndarray) -> float:
+    if actual.shape != expected.shape or actual.dtype != expected.dtype:
         return math.inf
-    if not (np.isfinite(found).all() and np.isfinite(expected).all()):
+    if not (np.isfinite(actual).all() and np.isfinite(expected).all()):
         return math.inf
     scale = max(float(np.abs(expected).max()), np.finfo(expected.dtype).tiny)
-    return float(np.abs(found - expected).max()) / scale
+    return float(np.abs(actual - expected).max()) / scale

@@ -224,7 +224,7 @@ def _conv_relu(graph: Graph, name: str, conv: Conv) -> None:
 
 def layer_list(graph: Graph, model: FlaxNetwork) -> None:
     """See `cifar_jax.training.flax_network`."""
-    for node in specs.graph_of(specs.computed(model.layers), graph.shapes[INPUT]).nodes:
+    for node in specs.graph_of(specs.without_softmax(model.layers), graph.shapes[INPUT]).nodes:
         layer = node.layer
         # What `ops.pool.max_pool` says of ties.
         if isinstance(layer, MaxPool) and layer.stride != 1:

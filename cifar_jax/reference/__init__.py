@@ -1,5 +1,5 @@
-"""Convolutional networks in NumPy alone: every gradient by hand, and the judge of the JAX code.
+"""Convolutional networks in pure NumPy, with gradients by hand: a check of the JAX code.
 
-Read `layers.py` for the contract, then `dense.py`, `activations.py`, `conv.py`, and `graph.py`
-for how layers make a network. docs/backprop.md walks one image through it.
+Start with the `Layer` interface in `layers.py`, then read `dense.py`, `activations.py`, `conv.py`,
+and `graph.py`, which connects layers to a network. docs/backprop.md follows one image through it.
 """

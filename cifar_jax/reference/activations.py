@@ -1,4 +1,4 @@
-"""Activations: y = f(x) value by value, and so dx = f'(x) dy."""
+"""Elementwise activations: y = f(x), and so dx = f'(x) dy."""
 
 import dataclasses
 import math
@@ -9,14 +9,14 @@ from cifar_jax.reference.layers import Layer
 
 
 class Activation(Layer):
-    """What they share; each says f and f'."""
+    """Base class of the activations; a subclass defines f and its derivative."""
 
     def f(self, x: np.ndarray) -> np.ndarray:
-        """Returns f of every value."""
+        """Returns f(x), elementwise."""
         raise NotImplementedError
 
     def slope(self, x: np.ndarray) -> np.ndarray:
-        """Returns f' at every value."""
+        """Returns f'(x), elementwise."""
         raise NotImplementedError
 
     def forward(self, values, *inputs, train, mask):
@@ -142,13 +142,13 @@ class Softmax(Layer):
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
-    """Returns probabilities over the last axis; no exponential overflows."""
+    """Returns probabilities over the last axis, without overflow."""
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    """Returns 1 / (1 + exp(-x)); no exponential overflows."""
+    """Returns 1 / (1 + exp(-x)), without overflow."""
     small = np.exp(-np.abs(x))
     return np.where(x >= 0, 1, small) / (1 + small)
 
@@ -156,14 +156,14 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 def erf(x: np.ndarray) -> np.ndarray:
     """Returns the error function, which NumPy lacks.
 
-    erf(x) = 2 / sqrt(pi) exp(-x^2) sum over n of 2^n x^(2n + 1) / (2n + 1)!!: all terms have one
-    sign, so that nothing cancels (Abramowitz and Stegun 1964, 7.1.6). Beyond 6 it is 1 in float64.
+    erf(x) = 2 / sqrt(pi) exp(-x^2) sum over n of 2^n x^(2n + 1) / (2n + 1)!!: all terms have the
+    same sign, so nothing cancels (Abramowitz and Stegun 1964, 7.1.6). Beyond 6 it is 1 in float64.
     """
-    near = np.clip(x, -6, 6)
-    term = total = near
+    clipped = np.clip(x, -6, 6)
+    term = total = clipped
     n = 0
     while np.any(np.abs(term) > np.finfo(x.dtype).eps / 4 * np.abs(total)):
         n += 1
-        term = term * (2 * near**2 / (2 * n + 1))
+        term = term * (2 * clipped**2 / (2 * n + 1))
         total = total + term
-    return 2 / math.sqrt(math.pi) * np.exp(-(near**2)) * total
+    return 2 / math.sqrt(math.pi) * np.exp(-(clipped**2)) * total

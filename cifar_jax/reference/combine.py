@@ -1,4 +1,4 @@
-"""Layers of several inputs: what makes a chain of layers a graph."""
+"""Layers with several inputs, which turn a chain of layers into a graph."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from cifar_jax.reference.layers import Layer, Shape, ShapeError
 
 @dataclasses.dataclass(frozen=True)
 class Add(Layer):
-    """y = the sum of all inputs, as at the end of a residual block; each gets dy."""
+    """y = the sum of all inputs, as at the end of a residual block; dx = dy for each of them."""
 
     def output_shape(self, *shapes: Shape) -> Shape:
         if len(set(shapes)) > 1:
@@ -25,7 +25,7 @@ class Add(Layer):
 
 @dataclasses.dataclass(frozen=True)
 class Concatenate(Layer):
-    """y = the channels of all inputs side by side; each gets back its own part of dy."""
+    """y = all inputs, concatenated along the channels; the gradient of each is its part of dy."""
 
     def output_shape(self, *shapes: Shape) -> Shape:
         if len({shape[:-1] for shape in shapes}) > 1:

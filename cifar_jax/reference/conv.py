@@ -1,4 +1,4 @@
-"""Convolution as one matrix product over all windows."""
+"""Convolution as one matrix product over all windows (im2col)."""
 
 import dataclasses
 import math
@@ -18,16 +18,16 @@ class Conv(Layer):
 
         dK = P^T dy,    db = sum over images and positions of dy,    dP = dy K^T,
 
-    and dx adds up what dP says of each pixel. (Goodfellow, Bengio and Courville, Deep Learning,
-    2016, section 9.5; the layout is the im2col of Chellapilla et al. 2006.)
+    and dx sums, for each pixel, its entries in dP. (Goodfellow, Bengio and Courville, Deep
+    Learning, 2016, section 9.5; the layout is the im2col of Chellapilla et al. 2006.)
 
     Options:
-      features: output channels.
-      window, strides: (down, across).
-      padding: see `windows.layout`; zeros.
-      groups: channels and features are split into as many independent convolutions; `groups` =
-        channels is a depthwise one. The kernel is [kh kw channels/groups features].
-      bias: whether there is one.
+      features: number of output channels.
+      window, strides: (vertical, horizontal).
+      padding: zeros around the image, see `windows.layout`.
+      groups: number of independent convolutions that channels and features are split into; with
+        `groups` = channels it is depthwise. The kernel is [kh kw channels/groups features].
+      bias: whether to add a bias.
       init_kernel: a name in `INITIALIZERS`.
     """
 
@@ -61,9 +61,9 @@ class Conv(Layer):
         (x,) = inputs
         rows, columns, features = self.output_shape(x.shape[1:])
         y = np.empty((len(x), rows, columns, features), x.dtype)
-        for part in self._chunks(x):
-            product = self._patches(x[part]) @ self._matrix(values['kernel'])
-            y[part] = self._joined(product, (-1, rows, columns))
+        for images in self._chunks(x):
+            product = self._patches(x[images]) @ self._matrix(values['kernel'])
+            y[images] = self._join(product, (-1, rows, columns))
         return y + values['bias'] if self.bias else y, x
 
     def backward(self, values, saved, dy):
@@ -73,12 +73,12 @@ class Conv(Layer):
         matrix = self._matrix(kernel)
         dmatrix = np.zeros_like(matrix)
         dx = np.empty_like(x)
-        for part in self._chunks(x):
-            split = self._split(dy[part])
-            dmatrix += self._patches(x[part]).swapaxes(1, 2) @ split
+        for images in self._chunks(x):
+            split = self._split(dy[images])
+            dmatrix += self._patches(x[images]).swapaxes(1, 2) @ split
             dpatches = split @ matrix.swapaxes(1, 2)
-            dwindows = self._as_windows(dpatches, dy[part].shape[:3])
-            dx[part] = scatter(dwindows, size, pads, self.strides)
+            dwindows = self._as_windows(dpatches, dy[images].shape[:3])
+            dx[images] = scatter(dwindows, size, pads, self.strides)
         gradients = {'kernel': dmatrix.swapaxes(0, 1).reshape(kernel.shape)}
         if self.bias:
             gradients['bias'] = channel_sums(dy)
@@ -90,20 +90,20 @@ class Conv(Layer):
 
     def _chunks(self, x: np.ndarray):
         rows, columns, _ = self.output_shape(x.shape[1:])
-        each = rows * columns * math.prod(self.window) * x.shape[3] * x.itemsize
-        return chunks(len(x), each)
+        bytes_each = rows * columns * math.prod(self.window) * x.shape[3] * x.itemsize
+        return chunks(len(x), bytes_each)
 
     def _patches(self, x: np.ndarray) -> np.ndarray:
-        """Returns every window as a row: [groups, images * rows * columns, kh * kw * c/groups]."""
+        """Returns each window as a row: [groups, images * rows * columns, kh * kw * c/groups]."""
         view = windows(padded(x, self._pads(x)), self.window, self.strides)
-        each = x.shape[3] // self.groups
-        view = view.reshape(*view.shape[:3], self.groups, each, *self.window)
+        channels = x.shape[3] // self.groups
+        view = view.reshape(*view.shape[:3], self.groups, channels, *self.window)
         return view.transpose(3, 0, 1, 2, 5, 6, 4).reshape(
-            self.groups, -1, math.prod(self.window) * each
+            self.groups, -1, math.prod(self.window) * channels
         )
 
     def _as_windows(self, patches: np.ndarray, positions: Shape) -> np.ndarray:
-        """Undoes the layout of `_patches`: [b rows columns c kh kw]."""
+        """Inverts the layout of `_patches`: [b rows columns c kh kw]."""
         parts = patches.reshape(self.groups, *positions, *self.window, -1)
         return parts.transpose(1, 2, 3, 0, 6, 4, 5).reshape(*positions, -1, *self.window)
 
@@ -115,6 +115,6 @@ class Conv(Layer):
         """Returns outputs by group: [groups, images * rows * columns, f/groups]."""
         return y.reshape(-1, self.groups, self.features // self.groups).swapaxes(0, 1)
 
-    def _joined(self, y: np.ndarray, positions: Shape) -> np.ndarray:
-        """Undoes `_split`."""
+    def _join(self, y: np.ndarray, positions: Shape) -> np.ndarray:
+        """Inverts `_split`."""
         return y.swapaxes(0, 1).reshape(*positions, self.features)

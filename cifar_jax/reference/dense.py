@@ -1,4 +1,4 @@
-"""Dense layers, and the change of shape before them."""
+"""Dense layers, and the reshape before them."""
 
 import dataclasses
 import math
@@ -42,7 +42,7 @@ class Dense(Layer):
 
 @dataclasses.dataclass(frozen=True)
 class Reshape(Layer):
-    """The same values in another shape, row by row; 'flatten' makes vectors. dx is dy reshaped."""
+    """The same values, in row-major order, in another shape; 'flatten' gives vectors."""
 
     shape: Shape | str = 'flatten'
 

@@ -1,4 +1,4 @@
-"""Layers make a graph: values flow forward through it, gradients back."""
+"""A network as a graph of layers: values flow forward through it, and gradients back."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ INPUT = 'images'
 
 
 class Node(NamedTuple):
-    """A layer in its place: where its inputs come from, and one output's shape."""
+    """A layer of a graph, its inputs by name, and the shape of its output (without the batch)."""
 
     name: str
     layer: Layer
@@ -21,10 +21,10 @@ class Node(NamedTuple):
 
 
 class Graph:
-    """A network of layers without arrays, in the order in which they are computed.
+    """The layers of a network in the order of computation; it holds no arrays.
 
     Args:
-      input_shape: (height, width, channels) of an image.
+      input_shape: (height, width, channels) of the images.
     """
 
     def __init__(self, input_shape: Shape) -> None:
@@ -33,14 +33,14 @@ class Graph:
 
     @property
     def last(self) -> str:
-        """The name of the node that was added last: the network's output."""
+        """The name of the last node, which is the network's output."""
         return self.nodes[-1].name if self.nodes else INPUT
 
     def add(self, name: str, layer: Layer, *inputs: str) -> str:
-        """Adds a layer behind the named nodes, by default the last one, and returns its name.
+        """Adds a layer that reads the named nodes, by default the last one, and returns its name.
 
         Raises:
-          ShapeError: the layer and its inputs do not fit; the message names both.
+          ShapeError: the layer cannot take these inputs; the message names it and their shapes.
         """
         inputs = inputs or (self.last,)
         if name in self.shapes:
@@ -54,14 +54,14 @@ class Graph:
         return name
 
     def init(self, rng: np.random.Generator, dtype: Any = np.float32) -> tuple[Tree, Tree]:
-        """Returns fresh parameters and moving statistics, node -> name -> array."""
+        """Returns initial parameters and moving statistics, node -> name -> array."""
         params, statistics = {}, {}
         for node in self.nodes:
             shapes = [self.shapes[source] for source in node.inputs]
-            own = node.layer.init(rng, *shapes)
+            initial = node.layer.init(rng, *shapes)
             moving = node.layer.init_statistics(*shapes)
-            if own:
-                params[node.name] = {key: value.astype(dtype) for key, value in own.items()}
+            if initial:
+                params[node.name] = {key: v.astype(dtype) for key, v in initial.items()}
             if moving:
                 statistics[node.name] = {key: v.astype(dtype) for key, v in moving.items()}
         return params, statistics
@@ -69,7 +69,7 @@ class Graph:
     def draw_masks(
         self, rng: np.random.Generator, batch: int, dtype: Any = np.float32
     ) -> dict[str, np.ndarray]:
-        """Returns the factors of every node that drops values, for one training batch."""
+        """Returns the mask of each node that drops values, for one training batch."""
         masks = {}
         for node in self.nodes:
             mask = node.layer.draw_mask(rng, (batch, *self.shapes[node.inputs[0]]))
@@ -79,7 +79,7 @@ class Graph:
 
 
 class Pass(NamedTuple):
-    """A forward pass: what each node gave, what it keeps for the way back, the statistics after."""
+    """A forward pass: each node's output, what its backward pass needs, and the new statistics."""
 
     outputs: dict[str, np.ndarray]
     saved: dict[str, Any]
@@ -87,7 +87,7 @@ class Pass(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """A backward pass: the loss's gradients by parameters, and by each input of each node."""
+    """A backward pass: the loss's gradients for all parameters, and for each input of each node."""
 
     params: Tree
     inputs: dict[str, tuple[np.ndarray, ...]]
@@ -106,10 +106,10 @@ def forward(
 
     Args:
       images: [b h w c].
-      masks: of the nodes that drop values in training; one without a mask drops nothing.
+      masks: by name of the node that drops values; a node without a mask drops nothing.
     """
     outputs, saved = {INPUT: images}, {}
-    moved = dict(statistics)
+    updated = dict(statistics)
     for node in graph.nodes:
         values = {**params.get(node.name, {}), **statistics.get(node.name, {})}
         outputs[node.name], saved[node.name] = node.layer.forward(
@@ -119,34 +119,34 @@ def forward(
             mask=(masks or {}).get(node.name),
         )
         if train and node.name in statistics:
-            moved[node.name] = node.layer.moved(values, saved[node.name])
-    return Pass(outputs, saved, moved)
+            updated[node.name] = node.layer.updated_statistics(values, saved[node.name])
+    return Pass(outputs, saved, updated)
 
 
 def backward(
-    graph: Graph, params: Tree, statistics: Tree, done: Pass, gradient: np.ndarray
+    graph: Graph, params: Tree, statistics: Tree, passed: Pass, gradient: np.ndarray
 ) -> Gradients:
-    """Carries a gradient from the last node to the images, in reverse order.
+    """Propagates a gradient from the last node back to the images.
 
-    A node that several others read moves the loss through each of them, so its gradient is the
-    sum of what they send back (the multivariate chain rule).
+    A node that several others read affects the loss through each of them, so its gradient is the
+    sum of theirs for that input (the multivariate chain rule).
 
     Args:
-      statistics: those that the forward pass was given.
-      gradient: of the loss by the output of the last node.
+      statistics: the ones that were passed to `forward`.
+      gradient: the loss's gradient for the output of the last node.
     """
-    arrived = {graph.last: gradient}
+    pending = {graph.last: gradient}
     by_params: Tree = {}
     by_inputs: dict[str, tuple[np.ndarray, ...]] = {}
     for node in reversed(graph.nodes):
-        if node.name not in arrived:
+        if node.name not in pending:
             continue
         values = {**params.get(node.name, {}), **statistics.get(node.name, {})}
-        dy = arrived.pop(node.name)
-        sent, own = node.layer.backward(values, done.saved[node.name], dy)
-        by_inputs[node.name] = sent
-        if own:
-            by_params[node.name] = own
-        for source, part in zip(node.inputs, sent, strict=True):
-            arrived[source] = arrived[source] + part if source in arrived else part
+        dy = pending.pop(node.name)
+        input_gradients, param_gradients = node.layer.backward(values, passed.saved[node.name], dy)
+        by_inputs[node.name] = input_gradients
+        if param_gradients:
+            by_params[node.name] = param_gradients
+        for source, part in zip(node.inputs, input_gradients, strict=True):
+            pending[source] = pending[source] + part if source in pending else part
     return Gradients(by_params, by_inputs)

@@ -1,4 +1,4 @@
-"""How kernels start; biases start at 0."""
+"""Initializers of kernels; biases start at 0."""
 
 import math
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def glorot(
 def normal(
     rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int
 ) -> np.ndarray:
-    """Standard normal, whatever the fan: the naive start."""
+    """Standard normal, regardless of the fan: the naive initialization."""
     return rng.normal(0, 1, shape)
 
 

@@ -10,11 +10,11 @@ from cifar_jax.reference.activations import softmax
 def cross_entropy(
     logits: np.ndarray, labels: np.ndarray, smoothing: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns each image's loss [b], in nats, and the gradient [b k] of their mean by the logits.
+    """Returns each image's loss [b], in nats, and the gradient [b k] of their mean.
 
     L = -sum over k of t_k log p_k with p = softmax(logits), t = (1 - smoothing) label +
     smoothing / K. Since dlog p_k / dx_j = 1[k = j] - p_j and the t sum to 1, dL/dx = p - t: softmax
-    and logarithm cancel, which is why they are taken together (Goodfellow et al. 2016, 6.2.2.3;
+    and logarithm cancel, which is why they are computed together (Goodfellow et al. 2016, 6.2.2.3;
     smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7).
 
     Args:
@@ -33,6 +33,6 @@ def cross_entropy(
 
 
 def l2(arrays: Iterable[np.ndarray], strength: float) -> tuple[float, list[np.ndarray]]:
-    """Returns strength / 2 times the sum of all squares, and its gradient strength w for each w."""
+    """Returns strength / 2 times the sum of squares, and its gradient strength * w for each w."""
     arrays = list(arrays)
     return strength / 2 * sum(float((w**2).sum()) for w in arrays), [strength * w for w in arrays]

@@ -11,14 +11,15 @@ from cifar_jax.reference.layers import Layer, Shape, channel_sums
 class BatchNorm(Layer):
     """y = scale z + bias, z = (x - mean) / sqrt(var + epsilon), for each channel.
 
-    (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1 and section 3.) In training mean and
-    variance (the biased one) are those of the m values of the batch, and depend on every x, so that
+    (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1 and section 3.) In training,
+    mean and (biased) variance are computed over the batch and depend on every x, so that
 
-        dx = scale / sqrt(var + epsilon) (dy - mean(dy) - z mean(dy z)):
+        dx = scale / sqrt(var + epsilon) (dy - mean(dy) - z mean(dy z)).
 
-    the last two terms are what moving x does through the mean and through the variance. At
-    evaluation both are the moving ones, constants, and only the first term is left. dscale = sum
-    of dy z, dbias = sum of dy. `momentum` is the share of the moving statistics that is kept.
+    The last two terms are the effect of x through the mean and through the variance. At evaluation
+    the moving mean and variance are used, which are constants, and only the first term remains.
+    dscale = sum of dy z, dbias = sum of dy. `momentum` is the weight of the old moving statistics
+    (as in Flax and Keras; PyTorch's is 1 - momentum).
     """
 
     momentum: float = 0.9
@@ -47,12 +48,12 @@ class BatchNorm(Layer):
             through_x = dy - _mean(dy) - z * _mean(dy * z)
         return (factor * through_x,), {'scale': channel_sums(dy * z), 'bias': channel_sums(dy)}
 
-    def moved(self, values, saved):
+    def updated_statistics(self, values, saved):
         _, mean, var, _ = saved
-        kept = self.momentum
+        momentum = self.momentum
         return {
-            'mean': kept * values['mean'] + (1 - kept) * mean,
-            'var': kept * values['var'] + (1 - kept) * var,
+            'mean': momentum * values['mean'] + (1 - momentum) * mean,
+            'var': momentum * values['var'] + (1 - momentum) * var,
         }
 
 

@@ -1,7 +1,7 @@
-"""Optimizers with optax's semantics: from a gradient to the next parameters.
+"""Optimizers with the semantics of optax.
 
 Parameters, gradients and states are dictionaries node -> name -> array. Nothing is changed in
-place. The rate is an argument, so that any schedule can give it.
+place. The learning rate is an argument, so that it can follow any schedule.
 """
 
 import dataclasses
@@ -14,16 +14,18 @@ State = dict[str, Tree]
 
 
 def tree_map(function: Callable, first: Mapping, *rest: Mapping) -> Tree:
-    """Returns the tree of `function` of the arrays at the same place of each tree."""
+    """Applies `function` to the arrays with the same node and name in each tree."""
     return {
-        node: {name: function(a, *(tree[node][name] for tree in rest)) for name, a in own.items()}
-        for node, own in first.items()
+        node: {
+            name: function(a, *(tree[node][name] for tree in rest)) for name, a in arrays.items()
+        }
+        for node, arrays in first.items()
     }
 
 
 @dataclasses.dataclass(frozen=True)
 class SGD:
-    """w <- w - rate v, v <- momentum v + g; Nesterov's takes g + momentum v instead of v.
+    """w <- w - rate v, v <- momentum v + g; Nesterov momentum uses g + momentum v instead of v.
 
     (Sutskever et al. 2013.) `l2` times the parameter is added to g first.
     """
@@ -37,7 +39,7 @@ class SGD:
         return {'velocity': tree_map(np.zeros_like, params)} if self.momentum else {}
 
     def update(self, params: Tree, gradients: Tree, state: State, rate: float):
-        """Returns the parameters after a step, and the state."""
+        """Returns the parameters and the state after one step."""
         gradients = _with_l2(params, gradients, self.l2)
         step = gradients
         if self.momentum:
@@ -54,8 +56,8 @@ class SGD:
 class Adam:
     """w <- w - rate m' / (sqrt(v') + eps) (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1).
 
-    m <- b1 m + (1 - b1) g and v <- b2 v + (1 - b2) g^2 start at 0, which m' = m / (1 - b1^t) and
-    v' = v / (1 - b2^t) make up for. `l2` times the parameter is added to g first.
+    m <- b1 m + (1 - b1) g and v <- b2 v + (1 - b2) g^2 start at 0; m' = m / (1 - b1^t) and
+    v' = v / (1 - b2^t) correct that bias. `l2` times the parameter is added to g first.
     """
 
     b1: float = 0.9
@@ -69,16 +71,16 @@ class Adam:
         return {'mean': mean, 'square': square, 'steps': {'all': {'count': np.array(0)}}}
 
     def update(self, params: Tree, gradients: Tree, state: State, rate: float):
-        """Returns the parameters after a step, and the state."""
+        """Returns the parameters and the state after one step."""
         gradients = _with_l2(params, gradients, self.l2)
         t = int(state['steps']['all']['count']) + 1
         mean = tree_map(lambda m, g: self.b1 * m + (1 - self.b1) * g, state['mean'], gradients)
         square = tree_map(
             lambda v, g: self.b2 * v + (1 - self.b2) * g**2, state['square'], gradients
         )
-        one, two = 1 - self.b1**t, 1 - self.b2**t
+        correction1, correction2 = 1 - self.b1**t, 1 - self.b2**t
         params = tree_map(
-            lambda w, m, v: w - rate * (m / one) / (np.sqrt(v / two) + self.eps),
+            lambda w, m, v: w - rate * (m / correction1) / (np.sqrt(v / correction2) + self.eps),
             params,
             mean,
             square,

@@ -1,4 +1,4 @@
-"""Pooling: windows become one number a channel."""
+"""Pooling: one value per window and channel."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from cifar_jax.reference.windows import Padding, layout, padded, scatter, window
 @dataclasses.dataclass(frozen=True)
 class _Pool(Layer):
     window: int = 2
-    stride: int | None = None  # None: the window, side by side
+    stride: int | None = None  # None: the window, so that windows do not overlap
     padding: Padding = 'valid'
 
     def output_shape(self, *shapes: Shape) -> Shape:
@@ -38,20 +38,21 @@ class _Pool(Layer):
 
 @dataclasses.dataclass(frozen=True)
 class MaxPool(_Pool):
-    """y = the largest value of a window; padding never wins.
+    """y = the largest value of each window; padding never is the maximum.
 
-    Only that value moves y, so dx is dy at the place of the largest value and 0 elsewhere. Of equal
-    ones any share is a subgradient. Here a window is walked down each column, then across their
-    maxima, and of each pair that is equal the earlier one takes `tie` of the gradient.
+    y depends on that value only, so dx is dy at its position and 0 elsewhere. Between equal values,
+    any split of the gradient is a subgradient. Here the maximum is taken down each column, then
+    across the columns, one pair at a time: of two equal values, the earlier one gets the fraction
+    `tie` of the gradient.
     """
 
     tie: float = 1.0
 
     def forward(self, values, *inputs, train, mask):
         (x,) = inputs
-        seen = self._windows(x, -np.inf)
-        columns = seen.max(axis=-2)
-        shares = self._shares(seen, -2) * self._shares(columns, -1)[..., None, :]
+        view = self._windows(x, -np.inf)
+        columns = view.max(axis=-2)
+        shares = self._shares(view, -2) * self._shares(columns, -1)[..., None, :]
         return columns.max(axis=-1), (shares, x.shape[1:3])
 
     def backward(self, values, saved, dy):
@@ -59,22 +60,22 @@ class MaxPool(_Pool):
         return (self._scatter(shares * dy[..., None, None], size),), {}
 
     def _shares(self, values: np.ndarray, axis: int) -> np.ndarray:
-        """Returns how much of the gradient of their maximum each value along an axis takes."""
+        """Returns the fraction of the maximum's gradient that each value along an axis gets."""
         values = np.moveaxis(values, axis, 0)
         shares = np.ones_like(values)
         best = values[0]
-        for place, value in enumerate(values[1:], 1):
+        for index, value in enumerate(values[1:], 1):
             earlier = np.where(best == value, self.tie, best > value).astype(values.dtype)
-            shares[:place] *= earlier
-            shares[place] = 1 - earlier
+            shares[:index] *= earlier
+            shares[index] = 1 - earlier
             best = np.maximum(best, value)
         return np.moveaxis(shares, 0, axis)
 
 
 class AvgPool(_Pool):
-    """y = the mean of the n values of a window that are no padding; each moves y by 1/n.
+    """y = the mean of the n values of each window that are not padding.
 
-    So dx gives every pixel of a window dy / n.
+    So each of these n values gets dy / n.
     """
 
     def forward(self, values, *inputs, train, mask):
@@ -91,7 +92,7 @@ class AvgPool(_Pool):
 
 @dataclasses.dataclass(frozen=True)
 class GlobalAvgPool(Layer):
-    """y[c] = mean over all h w positions; dx gives each of them dy[c] / (h w)."""
+    """y[c] = the mean over all h w positions; dx = dy[c] / (h w) at each of them."""
 
     def output_shape(self, *shapes: Shape) -> Shape:
         return (image_shape(self, shapes[0])[2],)

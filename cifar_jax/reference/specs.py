@@ -14,7 +14,7 @@ from cifar_jax.reference.layers import Layer, Shape, ShapeError
 from cifar_jax.reference.norm import BatchNorm
 from cifar_jax.reference.pool import AvgPool, GlobalAvgPool, MaxPool
 
-Spec = Sequence[Any]  # kind and options; where they are left out, those that a kind has
+Spec = Sequence[Any]  # (kind,) or (kind, options); the other options have their defaults
 REQUIRED = object()
 
 ACTIVATIONS: dict[str, Callable[[], Layer]] = {
@@ -31,19 +31,19 @@ ACTIVATIONS: dict[str, Callable[[], Layer]] = {
 
 
 class SpecError(ValueError):
-    """A list of layers that makes no network; the message names the layer."""
+    """A list of layers that does not form a network; the message names the layer."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A kind of layer in a list: its options with their defaults, and what they build."""
+    """A kind of layer: its options with their defaults, and the function that builds it."""
 
     options: dict[str, Any]
     build: Callable[..., Layer]
 
 
 def pair(value: Any) -> tuple[int, int]:
-    """Returns (down, across) of one number for both, or of two."""
+    """Returns (vertical, horizontal) from two numbers, or from one number for both."""
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
@@ -83,19 +83,19 @@ _CHOICES: dict[str, Mapping[str, Any]] = {'activation': ACTIVATIONS, 'init': INI
 def graph_of(
     layers: Sequence[Spec],
     input_shape: Shape,
-    built: Callable[[int], None] = lambda count: None,
+    on_layer: Callable[[int], None] = lambda count: None,
 ) -> Graph:
-    """Returns the chain of layers as a graph; nodes are called '1-conv', '2-maxpool', ...
+    """Returns a list of layers as a graph with the nodes '1-conv', '2-maxpool', ...
 
     Args:
-      built: is told how many layers are built, after each of them.
+      on_layer: is called after each layer, with the number of layers so far.
 
     Raises:
-      SpecError: a layer or an option is unknown, or a layer does not fit behind the one before it.
+      SpecError: a layer or an option is unknown, or a layer cannot take its input.
     """
     graph = Graph(input_shape)
     for number, spec in enumerate(layers, 1):
-        kind, options = parts(number, spec)
+        kind, options = parse_spec(number, spec)
         before = graph.shapes[graph.last]
         try:
             graph.add(f'{number}-{kind}', KINDS[kind].build(**options))
@@ -103,33 +103,35 @@ def graph_of(
             raise SpecError(f'Layer {error} (its input is {before}).') from None
         except (TypeError, ValueError) as error:
             raise SpecError(f'Layer {number}, {kind} with {options}: {error}.') from None
-        built(number)
+        on_layer(number)
     return graph
 
 
-def computed(layers: Sequence[Spec]) -> list[Spec]:
-    """Returns the layers that are computed: a softmax at the end is left to the loss."""
-    ends = bool(layers) and _written(layers[-1]) and parts(len(layers), layers[-1]) == _SOFTMAX
-    return list(layers[:-1] if ends else layers)
+def without_softmax(layers: Sequence[Spec]) -> list[Spec]:
+    """Returns the layers without a softmax at the end, which is part of the loss."""
+    ends_with_softmax = (
+        bool(layers) and _is_spec(layers[-1]) and parse_spec(len(layers), layers[-1]) == _SOFTMAX
+    )
+    return list(layers[:-1] if ends_with_softmax else layers)
 
 
-def parts(number: int, spec: Any) -> tuple[str, dict[str, Any]]:
-    """Returns the kind of a layer, and all its options.
+def parse_spec(number: int, spec: Any) -> tuple[str, dict[str, Any]]:
+    """Returns the kind of a layer, and all its options with defaults filled in.
 
     Raises:
-      SpecError: there is no such layer, or a layer has no such option.
+      SpecError: the kind or an option is unknown, or a required option is missing.
     """
-    if not _written(spec):
+    if not _is_spec(spec):
         raise SpecError(f"Layer {number} is {spec!r}; it looks like ('dense', {{'neurons': 10}}).")
     kind, given = spec[0], dict(spec[1]) if len(spec) == 2 else {}
     if kind not in KINDS:
         raise SpecError(f'Layer {number}: there is no {kind!r}; known: {", ".join(KINDS)}.')
-    known = KINDS[kind].options
+    defaults = KINDS[kind].options
     for name in given:
-        if name not in known:
-            names = ', '.join(known) or 'none'
+        if name not in defaults:
+            names = ', '.join(defaults) or 'none'
             raise SpecError(f'Layer {number}, {kind}: no option {name!r}; known: {names}.')
-    options = {**known, **given}
+    options = {**defaults, **given}
     for name, value in options.items():
         if value is REQUIRED:
             raise SpecError(f'Layer {number}, {kind}: {name} is missing.')
@@ -140,8 +142,8 @@ def parts(number: int, spec: Any) -> tuple[str, dict[str, Any]]:
     return kind, options
 
 
-def _written(spec: Any) -> bool:
-    """Tells whether this looks like a layer: (kind,) or (kind, options)."""
+def _is_spec(spec: Any) -> bool:
+    """Returns whether this has the form of a layer, (kind,) or (kind, options)."""
     if not (isinstance(spec, (tuple, list)) and len(spec) in (1, 2)):
         return False
     return isinstance(spec[0], str) and all(isinstance(options, Mapping) for options in spec[1:])

@@ -44,8 +44,8 @@ class FlaxNetwork(nn.Module):
     ) -> Float[Array, 'batch classes']:
         """Returns logits."""
         x = images.astype(self.dtype)
-        for number, spec in enumerate(specs.computed(self.layers), 1):
-            kind, options = specs.parts(number, spec)
+        for number, spec in enumerate(specs.without_softmax(self.layers), 1):
+            kind, options = specs.parse_spec(number, spec)
             x = self._layer(f'{number}-{kind}', kind, options, x, train)
         return widened(x)
 

@@ -114,7 +114,7 @@ def _epoch(network, training, batch_size, rates, first, watcher) -> Line:
             raise _StopError
 
     try:
-        line = network.train_epoch(*training, batch_size, rates=rates, stepped=stepped)
+        line = network.train_epoch(*training, batch_size, rates=rates, on_step=stepped)
     except FloatingPointError as error:
         sentence = str(error).removeprefix('the')
         raise UserError(

@@ -54,8 +54,8 @@ def check(config: ConfigDict, values: Mapping[str, Any]) -> None:
             "('dense', {'neurons': 10})]."
         )
     try:
-        for number, spec in enumerate(specs.computed(layers(config)), 1):
-            _, options = specs.parts(number, spec)
+        for number, spec in enumerate(specs.without_softmax(layers(config)), 1):
+            _, options = specs.parse_spec(number, spec)
             if 'stride' in options and 'depth' not in options:
                 _check_pool(number, options['padding'])
     except specs.SpecError as error:

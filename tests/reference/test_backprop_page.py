@@ -1,4 +1,4 @@
-"""docs/backprop.md says what the code does."""
+"""docs/backprop.md agrees with the code."""
 
 import doctest
 import pathlib
@@ -9,13 +9,13 @@ import cifar_jax.reference
 PAGE = pathlib.Path(__file__).parents[2] / 'docs' / 'backprop.md'
 
 
-def test_every_line_of_python_on_the_page_gives_what_it_says():
+def test_every_python_example_gives_the_output_shown():
     result = doctest.testfile(str(PAGE), module_relative=False)
     assert result.failed == 0
     assert result.attempted > 20
 
 
-def test_every_other_piece_of_code_is_in_the_reference():
+def test_every_other_code_block_is_quoted_from_the_reference():
     folder = pathlib.Path(cifar_jax.reference.__file__).parent
     sources = [path.read_text() for path in folder.glob('*.py')]
     blocks = re.findall(r'^```python\n(.*?)^```', PAGE.read_text(), re.DOTALL | re.MULTILINE)

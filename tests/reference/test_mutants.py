@@ -1,8 +1,8 @@
-"""Are the judges strict? Every backward pass of the reference is broken in every small way.
+"""Mutation tests: do the checks notice every small change to the reference's backward passes?
 
-A mutant is a function with one change in its syntax tree. A judge must find each wrong, or it is
-in `EQUIVALENT` with the reason why nobody could. Layers of our Flax models are judged by what
-`gradcheck` compares, the others by their comparison with JAX.
+A mutant is a function with one change in its syntax tree. At least one check must fail for it, or
+it is listed in `EQUIVALENT` with the reason why no check can. Layers of our Flax models are checked
+by `gradcheck`'s comparison, the others by a comparison with JAX.
 """
 
 import ast
@@ -25,65 +25,65 @@ from cifar_jax.reference import windows
 from cifar_jax.reference.conv import Conv
 from cifar_jax.reference.norm import BatchNorm
 
-Judge = Callable[[], Any]  # what it returns is true where it finds something wrong
+Check = Callable[[], Any]  # returns a true value if it detects an error
 REFERENCE = pathlib.Path(cifar_jax.reference.__file__).parent
 
 
-def gradcheck(name: str) -> Judge:
-    """Judges by a narrow Flax model: gradcheck's comparison, without the differences."""
+def gradcheck(name: str) -> Check:
+    """Returns gradcheck's comparison for a narrow Flax model, without finite differences."""
     return lambda: narrow_models.seen(name).failures()
 
 
-def beside_jax(make: Callable[[], list[cases.Case]]) -> Judge:
-    """Judges by cases beside JAX, which computes them once."""
-    right = functools.cache(lambda: [(case, cases.known(case)) for case in make()])
-    return lambda: any(cases.beyond(*pair) for pair in right())
+def against_jax(make: Callable[[], list[cases.Case]]) -> Check:
+    """Returns a check of cases against JAX, which computes each of them once."""
+    pairs = functools.cache(lambda: [(case, cases.expected_from_jax(case)) for case in make()])
+    return lambda: any(cases.failures(*pair) for pair in pairs())
 
 
-def activation(kind: str) -> Judge:
-    """Judges an activation by JAX's."""
+def activation(kind: str) -> Check:
+    """Returns a check of an activation against JAX's."""
     x = cases.normal(0, (5, 7, 6), np.float64, 4.0)
-    return beside_jax(
+    return against_jax(
         lambda: [
-            cases.Case(layer, lambda values, x, twin=twin: twin(x), (x,))
-            for layer, twin in cases.ACTIVATIONS
+            cases.Case(layer, lambda values, x, in_jax=in_jax: in_jax(x), (x,))
+            for layer, in_jax in cases.ACTIVATIONS
             if type(layer).__name__ == kind
         ]
     )
 
 
-@beside_jax
+@against_jax
 def groups() -> list[cases.Case]:
-    """A convolution of two groups, which no model has."""
+    """A convolution with two groups, which no model has."""
     return [cases.conv_case(Conv(4, groups=2), cases.normal(0, (3, 4, 3, 4), float), 1)]
 
 
-@beside_jax
+@against_jax
 def unequal_strides() -> list[cases.Case]:
-    """A convolution with other strides down than across, of wide images: no model has either."""
+    """A convolution of wide images with unequal strides: no model has either."""
     return [cases.conv_case(Conv(2, (3, 2), (3, 1)), cases.normal(0, (2, 5, 7, 3), float), 1)]
 
 
-@beside_jax
+@against_jax
 def moving_statistics() -> list[cases.Case]:
-    """Batch norm as at evaluation, where no model takes gradients."""
+    """Batch norm in evaluation mode, in which no model is differentiated."""
     x = cases.normal(0, (2, 3, 4, 5), np.float64)
     return [cases.batch_norm_case(BatchNorm(), x, 1, train=False)]
 
 
 def losses() -> bool:
-    """Judges the loss by JAX, with labels and logits that no step of a model has."""
+    """Checks the loss against JAX, with labels and logits that no model step produces."""
     weights = np.array([[1.0, 2.0, 0.5], [0.1, 0.0, 0.2]])
     huge = np.array([[1e4, -1e4, 0.0], [-1e4, 0.0, 1e4]])
-    found = [
+    errors = [
         *cases.loss_errors(cases.normal(0, (2, 3), np.float64), weights, 0.0).values(),
         *cases.loss_errors(huge, np.array([1, 2]), 0.1).values(),
     ]
-    return any(not error <= 1e-10 for error in found)
+    return any(not error <= 1e-10 for error in errors)
 
 
-# The judges of each function; that one of them finds it wrong is enough.
-JUDGES: dict[str, tuple[Judge, ...]] = {
+# The checks of each function; one of them must fail for each mutant.
+CHECKS: dict[str, tuple[Check, ...]] = {
     'activations.Activation.backward': (gradcheck('SmallVGG'),),
     'activations.ReLU.slope': (gradcheck('SmallVGG'),),
     'activations.ReLU6.slope': (activation('ReLU6'),),
@@ -115,35 +115,35 @@ JUDGES: dict[str, tuple[Judge, ...]] = {
     'windows.scatter': (gradcheck('SENet'), unequal_strides),
 }
 
-# What no judge can find wrong, by function and changed statement, and why.
+# Mutants that no check can detect, by function and changed statement, with the reason.
 EQUIVALENT: dict[tuple[str, str], str] = {
     (
         'pool.MaxPool._shares',
         "return __import__('jax').tree.map(lambda a: -a, np.moveaxis(shares, 0, axis))",
-    ): 'forward multiplies the shares of columns by those of rows: two signs are none',
+    ): 'forward multiplies the shares of columns by those of rows, so the two signs cancel',
 }
 
 
 class Mutant(NamedTuple):
-    """A function with one change, and the statement that has it."""
+    """A changed function, and the statement that was changed."""
 
     statement: str
     code: types.CodeType
 
 
 def definitions(module: str) -> dict[str, ast.FunctionDef]:
-    """Returns the functions and methods of a module of the reference, by their names."""
-    found = {}
+    """Returns the functions and methods of a module of the reference, by qualified name."""
+    functions = {}
     for node in ast.parse((REFERENCE / f'{module}.py').read_text()).body:
-        prefix, own = module, [node]
+        prefix, body = module, [node]
         if isinstance(node, ast.ClassDef):
-            prefix, own = f'{module}.{node.name}', node.body
-        found |= {f'{prefix}.{f.name}': f for f in own if isinstance(f, ast.FunctionDef)}
-    return found
+            prefix, body = f'{module}.{node.name}', node.body
+        functions |= {f'{prefix}.{f.name}': f for f in body if isinstance(f, ast.FunctionDef)}
+    return functions
 
 
 def function_of(name: str) -> types.FunctionType:
-    """Returns a function of the reference, without what checks its types."""
+    """Returns a function of the reference, without jaxtyping's wrapper."""
     module, *path = name.split('.')
     imported = importlib.import_module(f'cifar_jax.reference.{module}')
     return inspect.unwrap(functools.reduce(getattr, path, imported))
@@ -157,32 +157,36 @@ def mutants(name: str) -> Iterator[Mutant]:
         before = holder[key]
         for after in _changes(before, definition):
             holder[key] = ast.copy_location(after, before)
-            shown = after if before is statement else statement
-            text = ast.unparse(ast.fix_missing_locations(shown)).splitlines()[0]
+            changed = after if before is statement else statement
+            text = ast.unparse(ast.fix_missing_locations(changed)).splitlines()[0]
             yield Mutant(text, _compiled(definition, function))
             holder[key] = before
 
 
 def _places(node: ast.AST, statement: ast.AST) -> Iterator[tuple[Any, Any, ast.AST]]:
-    """Yields where each node under a node hangs, and the statement that it is in."""
+    """Yields the container and key of each node below `node`, and the statement that it is in."""
     for field, value in ast.iter_fields(node):
-        held = enumerate(value) if isinstance(value, list) else [(field, value)]
-        for key, child in held:
+        children = enumerate(value) if isinstance(value, list) else [(field, value)]
+        for key, child in children:
             if isinstance(child, ast.AST) and not isinstance(child, ast.arguments):
-                own = child if isinstance(child, ast.stmt) else statement
-                yield value if isinstance(value, list) else vars(node), key, own
-                yield from _places(child, own)
+                inside = child if isinstance(child, ast.stmt) else statement
+                yield value if isinstance(value, list) else vars(node), key, inside
+                yield from _places(child, inside)
 
 
 def _compiled(definition: ast.FunctionDef, function: types.FunctionType) -> types.CodeType:
     module = ast.Module([definition], [])
-    made: dict[str, Any] = {}
-    exec(compile(ast.fix_missing_locations(module), '<mutant>', 'exec'), function.__globals__, made)
-    return made[definition.name].__code__
+    namespace: dict[str, Any] = {}
+    exec(
+        compile(ast.fix_missing_locations(module), '<mutant>', 'exec'),
+        function.__globals__,
+        namespace,
+    )
+    return namespace[definition.name].__code__
 
 
 def _changes(node: ast.AST, definition: ast.FunctionDef) -> Iterator[ast.AST]:
-    """Yields what a node is replaced by, one at a time."""
+    """Yields the nodes to replace a node with, one at a time."""
     match node:
         case ast.BinOp(left, ast.Add() | ast.Sub() as operation, right):
             flipped = ast.Sub() if isinstance(operation, ast.Add) else ast.Add()
@@ -228,7 +232,7 @@ def _changes(node: ast.AST, definition: ast.FunctionDef) -> Iterator[ast.AST]:
 
 
 def _negated_leaves(value: ast.expr) -> Iterator[ast.expr]:
-    """Yields an expression with one of the arrays that it gives negated."""
+    """Yields an expression with one of the arrays in its value negated."""
     match value:
         case ast.Tuple(parts):
             for place, part in enumerate(parts):
@@ -243,7 +247,7 @@ def _negated_leaves(value: ast.expr) -> Iterator[ast.expr]:
 
 
 def _negated(value: ast.expr) -> ast.expr:
-    """Minus an array, or every array of a tree."""
+    """Returns an expression that negates an array, or every array of a tree."""
     call = ast.parse("__import__('jax').tree.map(lambda a: -a, 0)", mode='eval').body
     assert isinstance(call, ast.Call)
     call.args[1] = value
@@ -251,44 +255,44 @@ def _negated(value: ast.expr) -> ast.expr:
 
 
 def _returned(definition: ast.FunctionDef) -> set[str]:
-    """The names in what a function returns."""
+    """Returns the names in a function's return values."""
     returns = (node for node in ast.walk(definition) if isinstance(node, ast.Return))
     inside = itertools.chain.from_iterable(map(ast.walk, returns))
     return {node.id for node in inside if isinstance(node, ast.Name)}
 
 
-def finds(judge: Judge) -> bool:
-    """Whether a judge finds something wrong; so does one that cannot even compute it."""
+def detects_error(check: Check) -> bool:
+    """Returns whether a check detects an error, which includes raising an exception."""
     try:
-        return bool(judge())
+        return bool(check())
     except Exception:
         return True
 
 
-@pytest.mark.parametrize('name', JUDGES)
-def test_every_mutant_is_found_wrong(name, monkeypatch):
-    # Parts of one image, so that sums over parts have more than one term.
+@pytest.mark.parametrize('name', CHECKS)
+def test_every_mutant_is_detected(name, monkeypatch):
+    # Chunks of one image, so that sums over chunks have more than one term.
     monkeypatch.setattr(windows, 'CHUNK_BYTES', 1)
-    function, judges = function_of(name), JUDGES[name]
-    for judge in judges:
-        assert not judge()
-    broken = list(mutants(name))
-    assert broken
+    function, checks = function_of(name), CHECKS[name]
+    for check in checks:
+        assert not check()
+    all_mutants = list(mutants(name))
+    assert all_mutants
     survivors = set()
-    for mutant in broken:
+    for mutant in all_mutants:
         with monkeypatch.context() as patch:
             patch.setattr(function, '__code__', mutant.code)
-            if not any(map(finds, judges)):
+            if not any(map(detects_error, checks)):
                 survivors.add(mutant.statement)
     assert survivors == {statement for owner, statement in EQUIVALENT if owner == name}
 
 
-def test_every_backward_pass_has_its_judges():
-    found = set()
+def test_every_backward_pass_has_a_check():
+    backward_passes = set()
     for path in REFERENCE.glob('*.py'):
         for name, definition in definitions(path.stem).items():
-            contract = any(isinstance(node, ast.Raise) for node in definition.body)
-            if definition.name in ('backward', 'slope') and not contract:
-                found.add(name)
-    assert len(found) > 20
-    assert found <= JUDGES.keys()
+            abstract = any(isinstance(node, ast.Raise) for node in definition.body)
+            if definition.name in ('backward', 'slope') and not abstract:
+                backward_passes.add(name)
+    assert len(backward_passes) > 20
+    assert backward_passes <= CHECKS.keys()

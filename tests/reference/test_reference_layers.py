@@ -1,4 +1,4 @@
-"""Every layer of the NumPy reference against JAX: outputs, and all gradients by `jax.vjp`."""
+"""Outputs and gradients of every layer of the NumPy reference, compared with JAX and `jax.vjp`."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 import reference_cases as cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference_cases import Case, beyond, distinct, normal
+from reference_cases import Case, distinct, failures, normal
 
 from cifar_jax.ops import backend
 from cifar_jax.ops import pool as ops
@@ -29,17 +29,17 @@ SIZES = st.integers(1, 5)
 
 @st.composite
 def layouts(draw, square):
-    """Window, strides, padding and the size of an image.
+    """Draws a window, strides, padding and an image size.
 
-    XLA ends the whole process at some convolutions of images smaller than their window, or with
-    strides larger than it: no such ones are drawn.
+    XLA aborts the process at some convolutions of images smaller than the window, or with strides
+    larger than it, so none of these are drawn.
     """
     kh = draw(st.integers(1, 3))
     kw = kh if square else draw(st.integers(1, 3))
     down = draw(st.integers(1, kh))
     across = down if square else draw(st.integers(1, kw))
     size = tuple(k + draw(st.integers(0, 4)) for k in (kh, kw))
-    # No more padding than leaves a pixel in every window.
+    # At most so much padding that every window holds a pixel.
     pairs = st.tuples(*(st.tuples(*[st.integers(0, k - 1)] * 2) for k in (kh, kw)))
     padding = draw(st.sampled_from(['same', 'valid']) | pairs)
     return (kh, kw), (down, across), padding, size
@@ -47,7 +47,7 @@ def layouts(draw, square):
 
 @st.composite
 def convolutions(draw, depthwise=False):
-    """The options of a convolution, and the shape of its inputs."""
+    """Draws the options of a convolution, and the shape of its inputs."""
     window, strides, padding, size = draw(layouts(square=False))
     groups = draw(st.integers(1, 3))
     channels = groups if depthwise else groups * draw(st.integers(1, 2))
@@ -58,14 +58,14 @@ def convolutions(draw, depthwise=False):
 
 @st.composite
 def pools(draw):
-    """The options of a pooling layer, and the shape of its inputs."""
+    """Draws the options of a pooling layer, and the shape of its inputs."""
     (window, _), (stride, _), padding, size = draw(layouts(square=True))
     options = window, draw(st.sampled_from([stride, None])), padding
     return options, (draw(st.integers(1, 3)), *size, draw(st.integers(1, 3)))
 
 
 def images(least=1):
-    """Shapes of batches of images, of which each axis has at least so many."""
+    """Draws shapes of image batches, with every axis at least `least`."""
     return st.tuples(*[st.integers(least, least + 4)] * 4)
 
 
@@ -73,7 +73,7 @@ def images(least=1):
 @given(convolutions(), DTYPES, SEEDS)
 def test_convolution(drawn, dtype, seed):
     options, shape = drawn
-    assert not beyond(cases.conv_case(Conv(*options), normal(seed, shape, dtype), seed))
+    assert not failures(cases.conv_case(Conv(*options), normal(seed, shape, dtype), seed))
 
 
 @few
@@ -82,20 +82,20 @@ def test_depthwise_convolution(drawn, dtype, seed):
     options, shape = drawn
     layer = Conv(*options)
     assert layer.groups == shape[3]
-    assert not beyond(cases.conv_case(layer, normal(seed, shape, dtype), seed))
+    assert not failures(cases.conv_case(layer, normal(seed, shape, dtype), seed))
 
 
-def test_convolution_of_a_batch_in_parts_is_that_of_the_whole(monkeypatch):
+def test_convolution_in_chunks_is_the_same(monkeypatch):
     monkeypatch.setattr(windows, 'CHUNK_BYTES', 1)
     layer = Conv(4, (3, 2), (2, 1), 'same', groups=2)
-    assert not beyond(cases.conv_case(layer, normal(0, (5, 6, 5, 2), np.float64), 1))
+    assert not failures(cases.conv_case(layer, normal(0, (5, 6, 5, 2), np.float64), 1))
 
 
 @few
 @given(pools(), DTYPES, SEEDS)
 def test_max_pool(drawn, dtype, seed):
     options, shape = drawn
-    assert not beyond(cases.max_pool_case(MaxPool(*options), distinct(seed, shape, dtype)))
+    assert not failures(cases.max_pool_case(MaxPool(*options), distinct(seed, shape, dtype)))
 
 
 @pytest.mark.parametrize(
@@ -109,26 +109,26 @@ def test_max_pool(drawn, dtype, seed):
     ],
 )
 def test_tied_values_share_the_gradient_as_in_flax_models(layer, options):
-    def twin(values, x):
+    def in_jax(values, x):
         with backend.use('xla'):
             return ops.max_pool(x, *options)
 
     tied = np.random.default_rng(0).integers(0, 3, (3, 7, 6, 4)).astype(np.float64)
-    assert not beyond(Case(layer, twin, (tied,)))
+    assert not failures(Case(layer, in_jax, (tied,)))
 
 
 @few
 @given(pools(), DTYPES, SEEDS)
 def test_average_pool(drawn, dtype, seed):
     options, shape = drawn
-    assert not beyond(cases.avg_pool_case(AvgPool(*options), normal(seed, shape, dtype)))
+    assert not failures(cases.avg_pool_case(AvgPool(*options), normal(seed, shape, dtype)))
 
 
 @few
 @given(images(), DTYPES, SEEDS)
 def test_global_average_pool(shape, dtype, seed):
     x = normal(seed, shape, dtype)
-    assert not beyond(Case(GlobalAvgPool(), lambda values, x: jnp.mean(x, (1, 2)), (x,)))
+    assert not failures(Case(GlobalAvgPool(), lambda values, x: jnp.mean(x, (1, 2)), (x,)))
 
 
 @few
@@ -136,10 +136,10 @@ def test_global_average_pool(shape, dtype, seed):
 def test_dense(batch, inputs, features, dtype, seed):
     layer, x = Dense(features), normal(seed, (batch, inputs), dtype)
 
-    def twin(values, x):
+    def in_jax(values, x):
         return jnp.dot(x, values['kernel'], precision='highest') + values['bias'].reshape(1, -1)
 
-    assert not beyond(Case(layer, twin, (x,), cases.parameters(layer, x, seed)))
+    assert not failures(Case(layer, in_jax, (x,), cases.parameters(layer, x, seed)))
 
 
 @few
@@ -149,7 +149,7 @@ def test_reshape(shape, flatten, dtype, seed):
     layer = Reshape() if flatten else Reshape((channels, height * width))
     target = (batch, height * width * channels) if flatten else (batch, channels, height * width)
     x = normal(seed, shape, dtype)
-    assert not beyond(Case(layer, lambda values, x: x.reshape(target), (x,)))
+    assert not failures(Case(layer, lambda values, x: x.reshape(target), (x,)))
 
 
 @few
@@ -157,21 +157,21 @@ def test_reshape(shape, flatten, dtype, seed):
 def test_batch_norm(shape, train, dtype, seed):
     x = normal(seed, shape, dtype, 2.0) + dtype(1)
     layer = BatchNorm(epsilon=1e-3)
-    assert not beyond(cases.batch_norm_case(layer, x, seed, train=train))
+    assert not failures(cases.batch_norm_case(layer, x, seed, train=train))
 
 
 @few
 @given(images(least=2), st.floats(0, 1), DTYPES, SEEDS)
-def test_moving_statistics_keep_a_share_of_themselves(shape, momentum, dtype, seed):
+def test_moving_statistics_are_weighted_by_the_momentum(shape, momentum, dtype, seed):
     x = normal(seed, shape, dtype)
     layer = BatchNorm(momentum)
     values = cases.batch_norm_case(layer, x, seed, train=True).values
     _, saved = layer.forward(values, x, train=True, mask=None)
-    moved = layer.moved(values, saved)
-    for name, seen in (('mean', jnp.mean(x, (0, 1, 2))), ('var', jnp.var(x, (0, 1, 2)))):
-        expected = momentum * values[name] + (1 - momentum) * np.asarray(seen)
-        np.testing.assert_allclose(moved[name], expected, rtol=1e-4, atol=1e-5)
-        assert moved[name].dtype == dtype
+    updated = layer.updated_statistics(values, saved)
+    for name, batch in (('mean', jnp.mean(x, (0, 1, 2))), ('var', jnp.var(x, (0, 1, 2)))):
+        expected = momentum * values[name] + (1 - momentum) * np.asarray(batch)
+        np.testing.assert_allclose(updated[name], expected, rtol=1e-4, atol=1e-5)
+        assert updated[name].dtype == dtype
 
 
 @few
@@ -182,15 +182,15 @@ def test_dropped_values_are_multiplied_by_the_mask_in_training_only(
     layer = DropBlock(0.5, 2) if blocks else Dropout(0.5)
     mask = layer.draw_mask(np.random.default_rng(seed), shape).astype(dtype)
 
-    def twin(values, x):
+    def in_jax(values, x):
         return x * jnp.broadcast_to(mask, shape) if train else x
 
-    case = Case(layer, twin, (normal(seed, shape, dtype),), train=train, mask=mask)
-    assert not beyond(case)
+    case = Case(layer, in_jax, (normal(seed, shape, dtype),), train=train, mask=mask)
+    assert not failures(case)
 
 
 @pytest.mark.parametrize('rate', [0.1, 0.5, 0.8])
-def test_dropout_zeroes_its_share_and_keeps_the_mean(rate):
+def test_dropout_zeroes_the_rate_and_keeps_the_mean(rate):
     mask = Dropout(rate).draw_mask(np.random.default_rng(0), (100, 1000))
     np.testing.assert_array_equal(np.unique(mask), [0, 1 / (1 - rate)])
     np.testing.assert_allclose((mask == 0).mean(), rate, atol=0.01)
@@ -203,15 +203,15 @@ def test_dropblock_zeroes_whole_blocks_of_all_channels(size):
     assert mask.shape == (20, 12, 9, 1)
     dropped, margin = mask[..., 0] == 0, ((0, 0), (size - 1,) * 2, (size - 1,) * 2)
     view = np.lib.stride_tricks.sliding_window_view
-    # Blocks are cut at the border: what is beyond it may belong to any.
-    around = np.pad(dropped, margin, constant_values=True)
-    whole = view(around, (size, size), (1, 2)).all((-2, -1))
-    np.testing.assert_array_equal(view(whole, (size, size), (1, 2)).any((-2, -1)), dropped)
+    # Blocks are cut at the border, so pixels beyond it count as dropped.
+    padded = np.pad(dropped, margin, constant_values=True)
+    blocks = view(padded, (size, size), (1, 2)).all((-2, -1))
+    np.testing.assert_array_equal(view(blocks, (size, size), (1, 2)).any((-2, -1)), dropped)
     assert 0 < (mask == 0).mean() < 1
 
 
 @pytest.mark.parametrize('size', [1, 3, 4])
-def test_dropblock_drops_the_share_of_independent_seeds(size):
+def test_dropblock_drops_the_fraction_expected_of_independent_seeds(size):
     mask = DropBlock(0.3, size).draw_mask(np.random.default_rng(0), (500, 20, 20, 1))
     inside = mask[:, 4:-4, 4:-4]
     expected = 1 - (1 - 0.3 / size**2) ** size**2
@@ -228,20 +228,20 @@ def test_dropblock_that_drops_everything_stays_finite():
     np.testing.assert_array_equal(mask, 0)
 
 
-def test_a_block_larger_than_the_map_is_cut_to_it():
+def test_a_block_larger_than_the_map_is_cropped_to_it():
     mask = DropBlock(0.5, 8).draw_mask(np.random.default_rng(0), (50, 1, 5, 1))
     np.testing.assert_allclose((mask == 0).mean(), 0.5, atol=0.1)
 
 
 @pytest.mark.parametrize(
-    ('layer', 'twin'), cases.ACTIVATIONS, ids=[str(layer) for layer, _ in cases.ACTIVATIONS]
+    ('layer', 'in_jax'), cases.ACTIVATIONS, ids=[str(layer) for layer, _ in cases.ACTIVATIONS]
 )
 @few
 @given(st.lists(SIZES, min_size=1, max_size=3), DTYPES, SEEDS)
-def test_activation(layer, twin, shape, dtype, seed):
-    # One number a row has a softmax of 1, with no gradient to measure an error against.
+def test_activation(layer, in_jax, shape, dtype, seed):
+    # The softmax of a single value is 1 and has no gradient, so rows have four.
     x = normal(seed, (*shape, 4), dtype, 4.0)
-    assert not beyond(Case(layer, lambda values, x: twin(x), (x,)))
+    assert not failures(Case(layer, lambda values, x: in_jax(x), (x,)))
 
 
 @pytest.mark.parametrize(('layer', 'slope'), [(ReLU(), 0), (ReLU6(), 0), (LeakyReLU(0.3), 1)])
@@ -255,7 +255,7 @@ def test_slope_at_the_upper_kink_of_relu6_is_zero():
 
 @pytest.mark.parametrize('dtype', [np.float32, np.float64])
 @pytest.mark.parametrize('layer', [Sigmoid(), SiLU(), GELU(), GELU(tanh=True), Softmax()], ids=str)
-def test_no_exponential_overflows(layer, dtype):
+def test_large_inputs_do_not_overflow(layer, dtype):
     x = np.array([[-1e4, 0.0, 1e4]], dtype)
     y, saved = layer.forward({}, x, train=True, mask=None)
     (dx,), _ = layer.backward({}, saved, np.ones_like(y))
@@ -267,30 +267,30 @@ def test_no_exponential_overflows(layer, dtype):
 @given(images(), st.integers(1, 4), DTYPES, SEEDS)
 def test_add(shape, count, dtype, seed):
     inputs = tuple(normal(seed + place, shape, dtype) for place in range(count))
-    assert not beyond(Case(Add(), lambda values, *xs: sum(xs[1:], xs[0]), inputs))
+    assert not failures(Case(Add(), lambda values, *xs: sum(xs[1:], xs[0]), inputs))
 
 
 @few
 @given(images(), st.lists(st.integers(1, 4), min_size=1, max_size=4), DTYPES, SEEDS)
 def test_concatenate(shape, channels, dtype, seed):
     inputs = tuple(
-        normal(seed + place, (*shape[:3], own), dtype) for place, own in enumerate(channels)
+        normal(seed + place, (*shape[:3], count), dtype) for place, count in enumerate(channels)
     )
-    assert not beyond(Case(Concatenate(), lambda values, *xs: jnp.concatenate(xs, -1), inputs))
+    assert not failures(Case(Concatenate(), lambda values, *xs: jnp.concatenate(xs, -1), inputs))
 
 
 @few
 @given(images(), DTYPES, SEEDS)
 def test_gate(shape, dtype, seed):
     x, gate = normal(seed, shape, dtype), normal(seed + 1, (shape[0], shape[3]), dtype)
-    assert not beyond(
+    assert not failures(
         Case(Gate(), lambda values, x, gate: x * gate[:, None, None, :], (x, gate)),
     )
 
 
 @st.composite
 def labels(draw, batch, classes):
-    """Classes, or distributions over them."""
+    """Draws classes, or distributions over them."""
     seed = draw(SEEDS)
     rng = np.random.default_rng(seed)
     if draw(st.booleans()):
@@ -302,8 +302,8 @@ def labels(draw, batch, classes):
 @given(SIZES, st.integers(2, 6), st.sampled_from([0.0, 0.1, 0.9]), DTYPES, SEEDS, st.data())
 def test_cross_entropy(batch, classes, smoothing, dtype, seed, data):
     logits = normal(seed, (batch, classes), dtype, 3.0)
-    found = cases.loss_errors(logits, data.draw(labels(batch, classes)), smoothing)
-    assert max(found.values()) <= cases.LIMITS[np.dtype(dtype)]
+    errors = cases.loss_errors(logits, data.draw(labels(batch, classes)), smoothing)
+    assert max(errors.values()) <= cases.LIMITS[np.dtype(dtype)]
 
 
 def test_cross_entropy_of_huge_logits_is_finite():
@@ -325,14 +325,14 @@ def test_l2(sizes, strength, seed):
             lambda arrays: strength / 2 * sum(jnp.sum(w**2) for w in arrays), arrays
         )
         (gradients,) = pull(jnp.ones((), jnp.float64))
-    found, found_gradients = losses.l2(arrays, strength)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-    for own, gradient in zip(found_gradients, gradients, strict=True):
-        np.testing.assert_allclose(own, gradient, rtol=1e-12)
+    loss, loss_gradients = losses.l2(arrays, strength)
+    np.testing.assert_allclose(loss, expected, rtol=1e-12)
+    for actual, gradient in zip(loss_gradients, gradients, strict=True):
+        np.testing.assert_allclose(actual, gradient, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ('layer', 'shapes', 'words'),
+    ('layer', 'shapes', 'message'),
     [
         (Conv(4, (5, 5), padding='valid'), [(4, 6, 3)], r'\(5, 5\) does not fit into \(4, 6\)'),
         (Conv(4, groups=2), [(4, 4, 3)], '3 channels and 4 features .* into 2 groups'),
@@ -349,6 +349,6 @@ def test_l2(sizes, strength, seed):
         (Gate(), [(2, 2, 3), (2,)], r'a gate of \(2,\) does not fit maps of \(2, 2, 3\)'),
     ],
 )
-def test_inputs_that_do_not_fit_are_refused_with_their_shapes(layer, shapes, words):
-    with pytest.raises(ShapeError, match=words):
+def test_unfitting_inputs_raise_an_error_with_their_shapes(layer, shapes, message):
+    with pytest.raises(ShapeError, match=message):
         layer.output_shape(*shapes)

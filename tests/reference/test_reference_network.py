@@ -1,4 +1,4 @@
-"""The reference as a library: networks from lists, training, files; NumPy is all it needs."""
+"""The reference as a library: networks from lists, training and saving with NumPy only."""
 
 import ast
 import contextlib
@@ -40,7 +40,7 @@ TWO_BLOCKS = [
     RELU,
     *END,
 ]
-# Everything that a resumed run could get wrong: statistics, masks, an optimizer with a state.
+# Has everything that resuming could break: statistics, masks, and optimizer state.
 SMALL = [
     ('conv', {'kernel_size': 3, 'depth': 4, 'padding': 'same'}),
     ('batchnorm',),
@@ -54,7 +54,7 @@ SMALL = [
 
 
 def separable(count, seed=0):
-    """Images that are brighter on the left, class 0, or on the right, class 1."""
+    """Returns images that are brighter on the left (class 0) or on the right (class 1)."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, count)
     images = rng.normal(0, 0.3, (count, 6, 6, 1))
@@ -67,8 +67,8 @@ def small(**options):
     return Network(SMALL, (6, 6, 1), show=False, **options)
 
 
-def everything(network):
-    """All arrays of a network, by name."""
+def all_arrays(network):
+    """Returns all arrays of a network, by name."""
     return {
         f'{part}/{node}/{key}': array
         for part, tree in {
@@ -76,15 +76,15 @@ def everything(network):
             'statistics': network.statistics,
             **network.optimizer_state,
         }.items()
-        for node, own in tree.items()
-        for key, array in own.items()
+        for node, arrays in tree.items()
+        for key, array in arrays.items()
     }
 
 
 def assert_same_bits(one, other):
-    assert everything(one).keys() == everything(other).keys()
-    for name, array in everything(one).items():
-        np.testing.assert_array_equal(array, everything(other)[name], err_msg=name)
+    assert all_arrays(one).keys() == all_arrays(other).keys()
+    for name, array in all_arrays(one).items():
+        np.testing.assert_array_equal(array, all_arrays(other)[name], err_msg=name)
 
 
 @pytest.mark.parametrize(('layers', 'count'), [(ONE_BLOCK, 6844), (TWO_BLOCKS, 1603)])
@@ -92,7 +92,7 @@ def test_parameters_of_the_networks_of_s0(layers, count):
     assert Network(layers, (32, 32, 3), show=False).parameters == count
 
 
-def test_softmax_at_the_end_is_left_to_the_loss_and_predicts_probabilities():
+def test_a_final_softmax_is_part_of_the_loss_and_predict_gives_probabilities():
     images, _ = separable(5)
     layers = [('reshape',), ('dense', {'neurons': 3})]
     without = Network(layers, (6, 6, 1), show=False)
@@ -103,7 +103,7 @@ def test_softmax_at_the_end_is_left_to_the_loss_and_predicts_probabilities():
 
 
 @pytest.mark.parametrize(
-    ('layers', 'sentence'),
+    ('layers', 'message'),
     [
         ([('convolution', {})], "Layer 1: there is no 'convolution'; known: conv, maxpool"),
         ([('dense', {'neurons': 3, 'bias': 1})], "Layer 1, dense: no option 'bias'; known: neuron"),
@@ -126,18 +126,18 @@ def test_softmax_at_the_end_is_left_to_the_loss_and_predicts_probabilities():
         ([('reshape', {'output_shape': [5]})], 'Layer 1-reshape, .*(6, 6, 1) cannot become (5,)'),
         ([('conv', {'depth': 2, 'padding': 'full'})], "Layer 1-conv, .*not 'full'"),
         ([('conv', {'depth': 'many'})], "Layer 1, conv with {.*'depth': 'many'.*}: "),
-        ([('maxpool',)], 'network ends with (3, 3, 1); it must end with a number a class.'),
-        ([], 'network ends with (6, 6, 1); it must end with a number a class.'),
+        ([('maxpool',)], 'network ends with (3, 3, 1); it must end with one value per class.'),
+        ([], 'network ends with (6, 6, 1); it must end with one value per class.'),
     ],
 )
-def test_layers_that_make_no_network_are_named_with_their_shapes(layers, sentence):
-    pattern = '.*'.join(map(re.escape, sentence.split('.*')))
+def test_invalid_layers_are_named_with_their_shapes(layers, message):
+    pattern = '.*'.join(map(re.escape, message.split('.*')))
     with pytest.raises(SpecError, match=pattern):
         Network(layers, (6, 6, 1), show=False)
 
 
 @pytest.mark.parametrize('batch_size', [1, 8])
-def test_fit_learns_what_can_be_separated(batch_size):
+def test_fit_learns_separable_classes(batch_size):
     layers = [('conv', {'depth': 3}), RELU, ('reshape',), ('dense', {'neurons': 2})]
     network = Network(layers, (6, 6, 1), learning_rate=0.05, show=False)
     history = network.fit(*separable(64), epochs=4, batch_size=batch_size)
@@ -146,7 +146,7 @@ def test_fit_learns_what_can_be_separated(batch_size):
 
 
 def test_a_batch_larger_than_the_set_is_refused():
-    with pytest.raises(ValueError, match='a batch of 9: from 1 to the 8 images'):
+    with pytest.raises(ValueError, match='batch_size is 9; choose 1 to 8 images'):
         small().fit(*separable(8), batch_size=9)
 
 
@@ -157,58 +157,58 @@ def test_lines_count_epochs_and_steps_and_leave_out_the_incomplete_batch():
 
 @pytest.fixture
 def scripted(monkeypatch):
-    """A network whose validation losses are written down beforehand, and its weights then."""
+    """A network with given validation losses, and its weights at each evaluation."""
 
     def make(losses):
-        network, seen = small(), []
-        left = iter(losses)
+        network, snapshots = small(), []
+        remaining = iter(losses)
 
         def evaluate(images, labels):
-            seen.append((network.params, network.statistics))
-            return {'loss': next(left), 'accuracy': 0.5, 'top5': 1.0}
+            snapshots.append((network.params, network.statistics))
+            return {'loss': next(remaining), 'accuracy': 0.5, 'top5': 1.0}
 
         monkeypatch.setattr(network, 'evaluate', evaluate)
-        return network, seen
+        return network, snapshots
 
     return make
 
 
 def test_early_stopping_restores_the_epoch_with_the_lowest_validation_loss(scripted):
-    network, seen = scripted([0.9, 0.5, 0.7, 0.5, 0.1])
+    network, snapshots = scripted([0.9, 0.5, 0.7, 0.5, 0.1])
     data = separable(16)
     history = network.fit(*data, epochs=5, batch_size=4, validation=data, patience=2)
     assert [line['val_loss'] for line in history] == [0.9, 0.5, 0.7, 0.5]
-    assert (network.params, network.statistics) == seen[1]
+    assert (network.params, network.statistics) == snapshots[1]
 
 
 def test_the_best_epoch_is_restored_where_patience_lasts_to_the_end(scripted):
-    network, seen = scripted([0.9, 0.5, 0.7])
+    network, snapshots = scripted([0.9, 0.5, 0.7])
     data = separable(16)
     assert len(network.fit(*data, epochs=3, batch_size=4, validation=data, patience=9)) == 3
-    assert (network.params, network.statistics) == seen[1]
+    assert (network.params, network.statistics) == snapshots[1]
 
 
 def test_without_patience_the_last_epoch_stays(scripted):
-    network, seen = scripted([0.1, 0.5, 0.7])
+    network, snapshots = scripted([0.1, 0.5, 0.7])
     data = separable(16)
     assert len(network.fit(*data, epochs=3, batch_size=4, validation=data)) == 3
-    assert (network.params, network.statistics) == seen[2]
+    assert (network.params, network.statistics) == snapshots[2]
 
 
-def test_evaluation_in_parts_is_that_of_all_images(monkeypatch):
+def test_evaluation_in_batches_gives_the_metrics_of_all_images(monkeypatch):
     images, labels = separable(20)
     network = Network([('reshape',), ('dense', {'neurons': 7})], (6, 6, 1), show=False)
     whole = network.evaluate(images, labels)
-    monkeypatch.setattr(networks, '_EVALUATED_TOGETHER', 3)
+    monkeypatch.setattr(networks, '_EVALUATION_BATCH', 3)
     assert network.evaluate(images, labels) == pytest.approx(whole)
     p = np.asarray(jax.nn.softmax(network.logits(images)))
-    own = p[np.arange(20), labels]
-    assert whole['loss'] == pytest.approx(-np.log(own).mean(), rel=1e-5)
+    label_p = p[np.arange(20), labels]
+    assert whole['loss'] == pytest.approx(-np.log(label_p).mean(), rel=1e-5)
     assert whole['accuracy'] == pytest.approx((p.argmax(1) == labels).mean())
-    assert whole['top5'] == pytest.approx(((p > own[:, None]).sum(1) < 5).mean())
+    assert whole['top5'] == pytest.approx(((p > label_p[:, None]).sum(1) < 5).mean())
 
 
-def test_a_loss_that_is_no_longer_finite_ends_training_with_its_step():
+def test_a_loss_that_is_not_finite_raises_an_error_with_its_step():
     network = small(learning_rate=1e30)
     with pytest.raises(FloatingPointError, match=r'the loss of step \d is not finite'):
         network.fit(*separable(32), batch_size=8)
@@ -218,7 +218,7 @@ def test_a_loss_that_is_no_longer_finite_ends_training_with_its_step():
 def test_a_network_keeps_its_dtype(dtype):
     network = small(dtype=dtype, optimizer=Adam())
     network.fit(*separable(16), epochs=1, batch_size=8)
-    kinds = {array.dtype for name, array in everything(network).items() if 'steps' not in name}
+    kinds = {array.dtype for name, array in all_arrays(network).items() if 'steps' not in name}
     assert kinds == {np.dtype(dtype)}
     assert network.logits(separable(2)[0]).dtype == dtype
 
@@ -230,28 +230,28 @@ def test_the_same_seed_gives_the_same_bits():
     assert_same_bits(one, other)
 
 
-def test_another_seed_gives_others():
+def test_another_seed_gives_other_weights():
     assert not np.array_equal(
         small(seed=3).params['1-conv']['kernel'], small().params['1-conv']['kernel']
     )
 
 
 @pytest.mark.parametrize('optimizer', [SGD(0.9, nesterov=True), SGD(), Adam(l2=1e-3)], ids=str)
-def test_a_saved_network_goes_on_as_if_it_had_never_stopped(optimizer, tmp_path):
+def test_training_resumes_from_a_file_with_the_same_bits(optimizer, tmp_path):
     data, path = separable(32), tmp_path / 'network.npz'
-    never = small(optimizer=optimizer, learning_rate=0.01)
-    lines = never.fit(*data, epochs=4, batch_size=8)
+    uninterrupted = small(optimizer=optimizer, learning_rate=0.01)
+    lines = uninterrupted.fit(*data, epochs=4, batch_size=8)
     stopped = small(optimizer=optimizer, learning_rate=0.01)
     stopped.fit(*data, epochs=2, batch_size=8)
     stopped.save(path)
     resumed = small(optimizer=optimizer, learning_rate=0.01).load(path)
     more = resumed.fit(*data, epochs=2, batch_size=8)
-    assert_same_bits(resumed, never)
+    assert_same_bits(resumed, uninterrupted)
     assert [line['train_loss'] for line in more] == [line['train_loss'] for line in lines[2:]]
     assert [line['epoch'] for line in more] == [3, 4]
 
 
-def test_a_file_is_written_at_the_path_as_it_is_and_nothing_else(tmp_path):
+def test_save_writes_one_file_without_adding_an_extension(tmp_path):
     small().save(tmp_path / 'weights')
     assert [path.name for path in tmp_path.iterdir()] == ['weights']
 
@@ -264,7 +264,7 @@ def saved(tmp_path):
 
 
 def _npz(**changes):
-    """What makes an npz file of the saved arrays with some of them replaced."""
+    """Returns a function that replaces some of the arrays in a saved file."""
 
     def damage(path):
         with np.load(path) as file:
@@ -291,17 +291,17 @@ def _text(text):
         pytest.param(lambda path: path.write_bytes(path.read_bytes()[:-200]), id='cut'),
         pytest.param(lambda path: path.write_bytes(path.read_bytes()[:200]), id='cut short'),
         pytest.param(_one_array, id='one array'),
-        pytest.param(_npz(about=None), id='nothing said'),
-        pytest.param(_npz(about=np.array('{')), id='no JSON'),
+        pytest.param(_npz(about=None), id='no metadata'),
+        pytest.param(_npz(about=np.array('{')), id='not JSON'),
         pytest.param(_npz(about=_text([])), id='a list'),
         pytest.param(_npz(about=_text({'epoch': 1})), id='no layers'),
         pytest.param(_npz(about=_text({'layers': SMALL})), id='no epoch'),
         pytest.param(_npz(extra=np.array([{}], object)), id='pickled objects'),
     ],
 )
-def test_a_damaged_file_is_a_value_error_that_names_it(saved, damage):
+def test_a_damaged_file_raises_a_value_error_that_names_it(saved, damage):
     damage(saved)
-    with pytest.raises(ValueError, match=f'{saved} is damaged, or holds no network'):
+    with pytest.raises(ValueError, match=f'{saved} is damaged, or does not hold a network'):
         small().load(saved)
 
 
@@ -315,47 +315,49 @@ def test_pickled_objects_are_never_read(saved):
         small().load(saved)
 
 
-def test_any_changed_byte_is_a_value_error_or_changes_nothing(saved):
-    before, whole = small(), saved.read_bytes()
-    unharmed = 0
-    for place in range(0, len(whole), 7):
-        saved.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+def test_a_changed_byte_raises_a_value_error_or_changes_nothing(saved):
+    before, content = small(), saved.read_bytes()
+    harmless = 0
+    for place in range(0, len(content), 7):
+        saved.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
         with contextlib.suppress(ValueError):
             assert_same_bits(small().load(saved), before)
-            unharmed += 1
-    assert unharmed < len(whole) / 7 / 4
+            harmless += 1
+    assert harmless < len(content) / 7 / 4
 
 
 @pytest.mark.parametrize(
-    ('other', 'sentence'),
+    ('other', 'message'),
     [
-        (Network(SMALL[1:], (6, 6, 1), show=False), 'holds a network of other layers'),
+        (Network(SMALL[1:], (6, 6, 1), show=False), 'holds a network with other layers'),
         (Network(SMALL, (8, 6, 1), show=False), 'holds no such params of 8-dense as this network'),
         (small(dtype=np.float64), 'holds no such params of 1-conv as this network'),
         (small(optimizer=Adam()), 'holds no such mean of 1-conv as this network'),
     ],
 )
-def test_the_file_of_another_network_is_a_value_error_that_says_how(saved, other, sentence):
-    with pytest.raises(ValueError, match=f'{saved} {sentence}'):
+def test_the_file_of_another_network_raises_a_value_error_with_the_difference(
+    saved, other, message
+):
+    with pytest.raises(ValueError, match=f'{saved} {message}'):
         other.load(saved)
 
 
-def test_a_network_that_cannot_load_stays_as_it_was(saved):
+def test_a_failed_load_leaves_the_network_unchanged(saved):
     other, same = small(optimizer=Adam(), seed=2), small(optimizer=Adam(), seed=2)
     with pytest.raises(ValueError, match='holds no such'):
         other.load(saved)
     assert_same_bits(other, same)
 
 
-def test_a_missing_file_is_an_os_error(tmp_path):
+def test_a_missing_file_raises_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         small().load(tmp_path / 'nothing.npz')
 
 
 @pytest.fixture
 def terminal(capsys, monkeypatch):
-    """Standard error is a terminal, of which `readouterr` tells what it shows."""
-    # The class, since pytest captures setup and test with two objects of it.
+    """Makes standard error a terminal; returns capsys, to read what is written to it."""
+    # Patch the class: pytest uses one object during setup and another during the test.
     monkeypatch.setattr(type(sys.stderr), 'isatty', lambda self: True)
     return capsys
 
@@ -367,17 +369,17 @@ def test_progress_shows_a_bar_on_a_terminal(terminal):
     assert re.fullmatch(r'\repoch 1 \[#{20}\] 4/4  [\d,.]+ it/s  0 s left \n', text)
 
 
-def test_progress_shows_nothing_elsewhere(capsys):
+def test_progress_shows_nothing_without_a_terminal(capsys):
     Progress('epoch 1', 1)(1)
     assert capsys.readouterr() == ('', '')
 
 
-def test_progress_shows_nothing_that_is_not_wanted(terminal):
+def test_progress_shows_nothing_where_show_is_false(terminal):
     Progress('epoch 1', 1, show=False)(1)
     assert terminal.readouterr() == ('', '')
 
 
-def test_building_and_training_show_bars_on_a_terminal_and_a_line_an_epoch(terminal):
+def test_building_and_training_show_bars_on_a_terminal_and_a_line_per_epoch(terminal):
     data = separable(8)
     network = Network(SMALL, (6, 6, 1), name='mine')
     network.fit(*data, epochs=1, batch_size=4, validation=data)
@@ -404,7 +406,7 @@ RATES = 0.1 * (1 + np.arange(20) % 3)
 
 @pytest.mark.parametrize('l2', [0.0, 0.05])
 @pytest.mark.parametrize(
-    ('optimizer', 'twin'),
+    ('optimizer', 'optax_optimizer'),
     [
         (SGD, lambda rate: optax.sgd(rate)),
         (lambda l2: SGD(0.9, l2=l2), lambda rate: optax.sgd(rate, 0.9)),
@@ -412,16 +414,18 @@ RATES = 0.1 * (1 + np.arange(20) % 3)
         (lambda l2: Adam(l2=l2), lambda rate: optax.adam(rate)),
         (lambda l2: Adam(0.5, 0.8, 1e-3, l2), lambda rate: optax.adam(rate, 0.5, 0.8, 1e-3)),
     ],
-    ids=['sgd', 'momentum', 'nesterov', 'adam', 'adam of other numbers'],
+    ids=['sgd', 'momentum', 'nesterov', 'adam', 'adam with other betas'],
 )
-def test_twenty_steps_of_an_optimizer_are_those_of_optax(optimizer, twin, l2):
+def test_twenty_steps_of_an_optimizer_equal_those_of_optax(optimizer, optax_optimizer, l2):
     rng = np.random.default_rng(0)
     params, gradients = _tree(rng), [_tree(rng) for _ in RATES]
-    own = optimizer(l2=l2)
-    state = own.init(params)
+    ours = optimizer(l2=l2)
+    state = ours.init(params)
     with jax.enable_x64(True), jax.numpy_dtype_promotion('standard'):
         rates = jnp.asarray(RATES)
-        optimizer = optax.chain(optax.add_decayed_weights(l2), twin(lambda step: rates[step]))
+        optimizer = optax.chain(
+            optax.add_decayed_weights(l2), optax_optimizer(lambda step: rates[step])
+        )
         expected = jax.tree.map(jnp.asarray, params)
         expected_state = optimizer.init(expected)
 
@@ -431,7 +435,7 @@ def test_twenty_steps_of_an_optimizer_are_those_of_optax(optimizer, twin, l2):
             return optax.apply_updates(params, updates), state
 
         for rate, gradient in zip(RATES, gradients, strict=True):
-            params, state = own.update(params, gradient, state, rate)
+            params, state = ours.update(params, gradient, state, rate)
             expected, expected_state = advance(expected, expected_state, gradient)
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), params, expected)
 
@@ -450,7 +454,7 @@ FILES = sorted(pathlib.Path(cifar_jax.reference.__file__).parent.glob('**/*.py')
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
-def test_the_reference_imports_numpy_the_standard_library_and_itself_only(path):
+def test_the_reference_imports_only_numpy_and_the_standard_library(path):
     names = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -460,5 +464,5 @@ def test_the_reference_imports_numpy_the_standard_library_and_itself_only(path):
             names.append(node.module)
     for name in names:
         root = name.split('.')[0]
-        known = root == 'numpy' or root in sys.stdlib_module_names
-        assert known or f'{name}.'.startswith('cifar_jax.reference.'), name
+        allowed = root == 'numpy' or root in sys.stdlib_module_names
+        assert allowed or f'{name}.'.startswith('cifar_jax.reference.'), name
