@@ -1,4 +1,4 @@
-"""Narrow versions of our Flax models, and one training step of each, observed once."""
+"""Narrow versions of our Flax models, and one recorded training step of each."""
 
 import functools
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from cifar_jax.crosscheck.observe import Observed, Step, observe
 from cifar_jax.ops import backend
 from cifar_jax.reference.graph import Graph
 
-# By the model's name and, where one model is here twice, what tells them apart.
+# By the model's name and, for a model that occurs twice, a word that distinguishes them.
 OPTIONS: dict[str, dict[str, Any]] = {
     'SmallVGG': dict(widths=(3, 4)),
     'PlainCNN': dict(
@@ -29,26 +29,26 @@ OPTIONS: dict[str, dict[str, Any]] = {
     'SimpleNet': dict(widths=(3, 4), hidden=(6, 5)),
     'ComplexNet': dict(widths=(3, 4), convs=(1, 2), dropouts=(0.2, 0.4), hidden=6),
 }
-# Rows and columns differ, so that none can stand for the other; 9 is odd, so that padding does.
+# Height and width differ, to detect swapped axes; 9 is odd, so that 'same' pooling pads.
 SHAPE = (9, 6, 3)
 CLASSES, BATCH, SMOOTHING = 5, 3, 0.1
 
 
-class Seen(NamedTuple):
-    """The reference's graph of a model, and a step of the model in float64."""
+class Recorded(NamedTuple):
+    """A model's graph in the reference, and one recorded step of the model in float64."""
 
     graph: Graph
     step: Step
     variables: Mapping[str, Any]
     flax: Observed
 
-    def twins(self) -> comparison.Twins:
-        """Returns the step on both sides; the reference's is computed now."""
-        return comparison.with_reference(self.graph, self.step, self.variables, self.flax)
+    def pair(self) -> comparison.StepPair:
+        """Returns the step in Flax, as recorded, and in the reference, computed again."""
+        return comparison.run_reference(self.graph, self.step, self.variables, self.flax)
 
     def failures(self) -> list[str]:
-        """Returns what the reference now gets wrong, as gradcheck would say it."""
-        return comparison.failures(comparison.compare(self.twins(), seed=None))
+        """Returns gradcheck's failures for the reference as it is now."""
+        return comparison.failures(comparison.compare(self.pair(), seed=None))
 
 
 def create(name: str) -> nn.Module:
@@ -64,35 +64,35 @@ def batch(seed: int) -> tuple[jax.Array, jax.Array]:
 
 
 def variables(model: nn.Module) -> Mapping[str, Any]:
-    """Returns weights of a model in float64, all at random: zeros and ones hide errors.
+    """Returns random weights of a model in float64, since zeros and ones hide errors.
 
-    Biases are low, so that ReLUs give many zeros, too.
+    Biases are low, so that ReLUs give many zeros too.
     """
     init = jax.jit(functools.partial(model.init, train=False))
     start = comparison.float64(dict(init(jax.random.key(0), batch(0)[0])))
     rng = np.random.default_rng(0)
 
-    def moved(path, array):
+    def perturb(path, array):
         low = 0.4 if path[-1].key == 'bias' else 0.0
         return array + 0.3 * rng.normal(size=array.shape) - low
 
-    return jax.tree_util.tree_map_with_path(moved, start)
+    return jax.tree_util.tree_map_with_path(perturb, start)
 
 
 @functools.cache
-def seen(name: str) -> Seen:
-    """Returns a training step of a narrow model."""
+def recorded(name: str) -> Recorded:
+    """Returns a recorded training step of a narrow model."""
     with jax.enable_x64(True), backend.use('xla'):
         model = create(name)
         step = Step(model, *batch(1), SMOOTHING, jax.random.key(2))
         start = variables(model)
-        pair = comparison.twins(step, start, SHAPE)
-    return Seen(pair.graph, step, start, pair.flax)
+        pair = comparison.run_both(step, start, SHAPE)
+    return Recorded(pair.graph, step, start, pair.flax)
 
 
 @functools.cache
 def stepper(name: str):
-    """Returns a compiled function of variables, images, labels and key: what a step gives."""
+    """Returns a compiled function (variables, images, labels, key) -> the results of a step."""
     model = create(name)
 
     @jax.jit

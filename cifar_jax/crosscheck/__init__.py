@@ -1,1 +1,1 @@
-"""The Flax models against NumPy written by hand: only this room knows both."""
+"""Checks the Flax models against the NumPy reference; no other package imports both."""

@@ -1,4 +1,4 @@
-"""A config's model checked on its own data, and the table of it."""
+"""Checks a config's model on its own data, and tabulates the errors."""
 
 import functools
 import logging
@@ -30,31 +30,33 @@ def check(
     with_differences: bool = True,
     track: Callable[[list], Iterable] = iter,
 ) -> dict[str, Any]:
-    """Returns the errors of every layer of a config's model, on the first training images.
+    """Returns the errors of each layer of a config's model, on the first training images.
 
-    The weights are the config's initial ones, those that are constant moved a little at random, and
-    those before a batch norm enlarged.
+    The weights are the config's initial ones, except that constant arrays are perturbed and kernels
+    before a batch norm are enlarged (see `comparison`).
 
     Args:
-      track: yields the layers, and may show how many are done.
+      images: the number of training images.
+      with_differences: whether to compare the gradients with finite differences too.
+      track: wraps the list of layers, for example to show progress.
 
     Returns:
       rows: dictionaries with the fields of `comparison.Row`.
-      failures: a sentence for each error beyond its tolerance.
+      failures: a sentence for each error above its tolerance.
       tolerance, differences_tolerance, images, loss, seconds.
 
     Raises:
-      UserError: the data or a twin of the model is not there, or `images` is impossible.
+      UserError: the data or the NumPy reference are missing, or `images` is out of range.
     """
-    began = time.perf_counter()
+    start = time.perf_counter()
     data = pipeline.prepare(config.data)
     if not 2 <= images <= len(data.train.labels):
-        raise UserError(f'--images={images}: from 2, which batch norm needs, to the training set.')
+        raise UserError(f'--images={images}: choose from 2 to the size of the training set.')
     shape = data.train.images.shape[1:]
     with jax.enable_x64(True), backend.use('xla'):
         pixels = jnp.asarray(data.train.images[:images], jnp.float64) / 255
         inputs = normalize.apply(data.normalizer, pixels)
-        model, fresh = _initial(config, len(data.classes), inputs)
+        model, initial = _initial(config, len(data.classes), inputs)
         step = Step(
             model,
             inputs,
@@ -62,11 +64,11 @@ def check(
             config.loss.label_smoothing,
             jax.random.key(config.seed),
         )
-        variables = comparison.scattered(comparison.float64(fresh), config.seed)
-        variables = comparison.spread(model, shape, variables)
+        variables = comparison.perturb_constants(comparison.float64(initial), config.seed)
+        variables = comparison.enlarge_kernels(model, shape, variables)
         log.info('computing one step in Flax and in NumPy')
         seed = config.seed if with_differences else None
-        pair = comparison.twins(step, variables, shape)
+        pair = comparison.run_both(step, variables, shape)
         rows = comparison.compare(pair, seed=seed, track=track)
     return {
         'rows': [row._asdict() for row in rows],
@@ -75,7 +77,7 @@ def check(
         'differences_tolerance': comparison.DIFFERENCES_TOLERANCE,
         'images': images,
         'loss': pair.loss,
-        'seconds': round(time.perf_counter() - began, 1),
+        'seconds': round(time.perf_counter() - start, 1),
     }
 
 
@@ -93,15 +95,15 @@ def _initial(
 
 
 def table(title: str, result: dict[str, Any]) -> tuple[str, list[str], list[list[str]]]:
-    """Returns title, columns and rows: each layer's errors, the largest ones last."""
+    """Returns title, columns and rows: the errors of each layer, and then the largest ones."""
     fields = ['output', 'params', 'inputs', 'statistics', 'differences']
     rows = [
         [row['layer'], row['kind'], *(_number(row[field]) for field in fields)]
         for row in result['rows']
     ]
-    found = ([row[field] for row in result['rows'] if row[field] is not None] for field in fields)
-    rows.append(['largest', '', *(_number(max(column, default=None)) for column in found)])
-    title = f'{title}: Flax against NumPy in float64, {result["images"]} images'
+    columns = ([row[field] for row in result['rows'] if row[field] is not None] for field in fields)
+    rows.append(['largest', '', *(_number(max(column, default=None)) for column in columns)])
+    title = f'{title}: Flax compared with NumPy in float64, {result["images"]} images'
     return title, ['layer', 'kind', *fields], rows
 
 

@@ -1,4 +1,4 @@
-"""A Flax model and its NumPy twin side by side, in float64, on the same batch and masks."""
+"""Compares a Flax model with its NumPy reference, in float64, on the same batch and masks."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 from cifar_jax.crosscheck import differences
 from cifar_jax.crosscheck.networks import graph_of
 from cifar_jax.crosscheck.observe import Observed, Step, observe
-from cifar_jax.crosscheck.variables import by_path, node, to_reference
+from cifar_jax.crosscheck.variables import by_path, node_name, to_reference
 from cifar_jax.reference import graph as graphs
 from cifar_jax.reference.conv import Conv
 from cifar_jax.reference.dense import Dense
@@ -23,14 +23,14 @@ from cifar_jax.reference.norm import BatchNorm
 
 TOLERANCE = 1e-9
 DIFFERENCES_TOLERANCE = 1e-6
-# Gradients that are 0 but for rounding, as that of a bias before batch norm, are measured against
-# the largest of the network.
+# Gradients that are 0 up to rounding, such as that of a bias before batch norm, are compared with
+# the largest gradient of the network.
 FLOOR = 1e-6
 _ONE_INPUT = (Conv, Dense, BatchNorm, Dropout, DropBlock)
 
 
 class Row(NamedTuple):
-    """A layer's errors; None where it has no such arrays."""
+    """The errors of a layer; None where it has no such arrays."""
 
     layer: str
     kind: str
@@ -41,8 +41,8 @@ class Row(NamedTuple):
     differences: float | None
 
 
-class Twins(NamedTuple):
-    """What both sides compute in one step; nodes and modules by their names."""
+class StepPair(NamedTuple):
+    """One training step, computed by Flax (`flax`) and by the reference (the last three fields)."""
 
     graph: graphs.Graph
     step: Step
@@ -54,114 +54,116 @@ class Twins(NamedTuple):
 
 
 def float64(tree: PyTree) -> PyTree:
-    """Returns a tree of arrays in float64, which `jax.enable_x64` must allow."""
+    """Returns a tree of arrays in float64; requires `jax.enable_x64`."""
     return jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), tree)
 
 
-def scattered(variables: Mapping[str, PyTree], seed: int) -> Mapping[str, PyTree]:
-    """Returns variables whose constant arrays are moved a little at random.
+def perturb_constants(variables: Mapping[str, PyTree], seed: int) -> Mapping[str, PyTree]:
+    """Returns variables with small random noise added to constant arrays.
 
     Zeros and ones hide errors: a residual branch whose last scale starts at 0 has no gradients at
-    all. Kernels are random already, and stay: noise that does not shrink with their fan-in would
-    drown them in a wide network, whose logits then reach thousands while the gradients of its
-    first layers fade. A centred difference over a step of 1e-5 loses all its digits in that.
+    all. Kernels are already random and stay unchanged: noise that does not shrink with their fan-in
+    would dominate them in a wide network, whose logits then reach thousands while the gradients of
+    its first layers vanish. Centred differences with a step of 1e-5 lose all their digits there.
     """
     rng = np.random.default_rng(seed)
 
-    def moved(array):
+    def perturb(array):
         noise = 0.1 * np.abs(rng.normal(size=array.shape))
         return array + noise if np.ptp(array) == 0 else array
 
-    return jax.tree.map(moved, variables)
+    return jax.tree.map(perturb, variables)
 
 
-def spread(model: nn.Module, shape: tuple[int, ...], variables: PyTree) -> PyTree:
-    """Returns a model's variables with the kernels before a batch norm eight times as large.
+def enlarge_kernels(model: nn.Module, shape: tuple[int, ...], variables: PyTree) -> PyTree:
+    """Returns a model's variables with eight times larger kernels before each batch norm.
 
-    The network computes the same. The gradient of a bias there is 0, and what rounding makes of it
-    is measured against the network's largest gradient: it is an eighth then, and that is not, but
-    for the same kernels' own.
+    The network's output does not change. The gradient of a bias before batch norm is 0 up to
+    rounding, and this rounding error, which is compared with the network's largest gradient,
+    becomes eight times smaller.
     """
     graph = graph_of(model, shape)
     layers = {n.name: n.layer for n in graph.nodes}
     params = variables['params']
-    for each in graph.nodes:
-        before = each.inputs[0]
-        if isinstance(each.layer, BatchNorm) and isinstance(layers.get(before), Conv):
+    for norm in graph.nodes:
+        before = norm.inputs[0]
+        if isinstance(norm.layer, BatchNorm) and isinstance(layers.get(before), Conv):
             kernel = by_path(params)[before]['kernel']
             params = _replaced(params, before.split('/'), {'kernel': 8 * kernel})
     return {**variables, 'params': params}
 
 
-def twins(step: Step, variables: Mapping[str, PyTree], image_shape: tuple[int, ...]) -> Twins:
-    """Computes one step on both sides, the reference with the masks that Flax drew.
+def run_both(step: Step, variables: Mapping[str, PyTree], image_shape: tuple[int, ...]) -> StepPair:
+    """Runs one step in Flax, and in the reference with the same masks.
 
     Args:
-      variables: float64, of the step's model.
+      variables: of the step's model, in float64.
     """
     graph = graph_of(step.model, image_shape)
     modules = [n.name.removesuffix(':conv') for n in graph.nodes if isinstance(n.layer, _ONE_INPUT)]
-    seen = observe(step, variables, modules)
-    return with_reference(graph, step, variables, seen)
+    observed = observe(step, variables, modules)
+    return run_reference(graph, step, variables, observed)
 
 
-def with_reference(
-    graph: graphs.Graph, step: Step, variables: Mapping[str, PyTree], seen: Observed
-) -> Twins:
-    """Computes the reference's side of a step that Flax has been observed in."""
+def run_reference(
+    graph: graphs.Graph, step: Step, variables: Mapping[str, PyTree], observed: Observed
+) -> StepPair:
+    """Runs the reference on a step that Flax has already computed."""
     params, statistics = (
         to_reference(graph, variables.get(part, {})) for part in ('params', 'batch_stats')
     )
-    masks = {name: np.asarray(mask) for name, mask in seen.masks.items()}
+    masks = {name: np.asarray(mask) for name, mask in observed.masks.items()}
     images, labels = np.asarray(step.images), np.asarray(step.labels)
     passed = graphs.forward(graph, params, statistics, images, train=True, masks=masks)
-    each, gradient = cross_entropy(passed.outputs[graph.last], labels, step.smoothing)
-    found = graphs.backward(graph, params, statistics, passed, gradient)
-    return Twins(graph, step, variables, seen, passed, found, float(each.mean()))
+    losses, gradient = cross_entropy(passed.outputs[graph.last], labels, step.smoothing)
+    gradients = graphs.backward(graph, params, statistics, passed, gradient)
+    return StepPair(graph, step, variables, observed, passed, gradients, float(losses.mean()))
 
 
 def compare(
-    pair: Twins, *, seed: int | None = 0, track: Callable[[list], Iterable] = iter
+    pair: StepPair, *, seed: int | None = 0, track: Callable[[list], Iterable] = iter
 ) -> list[Row]:
-    """Returns the errors of every layer that is a Flax module, in the order of computation.
+    """Returns the errors of each layer that is a Flax module, in the order of computation.
 
-    An error is the largest difference over the largest value of the tensor, or over `FLOOR` times
-    the largest of the network's gradients where that is more.
+    An error is the largest difference in a tensor, divided by the tensor's largest value, or by
+    `FLOOR` times the largest gradient of the network if that is larger.
 
     Args:
-      seed: of the directions of the centred differences; None leaves them out.
-      track: yields the layers, and may show how many are done.
+      seed: seed of the directions of the centred differences; None skips them.
+      track: wraps the list of layers, for example to show progress.
     """
-    graph, seen = pair.graph, pair.flax
-    flax_params, flax_statistics = by_path(seen.params), by_path(seen.statistics)
-    largest = max(float(np.abs(g).max()) for own in flax_params.values() for g in own.values())
+    graph, observed = pair.graph, pair.flax
+    flax_params, flax_statistics = by_path(observed.params), by_path(observed.statistics)
+    largest = max(
+        float(np.abs(g).max()) for arrays in flax_params.values() for g in arrays.values()
+    )
     floor = FLOOR * largest
     rng = None if seed is None else np.random.default_rng(seed)
     loss = jax.jit(lambda params: pair.step.loss({**pair.variables, 'params': params})[0])
     rows = []
-    for name, output in track(list(seen.outputs.items())):
-        place = node(graph, name)
+    for name, output in track(list(observed.outputs.items())):
+        node = node_name(graph, name)
         has_params = name in flax_params
-        own = pair.gradients.params.get(place, {})
+        gradients = pair.gradients.params.get(node, {})
         rows.append(
             Row(
                 name,
-                type(graph.nodes[_index(graph, place)].layer).__name__,
+                type(graph.nodes[_index(graph, node)].layer).__name__,
                 error(pair.passed.outputs[name], output),
-                errors(own, flax_params[name], floor) if has_params else None,
-                error(pair.gradients.inputs[place][0], seen.inputs[name], floor)
-                if name in seen.inputs
+                errors(gradients, flax_params[name], floor) if has_params else None,
+                error(pair.gradients.inputs[node][0], observed.inputs[name], floor)
+                if name in observed.inputs
                 else None,
-                errors(pair.passed.statistics[place], flax_statistics[name])
+                errors(pair.passed.statistics[node], flax_statistics[name])
                 if name in flax_statistics
                 else None,
-                _against_differences(loss, pair, name, own, rng, floor)
+                _against_differences(loss, pair, name, gradients, rng, floor)
                 if rng and has_params
                 else None,
             )
         )
     order = {n.name: index for index, n in enumerate(graph.nodes)}
-    loss_row = Row('loss', '', error(np.asarray(pair.loss), seen.loss), *(None,) * 4)
+    loss_row = Row('loss', '', error(np.asarray(pair.loss), observed.loss), *(None,) * 4)
     return [*sorted(rows, key=lambda row: order[row.layer]), loss_row]
 
 
@@ -169,53 +171,55 @@ def _index(graph: graphs.Graph, name: str) -> int:
     return next(index for index, n in enumerate(graph.nodes) if n.name == name)
 
 
-def _against_differences(loss, pair: Twins, name: str, own, rng, floor: float) -> float:
-    """The reference's gradient of a layer's parameters against centred differences of Flax."""
+def _against_differences(loss, pair: StepPair, name: str, gradients, rng, floor: float) -> float:
+    """Returns the error of the reference's gradients of a layer against differences of Flax."""
     params = pair.variables['params']
     point = by_path(params)[name]
 
-    def moved(arrays: dict[str, np.ndarray]) -> float:
+    def loss_at(arrays: dict[str, np.ndarray]) -> float:
         return float(loss(_replaced(params, name.split('/'), arrays)))
 
-    return differences.error(moved, point, own, rng, DIFFERENCES_TOLERANCE, floor)
+    return differences.error(loss_at, point, gradients, rng, DIFFERENCES_TOLERANCE, floor)
 
 
 def _replaced(tree: Mapping[str, Any], path: list[str], arrays: Mapping[str, Any]) -> dict:
-    """Returns a tree of variables with other arrays in one module."""
+    """Returns a tree of variables with some arrays of one module replaced."""
     if not path:
         return {**tree, **arrays}
     return {**tree, path[0]: _replaced(tree[path[0]], path[1:], arrays)}
 
 
-def error(found: Any, expected: Any, floor: float = 0.0) -> float:
-    """Returns the largest difference over the larger of the largest value and `floor`.
+def error(actual: Any, expected: Any, floor: float = 0.0) -> float:
+    """Returns the largest difference divided by the largest expected value or, if larger, `floor`.
 
-    It is infinite where the shapes differ or a value is not finite.
+    The error is infinite if the shapes differ or a value is not finite.
     """
-    found, expected = np.asarray(found), np.asarray(expected)
-    if found.shape != expected.shape or not np.isfinite(found).all():
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    if actual.shape != expected.shape or not np.isfinite(actual).all():
         return math.inf
     scale = max(float(np.abs(expected).max()), floor, np.finfo(float).tiny)
-    return float(np.abs(found - expected).max()) / scale
+    return float(np.abs(actual - expected).max()) / scale
 
 
 def errors(
-    found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], floor: float = 0.0
+    actual: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], floor: float = 0.0
 ) -> float:
-    """Returns the largest error of the arrays of a layer; infinite where one is missing."""
-    if found.keys() != expected.keys():
+    """Returns the largest error of a layer's arrays; infinite if an array is missing."""
+    if actual.keys() != expected.keys():
         return math.inf
-    return max(error(found[name], expected[name], floor) for name in expected)
+    return max(error(actual[name], expected[name], floor) for name in expected)
 
 
 def failures(rows: list[Row]) -> list[str]:
-    """Returns what is beyond the tolerances, a sentence each that names the layer."""
-    found = []
+    """Returns a sentence, with the layer's name, for each error above its tolerance."""
+    sentences = []
     for row in rows:
-        for what in ('output', 'params', 'inputs', 'statistics', 'differences'):
-            value = getattr(row, what)
-            limit = DIFFERENCES_TOLERANCE if what == 'differences' else TOLERANCE
+        for field in ('output', 'params', 'inputs', 'statistics', 'differences'):
+            value = getattr(row, field)
+            limit = DIFFERENCES_TOLERANCE if field == 'differences' else TOLERANCE
             if value is not None and not value <= limit:
                 kind = f', {row.kind}' if row.kind else ''
-                found.append(f'{row.layer}{kind}: {what} differ by {value:.1e}, above {limit:.0e}')
-    return found
+                sentences.append(
+                    f'{row.layer}{kind}: {field} differ by {value:.1e}, above {limit:.0e}'
+                )
+    return sentences

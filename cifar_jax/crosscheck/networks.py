@@ -1,7 +1,7 @@
-"""Each Flax model as a graph of the reference, written down once more.
+"""Each Flax model as a graph of the NumPy reference.
 
-A node has the path of the Flax module that it re-creates ('stage1_block1/conv1'); where one module
-is several nodes, the last of them has its path, and the others add to it (':conv').
+A node is named by the path of its Flax module ('stage1_block1/conv1'). If a module becomes several
+nodes, the last one has the path, and the others have a suffix (':conv').
 """
 
 import dataclasses
@@ -35,15 +35,15 @@ KERAS_NORM = BatchNorm(momentum=0.99, epsilon=1e-3)
 
 
 def graph_of(model: nn.Module, image_shape: Shape) -> Graph:
-    """Returns the reference's graph of one of our models.
+    """Returns a model as a graph of the reference.
 
     Raises:
-      UserError: the model has no twin in the reference.
+      UserError: the model has no graph in `BUILDERS`.
     """
     build = BUILDERS.get(type(model).__name__)
     if build is None:
         raise UserError(
-            f'{type(model).__name__} has no twin in the reference: add one to '
+            f'{type(model).__name__} has no NumPy reference: add its graph to '
             'cifar_jax/crosscheck/networks.py.'
         )
     graph = Graph(image_shape)
@@ -226,7 +226,7 @@ def layer_list(graph: Graph, model: FlaxNetwork) -> None:
     """See `cifar_jax.training.flax_network`."""
     for node in specs.graph_of(specs.without_softmax(model.layers), graph.shapes[INPUT]).nodes:
         layer = node.layer
-        # What `ops.pool.max_pool` says of ties.
+        # `ops.pool.max_pool` splits the gradient of ties equally, unless the stride is 1.
         if isinstance(layer, MaxPool) and layer.stride != 1:
             layer = dataclasses.replace(layer, tie=0.5)
         graph.add(node.name, layer)

@@ -1,4 +1,4 @@
-"""What a Flax model computes at each of its modules, in one training step."""
+"""Records what each module of a Flax model computes in one training step."""
 
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
@@ -14,18 +14,18 @@ from cifar_jax.training.losses import cross_entropy
 
 
 class Observed(NamedTuple):
-    """One step of a model; modules by path, 'stage1_block1/conv1'."""
+    """The results of one training step; modules by path, such as 'stage1_block1/conv1'."""
 
     loss: Array
     outputs: dict[str, Array]
-    params: PyTree  # the loss's gradients, as the model has its parameters
-    inputs: dict[str, Array]  # the loss's gradients by what each module reads
-    statistics: PyTree  # after the step
-    masks: dict[str, Array]  # the factors of what was dropped
+    params: PyTree  # the loss's gradients for the parameters
+    inputs: dict[str, Array]  # the loss's gradients for each module's input
+    statistics: PyTree  # the moving statistics after the step
+    masks: dict[str, Array]  # the masks of modules that drop values
 
 
 class Step(NamedTuple):
-    """A model's loss on a batch, with everything fixed that a step draws."""
+    """A model, a batch and the random key of one training step."""
 
     model: nn.Module
     images: Float[Array, 'batch height width channels']
@@ -42,22 +42,22 @@ class Step(NamedTuple):
             rngs={'dropout': self.key},
             mutable=['batch_stats'],
         )
-        each = cross_entropy(logits, self.labels, self.smoothing)
-        return each.mean(), updated.get('batch_stats', {})
+        losses = cross_entropy(logits, self.labels, self.smoothing)
+        return losses.mean(), updated.get('batch_stats', {})
 
 
 def observe(step: Step, variables: Mapping[str, PyTree], modules: Collection[str]) -> Observed:
-    """Returns what one training step of a model gives.
+    """Runs one training step and returns its results.
 
-    The gradient by what a module reads is that by a zero which is added to it.
+    The gradient for a module's input is computed as the gradient for a zero that is added to it.
 
     Args:
-      modules: the paths of those that read one array and whose input gradients are wanted.
+      modules: paths of modules with one input, whose input gradients are computed.
     """
     masks = _masks(step, variables)
     zeros = _zeros(step, variables, modules)
 
-    def watched(params, zeros):
+    def loss_of(params, zeros):
         outputs = {}
 
         def add(path, call, x, *rest, **kwargs):
@@ -68,27 +68,27 @@ def observe(step: Step, variables: Mapping[str, PyTree], modules: Collection[str
             loss, statistics = step.loss({**variables, 'params': params})
         return loss, (outputs, statistics)
 
-    gradient = jax.jit(jax.value_and_grad(watched, (0, 1), has_aux=True))
+    gradient = jax.jit(jax.value_and_grad(loss_of, (0, 1), has_aux=True))
     (loss, (outputs, statistics)), (params, inputs) = gradient(variables['params'], zeros)
     return Observed(loss, outputs, params, inputs, statistics, masks)
 
 
 def _zeros(step: Step, variables: Mapping[str, PyTree], modules: Collection[str]):
-    """Returns a zero for what each of the modules reads."""
+    """Returns zeros of the shape of each module's input."""
     shapes = {}
 
-    def note(path, call, x, *rest, **kwargs):
+    def record_shape(path, call, x, *rest, **kwargs):
         if path in modules:
             shapes[path] = x.shape
         return call(x, *rest, **kwargs)
 
-    with around_calls(note):
+    with around_calls(record_shape):
         jax.eval_shape(step.loss, dict(variables))
     return {path: jnp.zeros(shape, step.images.dtype) for path, shape in shapes.items()}
 
 
 def _masks(step: Step, variables: Mapping[str, PyTree]) -> dict[str, Array]:
-    """Returns the factors by which modules that drop values multiply: what they make of ones."""
+    """Returns the mask of each module that drops values: its output for an input of ones."""
 
     @jax.jit
     def run(variables):

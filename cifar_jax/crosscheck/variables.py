@@ -1,4 +1,4 @@
-"""Variables of a Flax model as the reference has them, and back."""
+"""Converts the variables of a Flax model to those of the reference."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,33 +13,31 @@ def to_reference(graph: Graph, tree: Mapping[str, Any]) -> Tree:
     """Returns a Flax collection, such as 'params', as node -> name -> array.
 
     Raises:
-      KeyError: the collection has arrays for which the graph has no node.
+      KeyError: the graph has no node for some of the arrays.
     """
-    found = by_path(tree)
-    places = {module: node(graph, module) for module in found}
-    return {places[module]: own for module, own in found.items()}
+    return {node_name(graph, module): arrays for module, arrays in by_path(tree).items()}
 
 
-def node(graph: Graph, module: str) -> str:
-    """Returns the node that has a module's parameters.
+def node_name(graph: Graph, module: str) -> str:
+    """Returns the name of the node that has a module's parameters.
 
     Raises:
-      KeyError: there is none.
+      KeyError: the graph has no such node.
     """
-    own = f'{module}:conv'
-    name = own if own in graph.shapes else module
+    conv = f'{module}:conv'
+    name = conv if conv in graph.shapes else module
     if name not in graph.shapes:
         raise KeyError(f'{module} has no node in the reference')
     return name
 
 
 def by_path(tree: Mapping[str, Any]) -> Tree:
-    """Returns a Flax collection with one level of module paths: 'block/conv' -> name -> array."""
-    found: Tree = {}
+    """Flattens a Flax collection to one level of module paths: 'block/conv' -> name -> array."""
+    arrays: Tree = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            for path, own in by_path(value).items():
-                found.setdefault(f'{key}/{path}' if path else key, {}).update(own)
+            for path, inner in by_path(value).items():
+                arrays.setdefault(f'{key}/{path}' if path else key, {}).update(inner)
         else:
-            found.setdefault('', {})[key] = np.asarray(value)
-    return found
+            arrays.setdefault('', {})[key] = np.asarray(value)
+    return arrays

@@ -1,4 +1,4 @@
-"""Flax models and the NumPy reference side by side, and what tells them apart."""
+"""Comparison of the Flax models with the NumPy reference."""
 
 import json
 import logging
@@ -45,35 +45,35 @@ FILES = {
 
 
 @pytest.mark.parametrize('name', FILES)
-def test_every_model_agrees_with_its_twin(name):
+def test_every_model_agrees_with_its_reference(name):
     config = configs.load(f'{CONFIGS}/{FILES[name]}')
     assert config.model.name == name
     result = report.check(config, images=4, with_differences=name == 'SmallVGG')
     assert result['failures'] == []
     assert [row['layer'] for row in result['rows']][-1] == 'loss'
-    # That of a start, a little above that of a guess.
+    # The loss of an untrained network is a little above that of a uniform guess.
     assert result['loss'] < 3 * math.log(10)
-    differed = [row['differences'] for row in result['rows'] if row['params'] is not None]
-    assert all((value is not None) == (name == 'SmallVGG') for value in differed)
+    errors = [row['differences'] for row in result['rows'] if row['params'] is not None]
+    assert all((value is not None) == (name == 'SmallVGG') for value in errors)
 
 
 @pytest.mark.parametrize('name', narrow_models.OPTIONS)
-def test_no_parameter_statistic_or_mask_of_a_model_is_left_out(name):
-    seen = narrow_models.seen(name)
-    rows = {row.layer: row for row in comparison.compare(seen.twins(), seed=None)}
+def test_every_parameter_statistic_and_mask_of_a_model_is_compared(name):
+    recorded = narrow_models.recorded(name)
+    rows = {row.layer: row for row in comparison.compare(recorded.pair(), seed=None)}
     for field, collection in (('params', 'params'), ('statistics', 'batch_stats')):
-        found = {layer for layer, row in rows.items() if getattr(row, field) is not None}
-        assert found == variables.by_path(seen.variables.get(collection, {})).keys()
-    dropping = {node.name for node in seen.graph.nodes if 'Drop' in type(node.layer).__name__}
-    assert seen.flax.masks.keys() == dropping
-    reading = {node.name for node in seen.graph.nodes if type(node.layer) in (Conv, Dense)}
-    own = {row.layer for row in rows.values() if row.inputs is not None}
-    assert reading <= {variables.node(seen.graph, layer) for layer in own}
-    assert seen.failures() == []
+        layers = {layer for layer, row in rows.items() if getattr(row, field) is not None}
+        assert layers == variables.by_path(recorded.variables.get(collection, {})).keys()
+    dropping = {node.name for node in recorded.graph.nodes if 'Drop' in type(node.layer).__name__}
+    assert recorded.flax.masks.keys() == dropping
+    reading = {node.name for node in recorded.graph.nodes if type(node.layer) in (Conv, Dense)}
+    compared = {row.layer for row in rows.values() if row.inputs is not None}
+    assert reading <= {variables.node_name(recorded.graph, layer) for layer in compared}
+    assert recorded.failures() == []
 
 
 @pytest.mark.parametrize(
-    ('name', 'node', 'wrong', 'what', 'layer'),
+    ('name', 'node', 'wrong', 'field', 'layer'),
     [
         ('SmallVGG', 'Conv_2', LeakyReLU(0.1), 'output', 'Conv_2, Conv'),
         ('SmallVGG', 'pool_0', AvgPool(2), 'output', 'Conv_2, Conv'),
@@ -89,43 +89,43 @@ def test_no_parameter_statistic_or_mask_of_a_model_is_left_out(name):
         ),
     ],
 )
-def test_a_twin_with_a_wrong_layer_is_reported_by_name(name, node, wrong, what, layer):
-    seen = narrow_models.seen(name)
-    place = [n.name for n in seen.graph.nodes].index(node)
-    right = seen.graph.nodes[place]
-    seen.graph.nodes[place] = right._replace(layer=wrong)
+def test_a_wrong_layer_of_the_reference_is_reported_by_name(name, node, wrong, field, layer):
+    recorded = narrow_models.recorded(name)
+    place = [n.name for n in recorded.graph.nodes].index(node)
+    right = recorded.graph.nodes[place]
+    recorded.graph.nodes[place] = right._replace(layer=wrong)
     try:
-        found = [sentence for sentence in seen.failures() if f': {what} differ by ' in sentence]
+        sentences = [text for text in recorded.failures() if f': {field} differ by ' in text]
     finally:
-        seen.graph.nodes[place] = right
-    assert found[0].startswith(f'{layer}: ')
-    assert seen.failures() == []
+        recorded.graph.nodes[place] = right
+    assert sentences[0].startswith(f'{layer}: ')
+    assert recorded.failures() == []
 
 
-def test_a_layer_of_another_shape_is_infinitely_wrong():
+def test_the_error_of_another_shape_is_infinite():
     assert comparison.error(np.ones((2, 3)), np.ones((3, 2))) == math.inf
 
 
-def test_a_layer_that_lacks_a_parameter_is_infinitely_wrong():
+def test_the_error_of_a_missing_parameter_is_infinite():
     assert comparison.errors(
         {'kernel': np.ones(2)}, {'kernel': np.ones(2), 'bias': np.ones(2)}
     ) == (math.inf)
 
 
 @pytest.mark.parametrize('value', [math.nan, math.inf])
-def test_an_error_that_is_no_number_is_a_failure(value):
+def test_an_error_that_is_not_finite_is_a_failure(value):
     row = comparison.Row('head', 'Dense', None, value, None, None, None)
     assert comparison.failures([row]) == [
         f'head, Dense: params differ by {value}, above {comparison.TOLERANCE:.0e}'
     ]
 
 
-def test_errors_are_of_the_largest_value_or_the_floor():
+def test_errors_are_relative_to_the_largest_value_or_the_floor():
     assert comparison.error(np.array([1.0, 4.5]), np.array([1.0, 4.0])) == 0.125
     assert comparison.error(np.array([1.0, 4.5]), np.array([1.0, 4.0]), floor=8.0) == 0.0625
 
 
-def test_parameters_without_a_node_are_an_error():
+def test_parameters_without_a_node_raise_an_error():
     graph = narrow_models.graph('SmallVGG')
     with pytest.raises(KeyError, match='Conv_9 has no node in the reference'):
         variables.to_reference(graph, {'Conv_9': {'kernel': np.ones(2)}})
@@ -151,16 +151,16 @@ def test_differences_refute_a_wrong_gradient():
 
 def test_directions_across_a_kink_are_drawn_again():
     def kinked(arrays):
-        # The kink is a third of a step away on one side of the bias.
-        across = arrays['bias'][0] > 0.5 + differences.STEP / 3
-        return _squares(arrays) + (arrays['bias'][0] - 0.5 if across else 0.0)
+        # The kink is a third of a step away, on one side of the bias.
+        crossed = arrays['bias'][0] > 0.5 + differences.STEP / 3
+        return _squares(arrays) + (arrays['bias'][0] - 0.5 if crossed else 0.0)
 
     assert _differences(kinked, lambda w: 2 * w) < 1e-9
 
 
 def test_directions_across_a_kink_at_the_point_itself_are_drawn_again():
     def cornered(arrays):
-        # Half of the directions have an end in the corner, and there every step gives the same.
+        # Half of the directions have an end in the corner, where all step sizes give one slope.
         corner = min(arrays['bias'][0] - 0.5, arrays['kernel'][0] - 1.0)
         return _squares(arrays) + max(corner, 0.0)
 
@@ -175,63 +175,65 @@ def test_directions_shrink_until_one_lies_between_kinks():
     assert _differences(walled, lambda w: 2 * w) < 1e-8
 
 
-def test_differences_are_no_number_where_all_directions_cross_a_kink():
+def test_differences_are_nan_where_all_directions_cross_a_kink():
     def root(arrays):
         return math.sqrt(max(arrays['bias'][0] - 0.5, 0.0))
 
     assert math.isnan(_differences(root, np.zeros_like))
 
 
-def test_only_constant_arrays_are_moved_off_their_start():
-    # Noise of one size on every kernel gave PlainCNN logits of 10,000, and differences without
-    # digits.
+def test_only_constant_arrays_are_perturbed():
+    # Noise of the same size on every kernel gave PlainCNN logits of 10,000, which left no digits
+    # for the differences.
     kernel = np.random.default_rng(1).normal(size=(3, 4))
-    moved = comparison.scattered({'params': {'kernel': kernel, 'bias': np.zeros(4)}}, seed=0)
-    np.testing.assert_array_equal(moved['params']['kernel'], kernel)
-    assert (moved['params']['bias'] > 0).all()
+    perturbed = comparison.perturb_constants(
+        {'params': {'kernel': kernel, 'bias': np.zeros(4)}}, seed=0
+    )
+    np.testing.assert_array_equal(perturbed['params']['kernel'], kernel)
+    assert (perturbed['params']['bias'] > 0).all()
 
 
-def test_a_model_without_a_twin_is_one_sentence():
-    with pytest.raises(UserError, match=r'^Dense has no twin in the reference: [^.]+\.py\.$'):
+def test_a_model_without_a_reference_is_one_sentence():
+    with pytest.raises(UserError, match=r'^Dense has no NumPy reference: [^.]+\.py\.$'):
         networks.graph_of(nn.Dense(3), (8, 8, 1))
 
 
 @pytest.mark.parametrize('images', [1, 10**6])
-def test_an_impossible_batch_is_one_sentence(images):
-    with pytest.raises(UserError, match=f'^--images={images}: from 2, .*the training set.$'):
+def test_an_impossible_batch_size_is_one_sentence(images):
+    with pytest.raises(UserError, match=f'^--images={images}: choose from 2, .*the training set.$'):
         report.check(configs.load(SMOKE), images=images)
 
 
 @pytest.fixture
 def command(capsys):
-    """Runs gradcheck and returns its status, and what it printed; logging stays as it was."""
+    """Returns a function that runs gradcheck, for its status and output; restores logging."""
     logger = logging.getLogger('cifar_jax')
     before = logger.handlers, logger.level, logger.propagate
 
     def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as exit_info:
             gradcheck.main(arguments)
-        return ended.value.code, *capsys.readouterr()
+        return exit_info.value.code, *capsys.readouterr()
 
     yield run
     logger.handlers, logger.level, logger.propagate = before
 
 
-def test_the_command_shows_a_table_and_ends_well(command):
+def test_the_command_prints_a_table_and_succeeds(command):
     code, out, err = command('--config', SMOKE, '--no-differences')
     assert (code, err) == (0, '')
-    for word in ('Flax against NumPy in float64, 4 images', 'Conv_5', 'Dense_0', 'largest'):
+    for word in ('Flax compared with NumPy in float64, 4 images', 'Conv_5', 'Dense_0', 'largest'):
         assert word in ' '.join(out.split())
 
 
-def test_the_command_ends_with_rows_in_json(command):
+def test_the_command_prints_rows_as_json(command):
     code, out, _ = command('--config', SMOKE, '--no-differences', '--images=2', '--json')
-    found = json.loads(out.splitlines()[-1])
-    assert (code, found['images'], found['failures']) == (0, 2, [])
+    result = json.loads(out.splitlines()[-1])
+    assert (code, result['images'], result['failures']) == (0, 2, [])
     layers = [f'Conv_{place}' for place in range(6)] + ['Dense_0', 'loss']
-    assert [row['layer'] for row in found['rows']] == layers
-    assert found['rows'][0]['kind'] == 'Conv'
-    assert 0 <= found['rows'][0]['params'] < found['tolerance']
+    assert [row['layer'] for row in result['rows']] == layers
+    assert result['rows'][0]['kind'] == 'Conv'
+    assert 0 <= result['rows'][0]['params'] < result['tolerance']
 
 
 def test_the_command_names_the_layer_whose_backward_pass_is_broken(command, monkeypatch):
@@ -247,7 +249,7 @@ def test_the_command_names_the_layer_whose_backward_pass_is_broken(command, monk
     assert err == 'cifar_jax: Dense_0, Dense: params differ by 1.0e-03, above 1e-09\n'
 
 
-def test_the_command_answers_an_unknown_model_with_one_sentence(command):
+def test_an_unknown_model_is_one_sentence(command):
     code, _, err = command('--config', SMOKE, '--config.model.name=SmallVG')
     assert code == 1
     assert err == "cifar_jax: config.model.name='SmallVG' is not valid: did you mean 'SmallVGG'?\n"
@@ -258,46 +260,46 @@ RATE, STEPS = 0.02, 20
 
 @pytest.mark.parametrize('optimizer', ['sgd', 'adam'])
 @pytest.mark.parametrize('name', ['PlainCNN', 'SENet'])
-def test_twenty_steps_of_training_stay_together(name, optimizer):
+def test_twenty_steps_of_training_agree(name, optimizer):
     config = get_defaults().optimizer
     config.update(name=optimizer, l2=1e-3)
-    own = SGD(config.momentum, nesterov=True, l2=config.l2)
+    numpy_optimizer = SGD(config.momentum, nesterov=True, l2=config.l2)
     if optimizer == 'adam':
-        own = Adam(config.b1, config.b2, config.eps, config.l2)
+        numpy_optimizer = Adam(config.b1, config.b2, config.eps, config.l2)
     assert config.nesterov
     with jax.enable_x64(True), backend.use('xla'):
         graph, run = narrow_models.graph(name), narrow_models.stepper(name)
-        twin = make_optimizer(config, lambda step: jnp.asarray(RATE, jnp.float64))
+        flax_optimizer = make_optimizer(config, lambda step: jnp.asarray(RATE, jnp.float64))
         start = narrow_models.variables(narrow_models.create(name))
         flax, moving = start['params'], start['batch_stats']
-        flax_state, update = twin.init(flax), jax.jit(twin.update)
+        flax_state, update = flax_optimizer.init(flax), jax.jit(flax_optimizer.update)
         params, statistics = (variables.to_reference(graph, tree) for tree in (flax, moving))
-        state = own.init(params)
+        state = numpy_optimizer.init(params)
         for number in range(STEPS):
             images, labels = narrow_models.batch(number)
-            seen = run(
+            observed = run(
                 {'params': flax, 'batch_stats': moving}, images, labels, jax.random.key(number)
             )
-            updates, flax_state = update(seen.params, flax_state, flax)
-            flax, moving = optax.apply_updates(flax, updates), seen.statistics
-            done = graphs.forward(
+            updates, flax_state = update(observed.params, flax_state, flax)
+            flax, moving = optax.apply_updates(flax, updates), observed.statistics
+            passed = graphs.forward(
                 graph,
                 params,
                 statistics,
                 np.asarray(images),
                 train=True,
-                masks={path: np.asarray(mask) for path, mask in seen.masks.items()},
+                masks={path: np.asarray(mask) for path, mask in observed.masks.items()},
             )
-            logits = done.outputs[graph.last]
+            logits = passed.outputs[graph.last]
             _, gradient = cross_entropy(logits, np.asarray(labels), narrow_models.SMOOTHING)
-            found = graphs.backward(graph, params, statistics, done, gradient)
-            params, state = own.update(params, found.params, state, RATE)
-            statistics = done.statistics
-    moved = [(params, flax), (statistics, moving)]
+            gradients = graphs.backward(graph, params, statistics, passed, gradient)
+            params, state = numpy_optimizer.update(params, gradients.params, state, RATE)
+            statistics = passed.statistics
+    trees = [(params, flax), (statistics, moving)]
     before = variables.to_reference(graph, start['params'])
-    for own_tree, tree in moved:
+    for numpy_tree, tree in trees:
         for node, arrays in variables.to_reference(graph, tree).items():
-            assert comparison.errors(own_tree[node], arrays) < 1e-8, node
+            assert comparison.errors(numpy_tree[node], arrays) < 1e-8, node
     assert all(
         not np.allclose(params[node]['kernel'], arrays['kernel'], 1e-4)
         for node, arrays in before.items()

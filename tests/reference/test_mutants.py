@@ -31,7 +31,7 @@ REFERENCE = pathlib.Path(cifar_jax.reference.__file__).parent
 
 def gradcheck(name: str) -> Check:
     """Returns gradcheck's comparison for a narrow Flax model, without finite differences."""
-    return lambda: narrow_models.seen(name).failures()
+    return lambda: narrow_models.recorded(name).failures()
 
 
 def against_jax(make: Callable[[], list[cases.Case]]) -> Check:
