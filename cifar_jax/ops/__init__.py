@@ -1,1 +1,1 @@
-"""Array operations that models are built of: one function, one meaning, any platform."""
+"""Array operations for models: the same results on every platform, from the fastest backend."""

@@ -1,4 +1,4 @@
-"""Which implementation the operations take on a CPU; elsewhere it is always XLA's own."""
+"""Selects the implementation of the operations on a CPU; other platforms always use XLA's."""
 
 import contextlib
 import os
@@ -11,28 +11,28 @@ from cifar_jax.errors import UserError
 from cifar_jax.ops import onednn, sharing
 
 BACKENDS = ('auto', 'onednn', 'jax', 'xla')
-_asked = ['auto']
+_requested = ['auto']
 
 
 @contextlib.contextmanager
 def use(name: str) -> Iterator[None]:
-    """Traces programs with one kind of operations on CPUs; a program keeps what it was traced with.
+    """Sets the backend of the programs that are traced in this context; they keep it afterwards.
 
-    'onednn': this package's C++ over oneDNN. 'jax': JAX alone, arranged so that XLA's CPU code
-    is fast. 'xla': XLA's own operations, for other platforms, export and FLOP counts. 'auto':
-    what `$CIFAR_JAX_OPS` names, or else the first of these that there is.
+    'onednn': this package's C++ code, which uses oneDNN. 'jax': pure JAX, written so that XLA's CPU
+    code is fast. 'xla': XLA's own operations, for other platforms, export and FLOP counts. 'auto':
+    the one in `$CIFAR_JAX_OPS`, or else the first of these that is available.
 
     Raises:
-      UserError: 'onednn' is asked for and cannot be had here, or the variable names no backend.
+      UserError: 'onednn' is requested but not available, or the variable names no backend.
     """
-    asked = _from_environment() if name == 'auto' else name
-    if asked == 'onednn' and onednn.problem():
-        raise UserError(f'config.ops.backend=onednn is not to be had: {onednn.problem()}.')
-    _asked.append(asked)
+    name = _from_environment() if name == 'auto' else name
+    if name == 'onednn' and onednn.problem():
+        raise UserError(f'config.ops.backend=onednn is not available: {onednn.problem()}.')
+    _requested.append(name)
     try:
         yield
     finally:
-        _asked.pop()
+        _requested.pop()
 
 
 def check(name: str) -> None:
@@ -41,17 +41,17 @@ def check(name: str) -> None:
 
 
 def chosen() -> str:
-    """Returns 'onednn', 'jax' or 'xla': the operations of programs that are traced now."""
-    asked = _asked[-1]
-    if asked == 'auto':
-        asked = _from_environment()
-    if asked == 'auto':
+    """Returns the backend of programs that are traced now: 'onednn', 'jax' or 'xla'."""
+    name = _requested[-1]
+    if name == 'auto':
+        name = _from_environment()
+    if name == 'auto':
         return 'jax' if onednn.problem() else 'onednn'
-    return asked
+    return name
 
 
-def calls_onednn(x: Float[Array, 'batch height width channels']) -> bool:
-    """Whether C++ computes with images of this shape and dtype, where the program is for a CPU."""
+def uses_onednn(x: Float[Array, 'batch height width channels']) -> bool:
+    """Returns whether programs for a CPU process images of this shape and dtype in C++."""
     return (
         chosen() == 'onednn'
         and onednn.computes(x.dtype)
@@ -61,10 +61,10 @@ def calls_onednn(x: Float[Array, 'batch height width channels']) -> bool:
 
 
 def reason() -> str:
-    """Returns a sentence for the log: what the operations are on a CPU, and why."""
-    asked = _asked[-1] if _asked[-1] != 'auto' else _from_environment()
-    why = f'{asked} was asked for'
-    if asked == 'auto':
+    """Returns a text for the log: the backend of the operations on a CPU, and why it is used."""
+    name = _requested[-1] if _requested[-1] != 'auto' else _from_environment()
+    why = f'{name} was requested'
+    if name == 'auto':
         why = onednn.problem() or f'oneDNN {onednn.version()} runs here'
     return f'operations on this CPU by {chosen()}: {why}'
 
@@ -72,5 +72,5 @@ def reason() -> str:
 def _from_environment() -> str:
     name = os.environ.get(onednn.VARIABLE) or 'auto'
     if name not in BACKENDS:
-        raise UserError(f'${onednn.VARIABLE} is {name!r}; it can be {", ".join(BACKENDS)}.')
+        raise UserError(f'${onednn.VARIABLE} is {name!r}; choose one of {", ".join(BACKENDS)}.')
     return name

@@ -1,4 +1,4 @@
-"""Two-dimensional convolution with bias and ReLU: one meaning, the fastest way there is."""
+"""Two-dimensional convolution with bias and ReLU, by the fastest backend."""
 
 import functools
 from collections.abc import Sequence
@@ -25,31 +25,31 @@ def conv(
     groups: int = 1,
     relu: bool = False,
 ) -> Float[Array, 'batch out_height out_width features']:
-    """Cross-correlates images with a kernel, as every deep-learning library means "convolution".
+    """Cross-correlates images with a kernel, which deep-learning libraries call convolution.
 
     Args:
       x: NHWC images, any float dtype.
       kernel: HWIO weights of the same dtype; `in_channels` is `channels / groups`.
-      bias: is added to each feature; of the same dtype.
-      strides: steps between outputs, (vertical, horizontal).
-      padding: 'SAME', 'VALID' or ((top, bottom), (left, right)); zeros, and negative ones crop.
-      groups: channels and features are split into as many independent convolutions.
-      relu: whether negative results become 0; the gradient at 0 is 0.
+      bias: added to each feature; of the same dtype.
+      strides: strides (vertical, horizontal).
+      padding: 'SAME', 'VALID' or ((top, bottom), (left, right)), of zeros; negative numbers crop.
+      groups: number of independent convolutions that channels and features are split into.
+      relu: whether to apply a ReLU, whose gradient at 0 is 0.
 
     Returns:
-      NHWC outputs of the dtype of `x`.
+      NHWC outputs with the dtype of `x`.
 
     Raises:
-      TypeError: the kernel's channels do not fit (from `lax`); or, unless the backend is 'xla',
-        forward-mode differentiation (jvp, jacfwd), which a custom gradient excludes.
+      TypeError: the kernel's channels do not match (raised by `lax`), or forward-mode
+        differentiation (jvp, jacfwd) with a backend other than 'xla', whose gradient is custom.
     """
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
     (top, bottom), (left, right) = padding
     pads = (int(top), int(bottom)), (int(left), int(right))
     options = onednn_conv.Options(strides, pads, groups, relu)
-    if backend.calls_onednn(x) and min(*pads[0], *pads[1]) >= 0:
-        return _foreign(x, kernel, bias, options)
+    if backend.uses_onednn(x) and min(*pads[0], *pads[1]) >= 0:
+        return _in_cpp(x, kernel, bias, options)
     native = jax_conv.plain if backend.chosen() == 'xla' else jax_conv.conv
     return _native(native, x, kernel, bias, options)
 
@@ -62,37 +62,38 @@ def _native(function, x, kernel, bias, options):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _foreign(x, kernel, bias, options):
-    """oneDNN's convolution where the program is lowered for a CPU, XLA's elsewhere."""
+def _in_cpp(x, kernel, bias, options):
+    """oneDNN's convolution if the program is lowered for a CPU, and XLA's otherwise."""
     xla = functools.partial(_native, jax_conv.plain, options=options)
     _, height, width, _ = jax.eval_shape(xla, x, kernel, bias).shape
     onednn = functools.partial(onednn_conv.forward, options=options, height=height, width=width)
     return lax.platform_dependent(x, kernel, bias, cpu=onednn, default=xla)
 
 
-def _foreign_forward(x, kernel, bias, options):
-    y = _foreign(x.value, kernel.value, bias and bias.value, options)
-    # What is not differentiated, as a network's images are not, need not be computed.
-    wanted = () if x.perturbed else None
-    return y, (x.value, kernel.value, bias and bias.value, y if options.relu else None, wanted)
+def _in_cpp_forward(x, kernel, bias, options):
+    y = _in_cpp(x.value, kernel.value, bias and bias.value, options)
+    # The gradient of inputs that are not differentiated, such as images, need not be computed.
+    # (), which has no leaves, stands for True: residuals must be arrays or trees of them.
+    to_input = () if x.perturbed else None
+    return y, (x.value, kernel.value, bias and bias.value, y if options.relu else None, to_input)
 
 
-def _foreign_backward(options, saved, gradient):
-    x, kernel, bias, y, wanted = saved
+def _in_cpp_backward(options, saved, gradient):
+    x, kernel, bias, y, to_input = saved
     if isinstance(gradient, SymbolicZero):
         gradient = jnp.zeros(gradient.shape, gradient.dtype)
 
     def by_onednn(x, kernel, bias, y, gradient):
-        found = onednn_conv.backward(
+        gradients = onednn_conv.backward(
             x,
             kernel,
             gradient,
             y,
             options=options,
             bias=bias is not None,
-            to_input=wanted is not None,
+            to_input=to_input is not None,
         )
-        return _in_order(found)
+        return _in_order(gradients)
 
     def by_xla(x, kernel, bias, y, gradient):
         def forward(kernel, bias, x):
@@ -100,12 +101,12 @@ def _foreign_backward(options, saved, gradient):
 
         return _in_order(jax.vjp(forward, kernel, bias, x)[1](gradient))
 
-    def _in_order(found):
-        to_kernel, *rest = (part for part in found if part is not None)
+    def _in_order(gradients):
+        to_kernel, *rest = (part for part in gradients if part is not None)
         to_bias = rest.pop(0) if bias is not None else None
-        return rest[0] if wanted is not None else None, to_kernel, to_bias
+        return rest[0] if to_input is not None else None, to_kernel, to_bias
 
     return lax.platform_dependent(x, kernel, bias, y, gradient, cpu=by_onednn, default=by_xla)
 
 
-_foreign.defvjp(_foreign_forward, _foreign_backward, symbolic_zeros=True)
+_in_cpp.defvjp(_in_cpp_forward, _in_cpp_backward, symbolic_zeros=True)

@@ -1,4 +1,4 @@
-"""The product of a batch with a dense layer's weights."""
+"""Matrix product of a batch with the weights of a dense layer."""
 
 import jax
 from jaxtyping import Array, Float
@@ -8,13 +8,14 @@ from jaxtyping import Array, Float
 def matmul(
     x: Float[Array, 'batch channels'], kernel: Float[Array, 'channels features']
 ) -> Float[Array, 'batch features']:
-    """Returns `x @ kernel`, whose kernel gradient comes out in the kernel's layout.
+    """Returns `x @ kernel`, with a kernel gradient in the kernel's memory layout.
 
-    JAX's own is `(gradient.T @ x).T`. XLA leaves the transposition to all that reads it: the
-    optimizer then goes through its moments across the rows, at a tenth of the speed on a CPU.
+    JAX computes the gradient as `(gradient.T @ x).T`, and XLA moves the transpose into everything
+    that reads it. The optimizer then updates its moments in column order, which takes ten times as
+    long on a CPU.
 
     Raises:
-      TypeError: of forward-mode differentiation (jvp, jacfwd), which a custom gradient excludes.
+      TypeError: forward-mode differentiation (jvp, jacfwd), since the gradient is custom.
     """
     return x @ kernel
 

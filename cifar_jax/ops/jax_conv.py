@@ -1,4 +1,4 @@
-"""Convolution by JAX alone, arranged so that XLA's CPU code is fast."""
+"""Convolution in JAX, written so that XLA's CPU code is fast."""
 
 import functools
 import math
@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 
 from cifar_jax.ops import sharing
 
-# Output positions that are worked on together in the kernel gradient: their patches stay in
-# the second-level cache. Measured on an AMD EPYC (Zen 3): 53 to 85 GFLOP/s on two cores,
+# Number of output positions that the kernel gradient processes at a time: their patches stay in
+# the L2 cache. Measured on an AMD EPYC (Zen 3): 53 to 85 GFLOP/s on two cores,
 # against 7 to 60 for XLA's own kernel gradient.
 _POSITIONS = 4096
 
@@ -23,7 +23,7 @@ def conv(
     pads: tuple[tuple[int, int], tuple[int, int]],
     groups: int,
 ) -> Float[Array, 'batch out_height out_width features']:
-    """The convolution of `ops.conv`, without bias; on other platforms than CPUs XLA's own."""
+    """The convolution of `ops.conv`, without bias; XLA's own on platforms other than CPUs."""
     return _conv(x, kernel, strides, pads, groups)
 
 
@@ -89,15 +89,15 @@ _conv.defvjp(_forward, _backward)
 
 
 def _smaller_than_kernel(x, kernel):
-    """Whether XLA would swap image and kernel, for which its CPU code is a naive loop.
+    """Returns whether XLA would swap image and kernel, and then run a naive loop on CPUs.
 
-    Measured on an AMD EPYC (Zen 3), 128 maps of 2x2x256, 3x3 kernel, 512 features: seconds.
+    Measured on an AMD EPYC (Zen 3): seconds for 128 maps of 2x2x256, 3x3 kernels, 512 features.
     """
     return math.prod(x.shape[1:3]) < math.prod(kernel.shape[:2])
 
 
 def _by_patches(x, kernel, *, strides, pads):
-    """The same convolution as one matrix product with all shifts side by side."""
+    """Computes the convolution as one matrix product over the concatenated shifted images."""
     rows, columns, in_channels, features = kernel.shape
     x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)))
     height = (x.shape[1] - rows) // strides[0] + 1
@@ -116,20 +116,20 @@ def _shifted(x, start, count, stride, axis):
 
 
 def _kernel_gradient_by_strips(x, gradient, *, shape, strides, pads):
-    """dL/dK[i, j] = sum over positions of x[. + i, . + j] outer dL/dy, a few images at a time.
+    """dL/dK[i, j] = sum over positions of x[. + i, . + j] outer dL/dy, for a few images at a time.
 
-    Only the horizontal shifts are copied side by side; the vertical ones are slices of that,
-    so the copy is `columns` times the image and not `rows * columns` times.
+    Only the horizontal shifts are copied; the vertical ones are slices of that copy, so that it has
+    `columns` times the size of the images and not `rows * columns` times.
     """
     rows, columns, _, _ = shape
     batch, height, width, _ = gradient.shape
     dtype = jnp.float32 if jnp.finfo(x.dtype).bits < 32 else x.dtype
-    largest = max(1, _POSITIONS // (height * width))
-    together = max(n for n in range(1, min(batch, largest) + 1) if batch % n == 0)
+    limit = max(1, _POSITIONS // (height * width))
+    chunk = max(n for n in range(1, min(batch, limit) + 1) if batch % n == 0)
 
     def of_images(images):
         x, gradient = images
-        # Negative padding crops, as in lax.
+        # Negative padding crops, as in `lax`.
         x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)))
         strip = jnp.concatenate(
             [_shifted(x, j, width, strides[1], 2) for j in range(columns)], axis=-1
@@ -145,7 +145,7 @@ def _kernel_gradient_by_strips(x, gradient, *, shape, strides, pads):
         ]
         return jnp.stack(by_row)
 
-    def in_groups(a):
-        return a.reshape(batch // together, together, *a.shape[1:])
+    def in_chunks(a):
+        return a.reshape(batch // chunk, chunk, *a.shape[1:])
 
-    return lax.map(of_images, (in_groups(x), in_groups(gradient))).sum(0).reshape(shape)
+    return lax.map(of_images, (in_chunks(x), in_chunks(gradient))).sum(0).reshape(shape)

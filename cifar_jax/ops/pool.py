@@ -1,4 +1,4 @@
-"""Pooling: one meaning, the fastest way there is."""
+"""Pooling, by the fastest backend."""
 
 import functools
 
@@ -19,14 +19,14 @@ def max_pool(
 ) -> Float[Array, 'batch rows columns channels']:
     """Returns the largest value of each square window; `stride` defaults to `window`.
 
-    Padding is 'VALID' (windows that do not fit are dropped) or 'SAME' (ceil(size / stride)
-    windows, padding never wins). Of tied inputs, with stride 1 the first column's first row
-    takes the whole gradient; otherwise the two sides of each pairwise maximum share it equally.
+    Padding is 'VALID' (incomplete windows are dropped) or 'SAME' (ceil(size / stride) windows, in
+    which padding is never the maximum). The gradient of tied inputs goes, with stride 1, to the
+    first row of the first column; otherwise each pairwise maximum splits it equally.
 
     Raises:
-      ValueError: the window is larger than the map, or there is no such padding.
-      TypeError: forward-mode differentiation (jvp) with stride 1 or in C++, where the gradient is
-        a custom one.
+      ValueError: the window is larger than the map, or the padding is unknown.
+      TypeError: forward-mode differentiation (jvp) with stride 1 or in C++, whose gradients are
+        custom.
     """
     return _pool(x, window, stride or window, padding, 'max')
 
@@ -37,11 +37,11 @@ def avg_pool(
     stride: int | None = None,
     padding: str = 'VALID',
 ) -> Float[Array, 'batch rows columns channels']:
-    """Returns the mean of each square window; padding as in `max_pool`, and never counted.
+    """Returns the mean of each square window; padding as in `max_pool`, and not counted.
 
     Raises:
-      ValueError: the window is larger than the map, or there is no such padding.
-      TypeError: forward-mode differentiation (jvp) in C++, where the gradient is a custom one.
+      ValueError: the window is larger than the map, or the padding is unknown.
+      TypeError: forward-mode differentiation (jvp) in C++, whose gradients are custom.
     """
     return _pool(x, window, stride or window, padding, 'mean')
 
@@ -49,16 +49,16 @@ def avg_pool(
 def global_avg_pool(
     x: Float[Array, 'batch height width channels'],
 ) -> Float[Array, 'batch channels']:
-    """Returns the mean of each channel over all positions."""
+    """Returns the mean of each channel over height and width."""
     return jnp.mean(x, axis=(1, 2))
 
 
 def _pool(x, window, stride, padding, kind):
     _, height, width, _ = x.shape
     halves = window == stride == 2 and min(height, width) >= 2
-    # Where 'SAME' pads nothing it is 'VALID'.
-    inside = padding == 'VALID' or (padding == 'SAME' and height % 2 == width % 2 == 0)
-    if halves and inside and backend.calls_onednn(x):
+    # 'SAME' equals 'VALID' where it adds no padding.
+    unpadded = padding == 'VALID' or (padding == 'SAME' and height % 2 == width % 2 == 0)
+    if halves and unpadded and backend.uses_onednn(x):
         return _halved(x, kind, height, width)
     return _NATIVE[kind](x, window, stride, padding)
 
@@ -72,7 +72,7 @@ def _native_half(kind):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _halved(x, kind, height, width):
-    """2x2 windows side by side: C++ where the program is lowered for a CPU, XLA elsewhere."""
+    """Pools 2x2 windows with stride 2: in C++ if the program is lowered for a CPU, else by XLA."""
     cpu = functools.partial(onednn_pool.forward, largest=kind == 'max')
     return lax.platform_dependent(x, cpu=cpu, default=_native_half(kind))
 
@@ -84,10 +84,10 @@ def _halved_forward(x, kind, height, width):
 def _halved_backward(kind, height, width, x, gradient):
     cpu = functools.partial(onednn_pool.backward, height=height, width=width)
     if x is None:
-        like = jax.ShapeDtypeStruct(
+        shape = jax.ShapeDtypeStruct(
             (len(gradient), height, width, gradient.shape[3]), gradient.dtype
         )
-        transposed = jax.linear_transpose(_native_half(kind), like)
+        transposed = jax.linear_transpose(_native_half(kind), shape)
         return (lax.platform_dependent(gradient, cpu=cpu, default=lambda g: transposed(g)[0]),)
 
     def by_xla(gradient, x):

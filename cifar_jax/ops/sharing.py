@@ -1,4 +1,4 @@
-"""Runs on each device what must not cross devices, on that device's part of the batch."""
+"""Runs functions on each device separately, for that device's part of the batch."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,35 +12,35 @@ from cifar_jax.machine import cores
 
 
 def devices() -> int:
-    """Returns how many devices share the batch in the program that is traced."""
+    """Returns the number of devices that share the batch in the program being traced."""
     mesh = jax.sharding.get_abstract_mesh()
     return 1 if mesh.empty else math.prod(mesh.axis_sizes)
 
 
 def threads() -> int:
-    """Returns how many threads a call on one device may take, so that cores are not fought over."""
+    """Returns the number of threads of a call on one device: its share of the cores."""
     return max(1, len(cores()) // devices())
 
 
 def by_batch(
-    function: Callable, batched: Sequence[Array], whole: Sequence[Array] = (), sums: int = 0
+    function: Callable, batched: Sequence[Array], replicated: Sequence[Array] = (), sums: int = 0
 ):
-    """Returns `function(*batched, *whole)`, computed by each device for its part of the batch.
+    """Returns `function(*batched, *replicated)`, computed by each device for its part of the batch.
 
-    Automatic partitioning would make loops over images cross devices, and cannot split foreign
-    calls at all.
+    Automatic partitioning would make loops over images communicate between devices, and cannot
+    partition FFI calls at all.
 
     Args:
       batched: arrays whose first axis is the batch.
-      whole: arrays that each device needs whole.
-      sums: of as many results (the first ones) the sum over all devices is returned; the first
-        axis of the others is the batch. A function with sums returns a tuple.
+      replicated: arrays that each device needs in full.
+      sums: number of leading results that are summed over the devices; the first axis of the
+        others is the batch. If it is not 0, `function` must return a tuple.
     """
     count = devices()
     if count == 1:
-        return function(*batched, *whole)
+        return function(*batched, *replicated)
     axis = jax.sharding.get_abstract_mesh().axis_names[0]
-    split, everywhere = PartitionSpec(axis), PartitionSpec()
+    sharded, everywhere = PartitionSpec(axis), PartitionSpec()
 
     def on_device(*args):
         results = function(*args)
@@ -48,11 +48,11 @@ def by_batch(
             return results
         return (*(lax.psum(part, axis) for part in results[:sums]), *results[sums:])
 
-    shapes = jax.eval_shape(function, *batched, *whole)
-    out = (everywhere,) * sums + (split,) * (len(shapes) - sums) if sums else split
+    shapes = jax.eval_shape(function, *batched, *replicated)
+    out = (everywhere,) * sums + (sharded,) * (len(shapes) - sums) if sums else sharded
     return jax.shard_map(
         on_device,
-        in_specs=(split,) * len(batched) + (everywhere,) * len(whole),
+        in_specs=(sharded,) * len(batched) + (everywhere,) * len(replicated),
         out_specs=out,
         check_vma=False,
-    )(*batched, *whole)
+    )(*batched, *replicated)

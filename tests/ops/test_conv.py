@@ -1,4 +1,4 @@
-"""JAX alone convolves as XLA does, forward and in every gradient, whatever the layout."""
+"""Convolution in pure JAX: outputs and gradients equal XLA's, for all layouts."""
 
 import functools
 
@@ -40,7 +40,7 @@ def draw(shape, seed=0):
 
 
 @pytest.fixture(autouse=True)
-def by_jax_alone():
+def use_jax_backend():
     with backend.use('jax'):
         yield
 
@@ -64,13 +64,14 @@ def test_forward_and_gradients_equal_xla(batch, size, window, strides, padding, 
     weights = draw((batch * 15 * 15 * features,), 2)
     ours = functools.partial(conv, strides=strides, padding=padding, groups=groups)
     theirs = functools.partial(by_xla, strides=strides, padding=padding, groups=groups)
-    for mine, other in zip(
+    for actual, expected in zip(
         outputs_and_gradients(ours, x, kernel, weights),
         outputs_and_gradients(theirs, x, kernel, weights),
         strict=True,
     ):
-        assert mine.shape == other.shape
-        np.testing.assert_allclose(mine, other, atol=2e-5 * max(1.0, float(jnp.abs(other).max())))
+        assert actual.shape == expected.shape
+        atol = 2e-5 * max(1.0, float(jnp.abs(expected).max()))
+        np.testing.assert_allclose(actual, expected, atol=atol)
 
 
 @pytest.mark.parametrize('size', [8, 2])
@@ -81,8 +82,8 @@ def test_gradients_do_not_depend_on_the_number_of_devices(size):
     mesh = Mesh(np.array(jax.devices()[:4]), ('data',), axis_types=(AxisType.Auto,))
     with jax.set_mesh(mesh):
         sharding = jax.NamedSharding(mesh, jax.P('data'))
-        found = jax.jit(step)(jax.device_put(x, sharding), kernel, weights)
-    for a, b in zip(found, expected, strict=True):
+        actual = jax.jit(step)(jax.device_put(x, sharding), kernel, weights)
+    for a, b in zip(actual, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(b).max()))
 
 
@@ -90,17 +91,17 @@ def test_bfloat16_accumulates_the_kernel_gradient_in_float32():
     x = jnp.ones((64, 16, 16, 1), jnp.bfloat16)
     kernel = jnp.zeros((1, 1, 1, 1), jnp.bfloat16)
     gradient = jax.grad(lambda k: conv(x, k).sum(dtype=jnp.float32))(kernel)
-    # Added up in bfloat16, ones would stop at 256.
+    # A sum of ones in bfloat16 would stop at 256.
     assert float(gradient[0, 0, 0, 0]) == 64 * 16 * 16
 
 
-def test_forward_mode_is_refused_and_not_wrong():
+def test_forward_mode_raises_an_error():
     x, kernel = draw((1, 4, 4, 1)), draw((3, 3, 1, 1))
     with pytest.raises(TypeError, match='forward-mode'):
         jax.jvp(lambda x: conv(x, kernel), (x,), (x,))
 
 
-def test_the_xla_backend_leaves_everything_to_xla():
+def test_the_xla_backend_uses_only_xla_operations():
     x, kernel = draw((2, 2, 2, 3)), draw((3, 3, 3, 4), 1)
     gradients = jax.grad(lambda x, k: conv(x, k).sum(), (0, 1))
     with backend.use('jax'):

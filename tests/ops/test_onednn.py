@@ -1,4 +1,4 @@
-"""The C++ operations equal XLA's, forward and in every gradient, also when calls overlap."""
+"""The C++ operations: outputs and gradients equal XLA's, also when calls overlap."""
 
 import concurrent.futures
 import functools
@@ -31,20 +31,20 @@ def draw(shape, seed=0, dtype=jnp.float32):
 
 
 def outputs_and_gradients(x, kernel, bias, **options):
-    """Returns y and the gradients of a weighted sum of it by x, kernel and bias (if any)."""
+    """Returns y, and the gradients of a weighted sum of y for x, kernel and bias (if any)."""
 
     def weighted(x, kernel, bias):
         y = conv(x, kernel, bias, **options)
         weight = draw(y.shape, seed=7, dtype=jnp.bfloat16)
         return (y.astype(jnp.float32) * weight.astype(jnp.float32)).sum(), y
 
-    wanted = (0, 1) if bias is None else (0, 1, 2)
-    (_, y), gradients = jax.value_and_grad(weighted, wanted, has_aux=True)(x, kernel, bias)
+    argnums = (0, 1) if bias is None else (0, 1, 2)
+    (_, y), gradients = jax.value_and_grad(weighted, argnums, has_aux=True)(x, kernel, bias)
     return (y, *gradients)
 
 
 def by(name, function):
-    """Compiles a function anew with a backend's operations."""
+    """Returns a function, compiled with a backend's operations."""
 
     @jax.jit
     def compiled(*args):
@@ -57,13 +57,13 @@ def by(name, function):
     return call
 
 
-def largest_error(found, expected):
-    found, expected = (np.asarray(a, np.float64) for a in (found, expected))
-    return np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-30)
+def largest_error(actual, expected):
+    actual, expected = (np.asarray(a, np.float64) for a in (actual, expected))
+    return np.abs(actual - expected).max() / max(np.abs(expected).max(), 1e-30)
 
 
-def assert_close(found, expected, tolerance):
-    for a, b in zip(found, expected, strict=True):
+def assert_close(actual, expected, tolerance):
+    for a, b in zip(actual, expected, strict=True):
         assert a.dtype == b.dtype
         assert a.shape == b.shape
         assert largest_error(a, b) <= tolerance
@@ -79,10 +79,10 @@ def check(batch, size, window, strides, padding, channels, bias, relu, dtype, to
     function = functools.partial(
         outputs_and_gradients, strides=strides, padding=padding, groups=groups, relu=relu
     )
-    # In bfloat16 XLA rounds between the convolution, its bias and its sums: where these cancel,
-    # or stand at a ReLU's kink, only its float32 is a judge of the same values.
-    wide = [None if a is None else a.astype(jnp.float32) for a in (x, kernel, b)]
-    expected = [a.astype(dtype) for a in by('xla', function)(*wide)]
+    # In bfloat16, XLA rounds between the convolution, its bias and its sums. Where these cancel, or
+    # lie at a ReLU's kink, only its float32 results are a fair comparison.
+    in_float32 = [None if a is None else a.astype(jnp.float32) for a in (x, kernel, b)]
+    expected = [a.astype(dtype) for a in by('xla', function)(*in_float32)]
     assert_close(by('onednn', function)(x, kernel, b), expected, tolerance)
 
 
@@ -92,7 +92,7 @@ SHAPES = dict(
     window=st.tuples(st.integers(1, 5), st.integers(1, 5)),
     strides=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     padding=st.sampled_from(['SAME', 'VALID', ((2, 1), (0, 3))]),
-    # Inputs, features, groups: odd ones, depthwise, and those that our own AVX2 code takes.
+    # Channels, features, groups: odd numbers, depthwise, and shapes that our AVX2 code supports.
     channels=st.sampled_from(
         [
             (1, 1, 1),
@@ -116,7 +116,7 @@ def test_forward_and_gradients_equal_xla_in_float32(**drawn):
     check(**drawn, dtype=jnp.float32, tolerance=1e-5)
 
 
-# 24 features have code of their own on AVX-512, in rows of 16 outputs.
+# 24 features have special code on AVX-512, which computes 16 outputs of a row at a time.
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     **SHAPES
@@ -288,36 +288,36 @@ def test_pools_spread_infinite_and_undefined_values_as_xla(pool, of_gradient, va
 
 
 @pytest.mark.parametrize('place', range(4))
-def test_nan_wins_a_maximum(place):
+def test_the_maximum_of_nan_is_nan(place):
     x = jnp.arange(4.0, dtype=jnp.float32).at[place].set(jnp.nan).reshape(1, 2, 2, 1)
     x = jnp.tile(x, (1, 1, 1, 9))
     with backend.use('onednn'):
         assert jnp.isnan(jax.jit(lambda x: max_pool(x))(x)).all()
 
 
-def test_pools_share_the_batch_between_devices():
+def test_pools_agree_on_a_batch_sharded_over_devices():
     x = draw((8, 6, 6, 8))
     expected = by('onednn', functools.partial(pooled_and_gradient, max_pool))(x)
     mesh = Mesh(np.array(jax.devices()[:4]), ('data',), axis_types=(AxisType.Auto,))
     with jax.set_mesh(mesh):
-        shared = jax.device_put(x, jax.NamedSharding(mesh, jax.P('data')))
-        found = by('onednn', functools.partial(pooled_and_gradient, max_pool))(shared)
-    assert_close(found, expected, 0)
+        sharded = jax.device_put(x, jax.NamedSharding(mesh, jax.P('data')))
+        actual = by('onednn', functools.partial(pooled_and_gradient, max_pool))(sharded)
+    assert_close(actual, expected, 0)
 
 
 @pytest.mark.parametrize('count', [2, 4])
-def test_devices_share_the_batch_and_agree_with_one(count):
+def test_convolutions_agree_on_a_batch_sharded_over_devices(count):
     x, kernel, bias = draw((8, 8, 8, 3)), draw((3, 3, 3, 16), 1), draw((16,), 2)
     step = functools.partial(outputs_and_gradients, relu=True)
     expected = by('onednn', step)(x, kernel, bias)
     mesh = Mesh(np.array(jax.devices()[:count]), ('data',), axis_types=(AxisType.Auto,))
     with jax.set_mesh(mesh):
-        shared = jax.device_put(x, jax.NamedSharding(mesh, jax.P('data')))
-        found = by('onednn', step)(shared, kernel, bias)
-    assert_close(found, expected, 1e-6)
+        sharded = jax.device_put(x, jax.NamedSharding(mesh, jax.P('data')))
+        actual = by('onednn', step)(sharded, kernel, bias)
+    assert_close(actual, expected, 1e-6)
 
 
-def test_a_batch_that_devices_cannot_share_evenly_is_computed_by_jax():
+def test_a_batch_that_the_devices_do_not_divide_is_computed_by_jax():
     mesh = Mesh(np.array(jax.devices()[:4]), ('data',), axis_types=(AxisType.Auto,))
     with jax.set_mesh(mesh), backend.use('onednn'):
         text = jax.jit(conv).lower(draw((6, 4, 4, 3)), draw((3, 3, 3, 8))).as_text()
@@ -325,11 +325,11 @@ def test_a_batch_that_devices_cannot_share_evenly_is_computed_by_jax():
 
 
 def branches(x, kernels):
-    """Many independent convolutions of the same shapes, which XLA runs at the same time."""
+    """Computes many independent convolutions of equal shapes, which XLA runs concurrently."""
     return sum(conv(x + i, kernel, relu=True).sum() for i, kernel in enumerate(kernels))
 
 
-def test_calls_that_overlap_in_one_program_never_disturb_each_other():
+def test_concurrent_calls_in_one_program_are_independent():
     x, kernels = draw((8, 16, 16, 8)), draw((8, 3, 3, 8, 16), 1)
     gradients = jax.grad(branches, (0, 1))
     expected = by('xla', gradients)(x, kernels)
@@ -340,7 +340,7 @@ def test_calls_that_overlap_in_one_program_never_disturb_each_other():
         np.testing.assert_array_equal(ours(x, kernels)[1], first[1])
 
 
-def test_two_programs_in_two_threads_never_disturb_each_other():
+def test_programs_in_two_threads_are_independent():
     kernels = draw((4, 3, 3, 8, 16), 1)
     ours = [by('onednn', jax.grad(lambda x, k, i=i: branches(x + i, k), 1)) for i in range(2)]
     inputs = [draw((8, 16, 16, 8), seed) for seed in (3, 4)]
@@ -350,9 +350,9 @@ def test_two_programs_in_two_threads_never_disturb_each_other():
         return [np.asarray(ours[i](inputs[i], kernels)) for _ in range(20)]
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        for i, found in enumerate(pool.map(repeat, range(2))):
-            for each in found:
-                np.testing.assert_array_equal(each, expected[i])
+        for i, results in enumerate(pool.map(repeat, range(2))):
+            for result in results:
+                np.testing.assert_array_equal(result, expected[i])
 
 
 def test_works_in_a_scan_with_donated_arguments():
@@ -363,8 +363,8 @@ def test_works_in_a_scan_with_donated_arguments():
 
     expected = by('xla', repeated)(x, kernel)
     with backend.use('onednn'):
-        found = jax.jit(repeated, donate_argnums=0)(x + 0, kernel)
-    assert_close([found], [expected], 1e-5)
+        actual = jax.jit(repeated, donate_argnums=0)(x + 0, kernel)
+    assert_close([actual], [expected], 1e-5)
 
 
 def test_vmap_over_kernels_works():
@@ -379,13 +379,13 @@ def test_vmap_over_gradients_works():
     assert_close([by('onednn', function)(kernel, x)], [by('xla', function)(kernel, x)], 1e-5)
 
 
-def test_forward_mode_is_refused_and_not_wrong():
+def test_forward_mode_raises_an_error():
     x, kernel = draw((1, 4, 4, 1)), draw((3, 3, 1, 1))
     with backend.use('onednn'), pytest.raises(TypeError, match='forward-mode'):
         jax.jvp(lambda x: conv(x, kernel), (x,), (x,))
 
 
-def test_the_gradient_of_images_is_not_computed_where_nobody_wants_it():
+def test_the_gradient_for_images_is_not_computed_if_unused():
     x, kernel = draw((4, 8, 8, 3)), draw((3, 3, 3, 8), 1)
     with backend.use('onednn'):
         text = jax.jit(jax.grad(lambda k: conv(x, k).sum())).lower(kernel).as_text()
@@ -398,7 +398,7 @@ def test_float64_is_left_to_xla():
         assert 'ConvForward' not in jax.jit(conv).lower(x, kernel).as_text()
 
 
-def test_a_mistake_in_a_call_is_an_exception_and_no_abort():
+def test_wrong_arguments_raise_an_exception():
     call = jax.ffi.ffi_call('cifar_jax.ConvForward', jax.ShapeDtypeStruct((2, 2), jnp.float32))
     attributes = dict(
         strides=np.ones(2, np.int64),
@@ -411,28 +411,28 @@ def test_a_mistake_in_a_call_is_an_exception_and_no_abort():
         call(jnp.ones((2, 2)), jnp.ones((2, 2)), **attributes)
 
 
-def test_a_map_that_pooling_does_not_halve_is_an_exception_and_no_abort():
+def test_a_wrong_pooling_output_raises_an_exception():
     shape = jax.ShapeDtypeStruct((1, 3, 3, 1), jnp.float32)
     call = jax.ffi.ffi_call('cifar_jax.PoolForward', shape)
     with pytest.raises(jax.errors.JaxRuntimeError, match='halves their height and width'):
         call(jnp.ones((1, 4, 4, 1)), largest=True, threads=np.int64(1))
 
 
-def test_the_environment_variable_hides_the_extension():
+def test_the_environment_variable_disables_the_extension():
     code = (
         'from cifar_jax.ops import backend, onednn\n'
         'print(backend.chosen(), onednn.problem(), sep="|")\n'
     )
     environment = os.environ | {onednn.VARIABLE: 'jax'}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == 'jax|$CIFAR_JAX_OPS hides the C++ operations'
+    assert result.stdout.strip() == 'jax|$CIFAR_JAX_OPS disables the C++ operations'
 
 
 def test_without_the_extension_auto_is_jax_and_the_log_says_why(monkeypatch):
     monkeypatch.setattr(onednn, 'problem', lambda: 'the C++ operations were not built')
     assert backend.chosen() == 'jax'
     assert backend.reason().endswith('by jax: the C++ operations were not built')
-    with pytest.raises(UserError, match='not to be had: the C'), backend.use('onednn'):
+    with pytest.raises(UserError, match='not available: the C'), backend.use('onednn'):
         pass

@@ -1,4 +1,4 @@
-"""Pooling: against `lax.reduce_window`, values and gradients, whatever the sizes."""
+"""Pooling: outputs and gradients equal those of `lax.reduce_window`, for all sizes."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ SETTINGS = [
 
 @pytest.fixture(autouse=True, params=['onednn', 'jax'], scope='module')
 def operations(request):
-    """Every test runs with the pooling in C++, where there is one, and with JAX's."""
+    """Runs each test with the pooling in C++, if available, and in JAX."""
     if request.param == 'onednn' and onednn.problem():
         pytest.skip(onednn.problem())
     with backend.use(request.param):
@@ -32,7 +32,7 @@ def operations(request):
 
 
 def distinct(shape, seed=0):
-    """Random values without ties, so that every window has one largest value."""
+    """Returns random distinct values, so that every window has one largest value."""
     values = np.random.default_rng(seed).permutation(np.prod(shape))
     return jnp.asarray(values.reshape(shape), jnp.float32)
 
@@ -54,7 +54,7 @@ def reference_mean(x, *args):
 @pytest.mark.parametrize(
     ('pool', 'reference'), [(max_pool, reference_max), (avg_pool, reference_mean)]
 )
-def test_values_and_gradients_are_those_of_reduce_window(pool, reference, options):
+def test_values_and_gradients_equal_those_of_reduce_window(pool, reference, options):
     x = distinct((2, 7, 8, 3))
     result, pull = jax.vjp(lambda x: pool(x, *options), x)
     expected, expected_pull = jax.vjp(lambda x: reference(x, *options), x)
@@ -81,24 +81,24 @@ def test_max_pool_pads_below_every_value():
 
 
 @pytest.mark.parametrize('options', [(2, None, 'VALID'), (3, 1, 'SAME')])
-def test_tied_inputs_receive_the_whole_gradient_between_them(options):
+def test_the_gradients_of_tied_inputs_sum_to_the_whole(options):
     _, pull = jax.vjp(lambda x: max_pool(x, *options), jnp.zeros((1, 4, 4, 1)))
     weights = distinct(max_pool(jnp.zeros((1, 4, 4, 1)), *options).shape)
     np.testing.assert_allclose(jnp.sum(pull(weights)[0]), jnp.sum(weights))
 
 
 @pytest.mark.parametrize('pool', [max_pool, avg_pool])
-def test_half_precision_stays_half(pool):
+def test_bfloat16_is_kept(pool):
     x = distinct((1, 4, 4, 1)).astype(jnp.bfloat16)
     assert pool(x).dtype == pool(x, 3, 1, 'SAME').dtype == jnp.bfloat16
 
 
-def test_a_window_larger_than_the_map_is_refused():
+def test_a_window_larger_than_the_map_raises_an_error():
     with pytest.raises(ValueError, match='window of 5 does not fit into 4'):
         max_pool(jnp.zeros((1, 4, 4, 1)), 5)
 
 
-def test_an_unknown_padding_is_refused():
+def test_an_unknown_padding_raises_an_error():
     with pytest.raises(ValueError, match="'VALID' or 'SAME', not 'FULL'"):
         max_pool(jnp.zeros((1, 4, 4, 1)), 2, 2, 'FULL')
 

@@ -1,4 +1,4 @@
-"""The C++ operations over oneDNN: found, loaded and registered with XLA once, if they can be."""
+"""Loads the C++ operations, which use oneDNN, and registers them with XLA."""
 
 import ctypes
 import functools
@@ -18,12 +18,12 @@ _DISTRIBUTION = 'onednn-cpu-gomp'
 
 @functools.cache
 def problem() -> str:
-    """Returns why there are no C++ operations here, or '' once they are registered."""
+    """Registers the C++ operations; returns '' or the reason why they are not available."""
     if os.environ.get(VARIABLE) in ('jax', 'xla'):
-        return f'${VARIABLE} hides the C++ operations'
+        return f'${VARIABLE} disables the C++ operations'
     try:
         path = library()
-        # The library that our code needs lies where no loader looks for it.
+        # Load libdnnl first: it lies where the loader would not look for it.
         ctypes.CDLL(str(_onednn()))
         handlers = ctypes.CDLL(str(path))
         for name in HANDLERS:
@@ -35,35 +35,35 @@ def problem() -> str:
 
 
 def library() -> pathlib.Path:
-    """Returns where the compiled C++ lies.
+    """Returns the path of the compiled C++ library.
 
     Raises:
-      OSError: it was not built, for want of a compiler or on another system.
+      OSError: the library was not built: there was no compiler, or the platform is not supported.
     """
     suffix = sysconfig.get_config_var('EXT_SUFFIX')
     path = pathlib.Path(__file__).with_name(f'_library{suffix}')
     if not path.exists():
         raise OSError(
-            'they were not built: on x86-64 Linux with a C++ compiler, pip install builds them'
+            'they were not built; pip install builds them on x86-64 Linux with a C++ compiler'
         )
     return path
 
 
 def _onednn() -> pathlib.Path:
     files = importlib.metadata.files(_DISTRIBUTION) or ()
-    found = [file for file in files if file.name == 'libdnnl.so.3']
-    if not found:
+    paths = [file for file in files if file.name == 'libdnnl.so.3']
+    if not paths:
         raise OSError(f'the package {_DISTRIBUTION} has no libdnnl.so.3')
-    return pathlib.Path(str(found[0].locate()))
+    return pathlib.Path(str(paths[0].locate()))
 
 
 def version() -> str:
-    """Returns the version of oneDNN's wheel."""
+    """Returns the version of the installed oneDNN package."""
     return importlib.metadata.version(_DISTRIBUTION)
 
 
 def computes(dtype: DTypeLike) -> bool:
-    """Whether there are C++ operations for a dtype, on this processor."""
+    """Returns whether the C++ operations support a dtype on this processor."""
     if problem():
         return False
     if dtype == jnp.bfloat16:

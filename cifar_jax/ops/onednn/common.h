@@ -1,4 +1,4 @@
-// What every handler shares: the engine, primitives kept by shape, scratch memory by thread.
+// Shared by all handlers: the engine, a cache of primitives by shape, per-thread scratch memory.
 #pragma once
 
 #include <algorithm>
@@ -29,8 +29,8 @@ inline const dnnl::engine& engine() {
   return cpu;
 }
 
-// oneDNN plans for, and runs with, the threads that OpenMP would give: here always one. A call
-// is parallel by working on several images at once, which needs no barrier inside a primitive.
+// Limits oneDNN to one thread (it uses OpenMP's maximum). Calls are parallel over images instead,
+// which needs no barrier inside a primitive.
 class OneThread {
  public:
   OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
@@ -41,8 +41,8 @@ class OneThread {
   int before_;
 };
 
-// Memory of one thread that is kept from call to call, so that calls that run at the same time
-// never share any.
+// A buffer that is reused from call to call. Each thread has its own, so that concurrent calls do
+// not share one.
 class Scratch {
  public:
   Scratch() = default;
@@ -72,8 +72,8 @@ class Scratch {
   size_t size_ = 0;
 };
 
-// Runs a primitive with a scratchpad of this thread's own: a primitive with a scratchpad that
-// the library manages gives silently wrong results when two calls of it overlap.
+// Runs a primitive with a per-thread scratchpad: with a scratchpad managed by oneDNN, overlapping
+// calls of a primitive give silently wrong results.
 inline void run(const dnnl::primitive& primitive, std::unordered_map<int, memory> arguments,
                 const memory::desc& scratchpad) {
   thread_local dnnl::stream stream(engine());
@@ -86,7 +86,7 @@ inline void run(const dnnl::primitive& primitive, std::unordered_map<int, memory
   stream.wait();
 }
 
-// Returns the value for a key, made at its first use. Values are never removed or moved.
+// A cache whose values are created at their first use, and never removed or moved.
 template <typename Value>
 class Kept {
  public:
@@ -106,8 +106,8 @@ class Kept {
   std::map<std::vector<int64_t>, std::unique_ptr<Value>> values_;
 };
 
-// Calls `work(first, last)` for as many ranges of [0, count) as there are threads. What a thread
-// throws is thrown again here.
+// Splits [0, count) into one range per thread and calls `work(thread, first, last)` for each.
+// Exceptions of the threads are rethrown here.
 template <typename Work>
 void in_parallel(int64_t count, int64_t threads, Work work) {
   threads = std::max<int64_t>(1, std::min(threads, count));
@@ -131,7 +131,7 @@ void in_parallel(int64_t count, int64_t threads, Work work) {
   }
 }
 
-// Turns what a handler throws into an error of XLA's, which Python sees as an exception.
+// Turns exceptions in a handler into an XLA error, which is raised as an exception in Python.
 template <typename Work>
 ffi::Error guarded(Work work) {
   try {

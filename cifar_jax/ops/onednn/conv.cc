@@ -10,9 +10,8 @@
 namespace cifar_jax {
 namespace {
 
-// Images are worked on together while their values fit into three quarters of the second-level
-// cache, where the gradients of the input and of the kernel both read what the mask has just
-// written.
+// Images are processed in chunks whose values fit into three quarters of the L2 cache, so that the
+// gradients of the input and of the kernel read the masked gradient from there.
 int64_t cache_bytes() {
   static const int64_t level2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
   return std::max<int64_t>(level2, 512 * 1024) * 3 / 4;
@@ -60,7 +59,7 @@ class Convolution {
     forward_pd = {engine(), dnnl::prop_kind::forward_training, direct, x, any, bias_md, y,
                   strides,  low, high, attributes};
     forward = dnnl::convolution_forward(forward_pd);
-    // The gradients' hint is a plain convolution: theirs knows no bias.
+    // The hint of the gradients is a plain convolution, since they support no bias.
     const dnnl::convolution_forward::primitive_desc hint(
         engine(), dnnl::prop_kind::forward_training, direct, x, any, y, strides, low, high,
         attributes);
@@ -92,13 +91,13 @@ int64_t images_together(const Shape& s, int64_t images) {
   return std::max<int64_t>(1, std::min(images, cache_bytes() / std::max<int64_t>(1, bytes)));
 }
 
-// Calls `work(first, count)` for groups of images of [first, last).
+// Splits the images [first, last) into chunks and calls `work(first, count)` for each.
 template <typename Work>
 void in_groups(int64_t first, int64_t last, int64_t together, Work work) {
   for (; first < last; first += together) work(first, std::min(together, last - first));
 }
 
-// Returns `from` in the layout `to`, converted into `scratch` unless it has it already.
+// Returns the data in the layout `to`, converted into `scratch` if `from` is another layout.
 void* in_layout(const memory::desc& from, void* data, const memory::desc& to, Scratch& scratch) {
   if (from == to) return data;
   memory source(from, engine(), data), target(to, engine(), scratch.bytes(to.get_size()));
@@ -157,8 +156,8 @@ ffi::Error forward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::RemainingArgs r
   });
 }
 
-// Sums over more positions than this are added up from the sums of parts: float32 is exact enough
-// for thousands of terms, and not for hundreds of thousands.
+// Sums over more positions than this are computed as sums of partial sums: float32 is accurate
+// enough for thousands of terms, but not for hundreds of thousands.
 constexpr int64_t kTerms = 4096;
 
 // The kernel gradient of a thread's images, HWIO in float32.
@@ -194,7 +193,7 @@ class KernelSum {
     if (terms_ >= kTerms) finish();
   }
 
-  // Adds what has come since the last time to the total.
+  // Adds the current partial sum to the total.
   void finish() {
     if (terms_ == 0) return;
     thread_local Scratch scratch;
@@ -217,8 +216,8 @@ class KernelSum {
   int64_t terms_ = 0;
 };
 
-// Arguments: x, kernel, gradient of y, then y where a ReLU followed. Results: gradient of the
-// kernel, then that of the bias where there is one, then that of x where it is wanted.
+// Arguments: x, kernel, gradient for y, and y if there is a ReLU. Results: the gradients for the
+// kernel, for the bias if there is one, and for x if `to_input`.
 ffi::Error backward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::AnyBuffer gradient,
                     ffi::RemainingArgs rest, ffi::Result<ffi::AnyBuffer> to_kernel,
                     ffi::RemainingRets more, ffi::Span<const int64_t> strides,
@@ -301,7 +300,7 @@ ffi::Error backward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::AnyBuffer grad
 }  // namespace
 }  // namespace cifar_jax
 
-// Whether this processor, or what ONEDNN_MAX_CPU_ISA leaves of it, computes in bfloat16.
+// Returns whether this processor, within ONEDNN_MAX_CPU_ISA, has bfloat16 instructions.
 extern "C" int has_bfloat16() {
   const auto needed = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
   return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & needed) == needed;

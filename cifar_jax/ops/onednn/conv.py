@@ -1,4 +1,4 @@
-"""Calls of the C++ convolution; a batch that devices share is split between them."""
+"""FFI calls of the C++ convolution, with the batch sharded over the devices."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from cifar_jax.ops import sharing
 
 
 class Options(NamedTuple):
-    """What of a convolution is fixed when a program is traced."""
+    """The options of a convolution, which are constants of the traced program."""
 
     strides: tuple[int, int]
     pads: tuple[tuple[int, int], tuple[int, int]]
@@ -18,7 +18,7 @@ class Options(NamedTuple):
     relu: bool
 
     def attributes(self) -> dict:
-        """Returns the attributes of both handlers."""
+        """Returns the attributes of both FFI handlers."""
         return {
             'strides': np.array(self.strides, np.int64),
             'pads': np.array(self.pads, np.int64).ravel(),
@@ -37,7 +37,7 @@ def forward(
     height: int,
     width: int,
 ) -> Float[Array, 'batch out_height out_width features']:
-    """Returns the convolution, with its bias and ReLU, of an output `height` by `width`."""
+    """Returns the convolution with bias and ReLU, whose output is `height` by `width`."""
 
     weights = (kernel,) if bias is None else (kernel, bias)
 
@@ -60,11 +60,12 @@ def backward(
     bias: bool,
     to_input: bool,
 ) -> tuple[Array, ...]:
-    """Returns the gradients of kernel, of bias and of x, the last two where they are wanted.
+    """Returns the gradients for the kernel and, if requested, for the bias and for x.
 
     Args:
-      gradient: of the output.
-      y: the output, where `options.relu`.
+      gradient: the gradient for the output.
+      y: the output if `options.relu`, else None.
+      bias, to_input: whether to compute the gradients for the bias and for x.
     """
 
     def call(x, gradient, *y_and_kernel):
@@ -73,10 +74,10 @@ def backward(
         results += [jax.ShapeDtypeStruct(kernel.shape[3:], kernel.dtype)] * bias
         results += [jax.ShapeDtypeStruct(x.shape, x.dtype)] * to_input
         function = jax.ffi.ffi_call('cifar_jax.ConvBackward', results, vmap_method='sequential')
-        found = function(
+        gradients = function(
             x, kernel, gradient, *y, **options.attributes(), bias=bias, to_input=to_input
         )
-        return tuple(found)
+        return tuple(gradients)
 
     batched = (x, gradient) if y is None else (x, gradient, y)
     return sharing.by_batch(call, batched, (kernel,), sums=1 + bias)

@@ -23,7 +23,7 @@ inline uint16_t narrowed(float value) {
 FOR_EACH_PROCESSOR void mask_f32(float* __restrict out, const float* __restrict gradient,
                                  const float* __restrict y, int64_t size) {
   for (int64_t i = 0; i < size; ++i) {
-    const float value = gradient[i];  // read in any case, or the compiler will not vectorise
+    const float value = gradient[i];  // read unconditionally, or the compiler will not vectorise
     out[i] = y[i] > 0.f ? value : 0.f;
   }
 }

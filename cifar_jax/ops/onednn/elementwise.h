@@ -1,9 +1,9 @@
-// Loops over values between the primitives: masks and sums, in float32 and bfloat16.
+// Elementwise masks, sums and conversions, in float32 and bfloat16.
 #pragma once
 
 #include "common.h"
 
-// Compiled once for every kind of processor; the loader takes the widest that this one has.
+// Compiles a function for several processors; the loader selects the best one for this machine.
 #define FOR_EACH_PROCESSOR \
   __attribute__((target_clones("default", "arch=haswell", "arch=skylake-avx512")))
 

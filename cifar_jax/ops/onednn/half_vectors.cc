@@ -1,7 +1,7 @@
-// oneDNN pads 24 features to two vectors of 16 and so multiplies by zeros a quarter of the time.
-// Here two neighbours share three vectors: the features 0 to 15 of the first, its 16 to 23 with 0
-// to 7 of the second, and 8 to 23 of the second. In the forward pass the neighbours are outputs
-// next to each other in a row; in the kernel's gradient they are two channels of the input.
+// oneDNN pads 24 features to two vectors of 16, so a quarter of its multiplications are by zero.
+// Here two neighbours share three vectors: features 0 to 15 of the first, features 16 to 23 of the
+// first with 0 to 7 of the second, and features 8 to 23 of the second. The neighbours are adjacent
+// outputs in a row in the forward pass, and two input channels in the kernel gradient.
 
 #include "half_vectors.h"
 
@@ -14,21 +14,21 @@ namespace cifar_jax {
 namespace {
 
 constexpr int64_t kFeatures = 24;
-constexpr int kVectors = 3;  // of two neighbours
-constexpr int kPairs = 8;    // of outputs that are computed together: 24 sums, and 8 registers more
+constexpr int kVectors = 3;  // per two neighbours
+constexpr int kPairs = 8;    // pairs of outputs at a time: 24 sums leave 8 registers
 constexpr int kChannelPairs = 6;
-constexpr int64_t kRows = 4;  // of both images that a kernel's gradient keeps in the nearest cache
+constexpr int64_t kRows = 4;  // rows that the kernel gradient keeps in the L1 cache
 constexpr __mmask16 kUpper = 0xff00;
 
 bool has_avx512() {
-  static const bool found =
+  static const bool available =
       (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) &
        static_cast<unsigned>(dnnl::cpu_isa::avx512_core)) ==
       static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
-  return found;
+  return available;
 }
 
-// Copies an image with its padding: as many rows and columns as the outputs need.
+// Copies an image and adds the padding that the outputs need.
 const float* padded(const Shape& s, const float* image, Scratch& scratch) {
   const int64_t rows = s.out_height + s.kernel_height - 1;
   const int64_t columns = s.out_width + s.kernel_width - 1;
@@ -48,7 +48,7 @@ const float* padded(const Shape& s, const float* image, Scratch& scratch) {
   return begin;
 }
 
-// The 48 weights of two neighbours for each tap and channel.
+// Duplicates the 24 weights of each tap and channel, for two neighbours.
 const float* pairs_of_weights(const float* kernel, int64_t count, Scratch& scratch) {
   float* const pairs = scratch.of<float>(count * 2 * kFeatures);
   for (int64_t i = 0; i < count; ++i) {
@@ -59,15 +59,15 @@ const float* pairs_of_weights(const float* kernel, int64_t count, Scratch& scrat
   return pairs;
 }
 
-// Returns a value in all lanes of a register: otherwise the compiler reads it from memory wherever
-// it is used, and the reads become the limit.
+// Broadcasts a value to a register. Without the asm statement, the compiler reads it from memory
+// wherever it is used, and the loads become the bottleneck.
 __attribute__((target("avx512f"), always_inline)) inline __m512 in_all_lanes(const float& value) {
   __m512 lanes = _mm512_set1_ps(value);
   asm("" : "+v"(lanes));
   return lanes;
 }
 
-// Computes 2 * kPairs outputs that follow each other in a row.
+// Computes 2 * kPairs adjacent outputs of a row.
 __attribute__((target("avx512f"))) void outputs(const Shape& s, const float* x,
                                                 const float* weights, const float* bias,
                                                 bool relu, float* y) {
@@ -81,7 +81,7 @@ __attribute__((target("avx512f"))) void outputs(const Shape& s, const float* x,
     }
   }
   for (int64_t a = 0; a < s.kernel_height; ++a) {
-    // The channels of a row's taps follow each other.
+    // The channels of the taps in a row are contiguous.
     const float* from = x + a * row;
     for (int64_t i = 0; i < s.kernel_width * s.channels; ++i, ++from, weights += 2 * kFeatures) {
       const __m512 first = _mm512_loadu_ps(weights), shared = _mm512_loadu_ps(weights + 16),
@@ -109,7 +109,7 @@ __attribute__((target("avx512f"))) void outputs(const Shape& s, const float* x,
   }
 }
 
-// Adds the products of `rows` rows to the gradients of kChannelPairs pairs of channels at one tap.
+// Adds the products of `rows` rows to the gradients for kChannelPairs pairs of channels of one tap.
 __attribute__((target("avx512f"))) void add_rows_of(const Shape& s, int64_t rows, const float* x,
                                                     const float* gradient, float* result) {
   const int64_t row = (s.out_width + s.kernel_width - 1) * s.channels;
@@ -125,7 +125,7 @@ __attribute__((target("avx512f"))) void add_rows_of(const Shape& s, int64_t rows
     const float* from = x + r * row;
     for (int64_t c = 0; c < s.out_width; ++c, from += s.channels, gradient += kFeatures) {
       const __m512 first = _mm512_loadu_ps(gradient), second = _mm512_loadu_ps(gradient + 8);
-      // Lanes that are masked out are not read.
+      // Masked lanes are not read.
       const __m512 end = _mm512_maskz_loadu_ps(static_cast<__mmask16>(~kUpper), gradient + 16);
       const __m512 shared = _mm512_mask_loadu_ps(end, kUpper, gradient - 8);
 #pragma GCC unroll 6

@@ -1,4 +1,4 @@
-// Convolutions of 24 features, which are one and a half vectors of AVX-512.
+// Convolutions with 24 features, which are one and a half AVX-512 vectors.
 #pragma once
 
 #include <cstdint>
@@ -7,12 +7,12 @@
 
 namespace cifar_jax {
 
-// The convolution that computes a convolution's gradient by x from its gradient by y, with the
-// kernel turned around.
+// The shape of the convolution that computes the gradient for x from the gradient for y, and its
+// kernel, which is rotated by 180 degrees and transposed.
 Shape to_x_shape(const Shape& shape);
 void turn_kernel(const Shape& shape, const float* kernel, float* turned);
 
-// Whether the functions below are there, and faster than oneDNN, for this shape and processor.
+// Returns whether the functions below support this shape and processor, and beat oneDNN there.
 bool has_half_vectors(const Shape& shape);
 bool has_half_vector_kernel_gradient(const Shape& shape);
 

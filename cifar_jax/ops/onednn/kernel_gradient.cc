@@ -1,8 +1,8 @@
-// oneDNN computes this gradient at a third to a half of what an AVX2 processor can; its other
-// convolutions reach nine tenths. Here it is a sum of outer products: of every position, the
-// channels of a shifted image times the features of the gradient. Tiles of the result, at most 12
-// vectors, stay in registers while they run over the positions of a block, whose values lie
-// packed in the order in which they are read, within the first-level cache.
+// oneDNN computes this gradient at a third to a half of an AVX2 processor's peak, and its other
+// convolutions at nine tenths. Here the gradient is a sum of outer products over positions: the
+// channels of a shifted image times the features of the output's gradient. Tiles of the result, of
+// at most 12 vectors, stay in registers while they accumulate the positions of a block. The block's
+// values are packed in the order in which they are read, and fit into the L1 cache.
 
 #include "kernel_gradient.h"
 
@@ -21,13 +21,13 @@ namespace cifar_jax {
 namespace {
 
 constexpr int64_t kLanes = 8;
-constexpr int64_t kPositions = 256;  // of a block: its panels fill most of 32 KB
+constexpr int64_t kPositions = 256;  // per block: its panels fill most of 32 KB
 
 typedef float Vector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
 
-// The positions of a block: runs of as many outputs that follow each other in both panels.
+// The positions of a block, as runs of equal length that are contiguous in both panels.
 struct Runs {
-  std::vector<int64_t> x;  // where each run begins in a panel of x, in positions
+  std::vector<int64_t> x;  // the start of each run in a panel of x, in positions
   int64_t length;
 };
 
@@ -74,7 +74,7 @@ constexpr std::array<Tile, 12> tiles(std::index_sequence<I...>) {
   return {tile<static_cast<int>(I) + 1, V>...};
 }
 
-// By the number of features in vectors less one, of channels less one.
+// Indexed by the number of feature vectors minus one, then of channels minus one.
 constexpr std::array<std::array<Tile, 12>, 4> kTiles{
     tiles<1>(std::make_index_sequence<12>()), tiles<2>(std::make_index_sequence<6>()),
     tiles<3>(std::make_index_sequence<4>()), tiles<4>(std::make_index_sequence<3>())};
@@ -83,7 +83,7 @@ struct Part {
   int64_t first, size;
 };
 
-// Cuts [0, size) into as few parts as `largest` allows, of sizes as equal as can be.
+// Splits [0, size) into as few parts of at most `largest` as possible, of nearly equal sizes.
 std::vector<Part> evenly(int64_t size, int64_t largest) {
   const int64_t count = (size + largest - 1) / largest;
   std::vector<Part> parts;
@@ -93,7 +93,7 @@ std::vector<Part> evenly(int64_t size, int64_t largest) {
   return parts;
 }
 
-// Copies `count` rows of W floats, which begin `step` floats apart, one behind the other.
+// Copies `count` rows of W floats, which start `step` floats apart, into contiguous memory.
 template <int W>
 void copy_rows(float* to, const float* from, int64_t step, int64_t count) {
   for (int64_t k = 0; k < count; ++k) std::memcpy(to + k * W, from + k * step, W * sizeof(float));
@@ -106,12 +106,12 @@ constexpr std::array<CopyRows, sizeof...(I)> copies(std::index_sequence<I...>) {
   return {copy_rows<(static_cast<int>(I) + 1) * Unit>...};
 }
 
-// By the number of channels less one, and of features in vectors less one.
+// Indexed by the number of channels minus one, or of feature vectors minus one.
 constexpr auto kCopyChannels = copies<1>(std::make_index_sequence<12>());
 constexpr auto kCopyFeatures = copies<kLanes>(std::make_index_sequence<4>());
 
-// Writes the `part` channels of input rows [first, first + rows) of one image, moved by
-// `column`, as `out_width` positions a row.
+// Writes the channels `part` of input rows [first, first + rows) of one image, shifted by `column`,
+// with `out_width` positions per row.
 float* pack_x(float* to, const Shape& s, const float* image, int64_t first, int64_t rows,
               int64_t column, Part part) {
   const int64_t stride = s.stride[1], offset = column - s.pad[2];
@@ -145,13 +145,13 @@ bool has_own_kernel_gradient(const Shape& s) {
 void add_kernel_gradient(const Shape& s, int64_t images, const float* x, const float* gradient,
                          float* sum) {
   thread_local Scratch for_x, for_gradient;
-  // A block is some rows of one image, or where images are small the whole of several.
+  // A block consists of some rows of one image or, if images are small, of several images.
   const int64_t area = s.out_height * s.out_width;
   const int64_t images_a_block = std::max<int64_t>(1, std::min(images, 2 * kPositions / area));
   const int64_t rows_a_block =
       images_a_block > 1 ? s.out_height : std::min(s.out_height, std::max<int64_t>(1, kPositions / s.out_width));
   const int64_t in_rows = (rows_a_block - 1) * s.stride[0] + s.kernel_height;
-  // Three channels times four vectors fill the registers as well as six times two do.
+  // Three channels by four vectors use the registers as well as six by two.
   const int64_t most_features = s.channels <= 3 ? 4 : s.features % (2 * kLanes) == 0 ? 2 : 3;
   const std::vector<Part> features = evenly(s.features / kLanes, most_features);
   const std::vector<Part> channels = evenly(s.channels, 12 / features.back().size);
@@ -167,7 +167,7 @@ void add_kernel_gradient(const Shape& s, int64_t images, const float* x, const f
     for (int64_t row = 0; row < s.out_height; row += rows_a_block) {
       const int64_t rows = std::min(rows_a_block, s.out_height - row);
       const int64_t read = (rows - 1) * s.stride[0] + s.kernel_height;
-      // Rows follow each other in a panel of x only if the stride is 1.
+      // Rows are contiguous in a panel of x only if the stride is 1.
       const bool whole = s.stride[0] == 1;
       runs.length = whole ? rows * s.out_width : s.out_width;
       runs.x.clear();

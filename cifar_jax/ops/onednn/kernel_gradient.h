@@ -1,4 +1,4 @@
-// The gradient of a convolution's kernel on processors with AVX2 but no AVX-512.
+// The kernel gradient of a convolution on processors with AVX2 but without AVX-512.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@ namespace cifar_jax {
 
 struct Shape;
 
-// Whether `add_kernel_gradient` is there, and faster than oneDNN, for this shape and processor.
+// Returns whether `add_kernel_gradient` supports this shape and processor, and beats oneDNN there.
 bool has_own_kernel_gradient(const Shape& shape);
 
 // sum[a, b, i, o] += sum over images n and outputs (r, c) of

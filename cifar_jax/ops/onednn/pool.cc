@@ -1,5 +1,5 @@
-// Pooling of 2x2 windows that lie side by side, and its gradient, in one pass over NHWC maps. oneDNN
-// gives the gradient of equal values to the first of them; here they share it as in XLA.
+// Pooling of 2x2 windows with stride 2, and its gradient, in one pass over NHWC maps. oneDNN gives
+// the gradient of equal values to the first of them; here it is split as by our XLA code.
 
 #include <cstring>
 
@@ -15,7 +15,7 @@ struct Pool {
   int64_t columns() const { return width / 2; }
   int64_t x_size() const { return height * width * channels; }
   int64_t y_size() const { return rows() * columns() * channels; }
-  // The first value of a window.
+  // The offset of the first value of a window.
   int64_t at(int64_t row, int64_t column) const {
     return (2 * row * width + 2 * column) * channels;
   }
@@ -25,15 +25,15 @@ constexpr int64_t kLanes = 8;
 
 typedef float Vector __attribute__((vector_size(kLanes * sizeof(float))));
 
-// What a window's four values become, for one channel (float) or eight (Vector).
+// Operations on the values of a window, for one channel (float) or eight (Vector).
 #define LARGER(a, b) ((b) > (a) ? (b) : (a))
-#define OR_NAN(value, larger) ((value) != (value) ? (value) : (larger))  // it wins, as in XLA
-// The gradients of a and b from the gradient g of the larger of them. As in XLA, the smaller one's is
-// 0 * g, which is NaN where g is infinite.
+#define OR_NAN(value, larger) ((value) != (value) ? (value) : (larger))  // NaN wins, as in XLA
+// The gradients for a and b, from the gradient g for their maximum. As in XLA, the gradient for the
+// smaller one is 0 * g, which is NaN if g is infinite.
 #define TO_A(a, b, g) ((b) > (a) ? (g) * 0.f : ((b) == (a) ? (g) * 0.5f : (g)))
 #define TO_B(a, b, g) ((b) > (a) ? (g) : ((b) == (a) ? (g) * 0.5f : (g) * 0.f))
 
-// One channel's or eight channels' values of a 2x2 window.
+// The values of a 2x2 window, for one channel or eight.
 template <typename T>
 struct Window {
   T up_left, up, left, last;
@@ -141,7 +141,7 @@ FOR_EACH_PROCESSOR void average_backward(Pool p, const float* gradient, float* t
   }
 }
 
-// Sets what no window reads to zero: the last row and column of odd sizes.
+// Sets the gradient of values in no window to zero: the last row or column of odd sizes.
 void clear_rest(const Pool& p, float* to_x) {
   const size_t bytes = p.channels * sizeof(float);
   if (p.width % 2) {
@@ -154,7 +154,7 @@ void clear_rest(const Pool& p, float* to_x) {
   }
 }
 
-// One image's values in float32: those of the buffer itself, or converted into `room`.
+// Returns one image's values in float32: the buffer itself, or a copy converted into `room`.
 const float* read(const void* data, int64_t image, int64_t size, memory::data_type type,
                   Scratch& room) {
   if (type == memory::data_type::f32) return static_cast<const float*>(data) + image * size;
@@ -163,7 +163,7 @@ const float* read(const void* data, int64_t image, int64_t size, memory::data_ty
   return wide;
 }
 
-// Calls `work(values)` with room for one image's float32 results, which then are in the buffer.
+// Calls `work(values)`, which writes one image's results in float32; converts them if necessary.
 template <typename Work>
 void write(void* data, int64_t image, int64_t size, memory::data_type type, Work work) {
   if (type == memory::data_type::f32) {
@@ -202,7 +202,7 @@ ffi::Error forward(ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> y, bool largest
   });
 }
 
-// Arguments: gradient of y, then x where the largest values are pooled. Result: gradient of x.
+// Arguments: gradient for y, and x for max-pooling. Result: gradient for x.
 ffi::Error backward(ffi::AnyBuffer gradient, ffi::RemainingArgs rest,
                     ffi::Result<ffi::AnyBuffer> to_x, bool largest, int64_t threads) {
   return guarded([&] {

@@ -1,4 +1,4 @@
-"""Calls of the C++ pooling; a batch that devices share is split between them."""
+"""FFI calls of the C++ pooling, with the batch sharded over the devices."""
 
 import jax
 import numpy as np
@@ -10,7 +10,7 @@ from cifar_jax.ops import sharing
 def forward(
     x: Float[Array, 'batch height width channels'], *, largest: bool
 ) -> Float[Array, 'batch rows columns channels']:
-    """Returns the largest value or the mean of each 2x2 window."""
+    """Returns the maximum (`largest`) or the mean of each 2x2 window."""
 
     def call(x):
         batch, height, width, channels = x.shape
@@ -27,7 +27,7 @@ def backward(
     height: int,
     width: int,
 ) -> Float[Array, 'batch height width channels']:
-    """Returns the gradient of x, which is given where the largest values were pooled."""
+    """Returns the gradient for x; max-pooling needs x itself, average pooling does not."""
 
     def call(gradient, *x):
         shape = (len(gradient), height, width, gradient.shape[3])

@@ -1,4 +1,4 @@
-// Convolutions of maps so small that much of a kernel lies outside of them.
+// Convolutions of maps so small that most of a kernel lies outside of them.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@ namespace cifar_jax {
 
 struct Shape;
 
-// Whether the functions below are there, and faster than oneDNN's convolutions, for this shape.
+// Returns whether the functions below support this shape, and beat oneDNN's convolutions there.
 bool is_small_map(const Shape& shape, int64_t images);
 
 // y[n, q, o] = bias[o] + sum over taps and i of x[n, p, i] * kernel[tap, i, o], then ReLU.
