@@ -200,7 +200,9 @@ def test_a_model_without_a_reference_is_one_sentence():
 
 @pytest.mark.parametrize('images', [1, 10**6])
 def test_an_impossible_batch_size_is_one_sentence(images):
-    with pytest.raises(UserError, match=f'^--images={images}: choose from 2 to the size of the training set.$'):
+    with pytest.raises(
+        UserError, match=f'^--images={images}: choose from 2 to the size of the training set.$'
+    ):
         report.check(configs.load(SMOKE), images=images)
 
 
