@@ -5,7 +5,8 @@ import json
 import pathlib
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from cifar_jax.experiment import console
 
@@ -40,10 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = args.workdir or pathlib.Path('runs') / configs.name(args.config)
         typed = sys.argv[1:] if arguments is None else arguments
         command = shlex.join(['python', '-m', 'cifar_jax.main', *typed])
-        summary = train(config, folder, command=command, profile=args.profile)
+        summary = train(config, folder, command=command, profile=args.profile, draw=_draw)
     if args.json:
         print(json.dumps(summary))
     sys.exit(0 if summary['finished'] else 130)
+
+
+def _draw(*arguments: Any, **parts: Any) -> Iterable[Any]:
+    from cifar_jax.reporting import live  # and with it matplotlib
+
+    return live.draw_parts(*arguments, **parts)
 
 
 if __name__ == '__main__':

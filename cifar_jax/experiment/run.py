@@ -2,7 +2,7 @@
 
 import logging
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +19,6 @@ from cifar_jax.experiment import console, preprocessing
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.watcher import Watcher
 from cifar_jax.experiment.workdir import Workdir
-from cifar_jax.inference import classifier
 from cifar_jax.machine import keep_freed_memory, process_age, use_compilation_cache
 from cifar_jax.models import summary as model_summary
 from cifar_jax.ops import backend
@@ -27,13 +26,26 @@ from cifar_jax.training import durations, loop, numpy_loop, numpy_network, paral
 from cifar_jax.training import state as states
 from cifar_jax.training.history import Line
 
+# From images and the parts of a classifier to pictures.
+Draw = Callable[..., Iterable[Any]]
+
 log = logging.getLogger('cifar_jax')
 
 
 def train(
-    config: ConfigDict, folder: pathlib.Path, *, command: str = '', profile: bool = False
+    config: ConfigDict,
+    folder: pathlib.Path,
+    *,
+    command: str = '',
+    profile: bool = False,
+    draw: Draw | None = None,
 ) -> dict[str, Any]:
     """Trains, or goes on training, and returns what summary.json then holds.
+
+    Args:
+      command: what the user typed, kept for those who want to repeat the run.
+      profile: whether a trace of a few steps is written.
+      draw: returns TensorBoard's pictures, every config.log.pictures; None for none.
 
     Raises:
       UserError: whatever the user can mend, see the modules that this calls.
@@ -41,7 +53,7 @@ def train(
     workdir = Workdir(folder)
     keep_freed_memory()
     if config.model.name == numpy_network.MODEL:
-        return _train_in_numpy(config, workdir, command, profile)
+        return _train_in_numpy(config, workdir, command, profile, draw)
     mesh = parallel.make_mesh(config.mesh.devices, config.train.batch_size)
     use_compilation_cache()
     jax.config.update('jax_debug_nans', config.debug.nans)
@@ -63,7 +75,7 @@ def train(
             every=config.log.every,
             tensorboard=config.log.tensorboard,
             profile=profile,
-            **_drawing(config, data, plan.model, plan.dtype, mesh, plan.steps_per_epoch),
+            **_drawing(draw, config, data, plan.model, plan.dtype, mesh, plan.steps_per_epoch),
         )
         try:
             with watcher.watching():
@@ -88,7 +100,7 @@ class _Ended(NamedTuple):
 
 
 def _train_in_numpy(
-    config: ConfigDict, workdir: Workdir, command: str, profile: bool
+    config: ConfigDict, workdir: Workdir, command: str, profile: bool, draw: Draw | None
 ) -> dict[str, Any]:
     if profile:
         raise UserError(
@@ -111,6 +123,7 @@ def _train_in_numpy(
             every=config.log.every,
             tensorboard=config.log.tensorboard,
             **_drawing(
+                draw,
                 config,
                 data,
                 numpy_network.flax_twin(config),
@@ -127,6 +140,7 @@ def _train_in_numpy(
 
 
 def _drawing(
+    draw: Draw | None,
     config: ConfigDict,
     data: pipeline.Prepared,
     model: nn.Module,
@@ -137,18 +151,24 @@ def _drawing(
     """Returns the watcher's arguments that are about pictures."""
     total = durations.steps(config.train.length, steps_per_epoch=steps_per_epoch, total_steps=None)
     every = durations.steps(config.log.pictures, steps_per_epoch=steps_per_epoch, total_steps=total)
-    if not (config.log.tensorboard and every):
+    if not (draw and config.log.tensorboard and every):
         return {}
 
-    def draw(step: int, variables: Any) -> Iterable[Any]:
-        from cifar_jax.reporting import live  # and with it matplotlib
+    def draw_step(step: int, variables: Any) -> Iterable[Any]:
+        return draw(
+            # Never the test images, which a choice could then rest on.
+            data.validation or data.train,
+            config=config,
+            model=model,
+            variables=variables,
+            normalizer=data.normalizer,
+            classes=data.classes,
+            dtype=dtype,
+            mesh=mesh,
+            step=step,
+        )
 
-        known = data.normalizer, data.classes, dtype, mesh, step
-        seen = classifier.Classifier(config, model, variables, *known)
-        # Never the test images, which a choice could then rest on.
-        return live.draw(seen, data.validation or data.train)
-
-    return {'draw': draw, 'draw_every': every}
+    return {'draw': draw_step, 'draw_every': every}
 
 
 def _describe(plan: loop.Plan, data: pipeline.Prepared, mesh: jax.sharding.Mesh) -> None:

@@ -1,6 +1,7 @@
 """The pictures that TensorBoard shows of a run under way: some of those of its report."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,11 @@ from cifar_jax.reporting.picture import Picture
 
 IMAGES = 1000  # of the split that are looked at
 EXPLAINED = 3
+
+
+def draw_parts(arrays: Arrays, **parts: Any) -> Iterator[Picture]:
+    """Yields the pictures of `draw`, of a classifier that is given by its parts."""
+    return draw(Classifier(**parts), arrays)
 
 
 def draw(classifier: Classifier, arrays: Arrays) -> Iterator[Picture]:
