@@ -1,17 +1,16 @@
 """BaseNet: the small network of S1."""
 
-from typing import Any
-
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cifar_jax.models.image_model import ImageModel
 from cifar_jax.models.initializers import glorot_uniform
-from cifar_jax.models.layers import Conv, Dense, widened
+from cifar_jax.models.layers import Conv, Dense
+from cifar_jax.models.options import check_lengths
 from cifar_jax.ops.pool import max_pool
 
 
-class BaseNet(nn.Module):
+class BaseNet(ImageModel):
     """[conv 5x5 valid, ReLU, max-pool 2] for each width; flatten; dense, ReLU; dense.
 
     24,197 parameters for 25 classes, 32x32x3 images and the default options (S1); kernels start
@@ -22,20 +21,23 @@ class BaseNet(nn.Module):
         hidden: units of the dense layer before the last.
     """
 
-    classes: int
     widths: tuple[int, ...] = (6, 16)
     hidden: int = 50
-    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        self.head = Dense(
+            self.classes, kernel_init=glorot_uniform, dtype=self.dtype, name='Dense_1'
+        )
 
     @nn.compact
-    def __call__(
+    def features(
         self,
         images: Float[Array, 'batch height width channels'],
         *,
         train: bool,
         progress: Float[Array, ''] | float = 1.0,
-    ) -> Float[Array, 'batch classes']:
-        """Returns logits."""
+    ) -> Float[Array, 'batch features']:
+        """Returns the units of the dense layer before the head."""
         x = images.astype(self.dtype)
         for width in self.widths:
             x = Conv(
@@ -48,5 +50,9 @@ class BaseNet(nn.Module):
             )(x)
             x = max_pool(x)
         x = x.reshape(x.shape[0], -1)
-        x = nn.relu(Dense(self.hidden, kernel_init=glorot_uniform, dtype=self.dtype)(x))
-        return widened(Dense(self.classes, kernel_init=glorot_uniform, dtype=self.dtype)(x))
+        return nn.relu(Dense(self.hidden, kernel_init=glorot_uniform, dtype=self.dtype)(x))
+
+    @nn.nowrap
+    def check(self) -> None:
+        """Raises UserError for options that do not go together."""
+        check_lengths(self, 'widths')

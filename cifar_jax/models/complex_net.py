@@ -1,17 +1,16 @@
 """ComplexNet: S2's VGG-16 for 32x32 images."""
 
-from typing import Any
-
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cifar_jax.models.image_model import ImageModel
 from cifar_jax.models.initializers import glorot_uniform
-from cifar_jax.models.layers import KERAS_NORM, BatchNorm, Conv, Dense, widened
+from cifar_jax.models.layers import KERAS_NORM, BatchNorm, Conv, Dense
+from cifar_jax.models.options import check_lengths, check_rates
 from cifar_jax.ops.pool import max_pool
 
 
-class ComplexNet(nn.Module):
+class ComplexNet(ImageModel):
     """Groups of conv 3x3, ReLU, batch norm, each max-pooled by 2; flatten; two dense layers.
 
     Simonyan and Zisserman 2015 (arXiv:1409.1556, configuration D) with one dense layer of 512 and
@@ -27,23 +26,26 @@ class ComplexNet(nn.Module):
         hidden, head_dropout: of the dense layer before the last, with ReLU and batch norm.
     """
 
-    classes: int
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)
     convs: tuple[int, ...] = (2, 2, 3, 3, 3)
     dropouts: tuple[float, ...] = (0.3, 0.4, 0.4, 0.4, 0.4)
     hidden: int = 512
     head_dropout: float = 0.5
-    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        self.head = Dense(
+            self.classes, kernel_init=glorot_uniform, dtype=self.dtype, name='Dense_1'
+        )
 
     @nn.compact
-    def __call__(
+    def features(
         self,
         images: Float[Array, 'batch height width channels'],
         *,
         train: bool,
         progress: Float[Array, ''] | float = 1.0,
-    ) -> Float[Array, 'batch classes']:
-        """Returns logits."""
+    ) -> Float[Array, 'batch features']:
+        """Returns the units of the dense layer before the head."""
         x = images.astype(self.dtype)
         for width, count, rate in zip(self.widths, self.convs, self.dropouts, strict=True):
             for place in range(count):
@@ -55,5 +57,10 @@ class ComplexNet(nn.Module):
         x = x.reshape(x.shape[0], -1)
         x = nn.relu(Dense(self.hidden, kernel_init=glorot_uniform, dtype=self.dtype)(x))
         x = BatchNorm(**KERAS_NORM, dtype=self.dtype)(x, train=train)
-        x = nn.Dropout(self.head_dropout, deterministic=not train)(x)
-        return widened(Dense(self.classes, kernel_init=glorot_uniform, dtype=self.dtype)(x))
+        return nn.Dropout(self.head_dropout, deterministic=not train)(x)
+
+    @nn.nowrap
+    def check(self) -> None:
+        """Raises UserError for options that do not go together."""
+        check_lengths(self, 'widths', 'convs', 'dropouts')
+        check_rates(self, 'dropouts', 'head_dropout')

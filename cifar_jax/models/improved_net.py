@@ -1,17 +1,18 @@
 """ImprovedNet: the larger network of S1, with batch norm before, after or without."""
 
-from typing import Any
+from typing import Literal
 
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cifar_jax.models.image_model import ImageModel
 from cifar_jax.models.initializers import glorot_uniform
-from cifar_jax.models.layers import KERAS_NORM, BatchNorm, Conv, Dense, ReLU, widened
+from cifar_jax.models.layers import KERAS_NORM, BatchNorm, Conv, Dense, ReLU
+from cifar_jax.models.options import check_lengths, check_rates
 from cifar_jax.ops.pool import max_pool
 
 
-class ImprovedNet(nn.Module):
+class ImprovedNet(ImageModel):
     """Blocks of conv 3x3 same, conv 3x3 valid, max-pool 2, dropout; flatten; two dense layers.
 
     1,258,553 parameters for 25 classes, 32x32x3 images and the default options; with batch norm
@@ -25,23 +26,26 @@ class ImprovedNet(nn.Module):
         hidden, head_dropout: of the dense layer before the last, with ReLU.
     """
 
-    classes: int
     widths: tuple[int, ...] = (32, 64)
-    batch_norm: str = 'none'
+    batch_norm: Literal['none', 'before', 'after'] = 'none'
     dropout: float = 0.25
     hidden: int = 512
     head_dropout: float = 0.5
-    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        self.head = Dense(
+            self.classes, kernel_init=glorot_uniform, dtype=self.dtype, name='Dense_1'
+        )
 
     @nn.compact
-    def __call__(
+    def features(
         self,
         images: Float[Array, 'batch height width channels'],
         *,
         train: bool,
         progress: Float[Array, ''] | float = 1.0,
-    ) -> Float[Array, 'batch classes']:
-        """Returns logits."""
+    ) -> Float[Array, 'batch features']:
+        """Returns the units of the dense layer before the head."""
         x = images.astype(self.dtype)
         for block, width in enumerate(self.widths):
             for place, padding in ((2 * block, 'SAME'), (2 * block + 1, 'VALID')):
@@ -59,5 +63,10 @@ class ImprovedNet(nn.Module):
             x = nn.Dropout(self.dropout, deterministic=not train)(max_pool(x))
         x = x.reshape(x.shape[0], -1)
         x = nn.relu(Dense(self.hidden, kernel_init=glorot_uniform, dtype=self.dtype)(x))
-        x = nn.Dropout(self.head_dropout, deterministic=not train)(x)
-        return widened(Dense(self.classes, kernel_init=glorot_uniform, dtype=self.dtype)(x))
+        return nn.Dropout(self.head_dropout, deterministic=not train)(x)
+
+    @nn.nowrap
+    def check(self) -> None:
+        """Raises UserError for options that do not go together."""
+        check_lengths(self, 'widths')
+        check_rates(self, 'dropout', 'head_dropout')

@@ -6,8 +6,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cifar_jax.models.image_model import ImageModel
 from cifar_jax.models.initializers import he_normal, lecun_normal
-from cifar_jax.models.layers import BatchNorm, Conv, Dense, widened
+from cifar_jax.models.layers import BatchNorm, Conv, Dense
+from cifar_jax.models.options import check_lengths, require
 from cifar_jax.ops.pool import global_avg_pool, max_pool
 
 
@@ -57,7 +59,7 @@ class InceptionModule(nn.Module):
         return jnp.concatenate([one, three, five, pooled], axis=-1)
 
 
-class InceptionNet(nn.Module):
+class InceptionNet(ImageModel):
     """3x3 stem; stages of max-pool 2 and Inception modules; mean over positions; dense.
 
     84.6 million multiply-adds a 32x32 image, 658,618 trained parameters and 3,792 statistics for
@@ -73,21 +75,22 @@ class InceptionNet(nn.Module):
         widths, modules: output features (a multiple of 16) and number of modules of each stage.
     """
 
-    classes: int
     stem: tuple[int, ...] = (32, 64)
     widths: tuple[int, ...] = (128, 256)
     modules: tuple[int, ...] = (3, 3)
-    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        self.head = Dense(self.classes, kernel_init=lecun_normal, dtype=self.dtype)
 
     @nn.compact
-    def __call__(
+    def features(
         self,
         images: Float[Array, 'batch height width channels'],
         *,
         train: bool,
         progress: Float[Array, ''] | float = 1.0,
-    ) -> Float[Array, 'batch classes']:
-        """Returns logits."""
+    ) -> Float[Array, 'batch features']:
+        """Returns the means of the last map."""
         x = images.astype(self.dtype)
         for index, width in enumerate(self.stem):
             x = ConvUnit(width, 3, dtype=self.dtype, name=f'stem{index + 1}')(x, train=train)
@@ -96,5 +99,12 @@ class InceptionNet(nn.Module):
             for module in range(count):
                 name = f'stage{stage + 1}_module{module + 1}'
                 x = InceptionModule(width, dtype=self.dtype, name=name)(x, train=train)
-        head = Dense(self.classes, kernel_init=lecun_normal, dtype=self.dtype, name='head')
-        return widened(head(global_avg_pool(x)))
+        return global_avg_pool(x)
+
+    @nn.nowrap
+    def check(self) -> None:
+        """Raises UserError for options that do not go together."""
+        check_lengths(self, 'widths', 'modules')
+        check_lengths(self, 'stem')
+        multiples = all(width % 16 == 0 for width in self.widths)
+        require(self, multiples, 'widths', 'must be made of multiples of 16')

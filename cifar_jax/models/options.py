@@ -1,6 +1,12 @@
-"""Checks of a model's options before anything is built, so that errors name the option."""
+"""Checks of a model's options before it is built.
+
+`check_types` judges each option by its field: a `Literal` type lists the choices, and otherwise the
+default says the type. What else a model demands, its method `check` says with the functions below.
+"""
 
 import dataclasses
+import math
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,21 +14,7 @@ from flax import linen as nn
 
 from cifar_jax.errors import UserError, nearest
 
-NO_OPTIONS = ('classes', 'dtype', 'parent', 'name')
-CHOICES = {
-    'batch_norm': ('none', 'before', 'after'),
-    'dropblock_gamma': ('published', 'ghiasi'),
-    'dropblock_schedule': ('constant', 'linear'),
-}
-# Two options that need as many entries as each other.
-SAME_LENGTH = {
-    'blocks': 'widths',
-    'convs': 'widths',
-    'dropouts': 'widths',
-    'kernels': 'widths',
-    'modules': 'widths',
-}
-MULTIPLES = {('InceptionNet', 'widths'): 16}
+_NO_OPTIONS = ('classes', 'dtype', 'parent', 'name')
 
 
 def tuples(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,52 +23,76 @@ def tuples(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def defaults(model: type[nn.Module]) -> dict[str, Any]:
-    """Returns the options that a model has, with their defaults."""
-    fields = dataclasses.fields(model)  # type: ignore[arg-type]
-    return {field.name: field.default for field in fields if field.name not in NO_OPTIONS}
+    """Returns the options of a model's class, with their defaults."""
+    return {name: field.default for name, field in _fields(model).items()}
 
 
-def check_options(name: str, model: type[nn.Module], options: Mapping[str, Any]) -> None:
-    """Raises UserError for an option that `model` lacks or a value that it cannot have."""
-    known = defaults(model)
+def check_types(model: type[nn.Module], options: Mapping[str, Any]) -> None:
+    """Checks that a model has these options, and that their values are of the right type.
+
+    Raises:
+      UserError: one is unknown, or its value is of another type than its default, is not among the
+        choices of its `Literal` type, or is a whole number below 1.
+    """
+    fields = _fields(model)
     for option, value in options.items():
-        if option not in known:
-            raise UserError(f"{name} has no option '{option}': {nearest(option, known)}")
-        problem = _problem(name, option, value, known[option])
+        if option not in fields:
+            raise UserError(f"{model.__name__} has no option '{option}': {nearest(option, fields)}")
+        problem = _problem(value, fields[option])
         if problem:
-            raise UserError(f'{name}: {option}={value!r} {problem}')
-    merged = {**known, **tuples(options)}
-    for option, other in SAME_LENGTH.items():
-        if option in known and len(merged[option]) != len(merged[other]):
-            raise UserError(
-                f'{name}: {option}={merged[option]!r} and {other}={merged[other]!r} must have '
-                'as many entries'
-            )
-    if len(merged.get('dropblock_sizes', ())) > len(merged['widths']):
-        raise UserError(f'{name}: dropblock_sizes can have at most as many entries as widths')
+            raise UserError(f'config.model.{option}={value!r} {problem}.')
 
 
-def _problem(name: str, option: str, value: Any, default: Any) -> str:
-    """Returns what is wrong with a value, judged by its option's default, or ''."""
-    if option in CHOICES:
-        choices = CHOICES[option]
-        return '' if value in choices else f'is no choice: {nearest(str(value), choices)}'
+def require(model: nn.Module, condition: bool, option: str, demand: str) -> None:
+    """Raises UserError with a demand such as 'must be a multiple of 16', unless it is met."""
+    if not condition:
+        raise UserError(f'config.model.{option}={getattr(model, option)!r} {demand}.')
+
+
+def check_rates(model: nn.Module, *options: str) -> None:
+    """Raises UserError unless these options, numbers or lists of numbers, lie in [0, 1)."""
+    for option in options:
+        value = getattr(model, option)
+        rates = value if isinstance(value, tuple) else (value,)
+        inside = all(0 <= rate < 1 for rate in rates)
+        require(model, inside, option, 'must be at least 0 and below 1')
+
+
+def check_lengths(model: nn.Module, option: str, *others: str) -> None:
+    """Raises UserError unless these lists have equally many entries, and at least one."""
+    value = getattr(model, option)
+    require(model, bool(value), option, 'must have at least one entry')
+    for other in others:
+        same = len(getattr(model, other)) == len(value)
+        require(model, same, other, f'must have as many entries as {option}={value!r}')
+
+
+def _fields(model: type[nn.Module]) -> dict[str, dataclasses.Field]:
+    fields = dataclasses.fields(model)  # type: ignore[arg-type]
+    return {field.name: field for field in fields if field.name not in _NO_OPTIONS}
+
+
+def _problem(value: Any, field: dataclasses.Field) -> str:
+    """Returns what is wrong with the type of an option's value, or ''."""
+    if typing.get_origin(field.type) is typing.Literal:
+        choices = typing.get_args(field.type)
+        return '' if value in choices else f'is not a choice: {nearest(str(value), choices)}'
+    default = field.default
+    if not isinstance(default, tuple):
+        return _number_problem(value, default)
+    if not isinstance(value, (list, tuple)):
+        return f'must be a list, such as {default!r}'
+    problems = (_number_problem(item, default[0]) for item in value if default)
+    return next((f'has an entry that {problem}' for problem in problems if problem), '')
+
+
+def _number_problem(value: Any, default: Any) -> str:
     if isinstance(default, bool):
         return '' if isinstance(value, bool) else 'must be True or False'
-    if isinstance(default, tuple):
-        if not isinstance(value, (list, tuple)) or (not value and option != 'dropblock_sizes'):
-            return f'must be a list, such as {default!r}'
-        problems = (_problem(name, option, item, default[0]) for item in value)
-        return next(filter(None, problems), '')
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not isinstance(default, (int, float)):
+        return ''
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return f'must be a number, such as {default!r}'
-    if isinstance(default, float):
-        return '' if 0 <= value < 1 else 'must be at least 0 and below 1'
-    multiple = MULTIPLES.get((name, option), 1)
-    if not isinstance(value, int) or value < 1 or value % multiple:
-        return f'must be made of whole numbers above 0{_of(multiple)}'
+    if isinstance(default, int) and (not isinstance(value, int) or value < 1):
+        return 'must be a whole number above 0'
     return ''
-
-
-def _of(multiple: int) -> str:
-    return f', multiples of {multiple}' if multiple > 1 else ''

@@ -1,17 +1,18 @@
 """PlainCNN: the network with DropBlock of S4."""
 
-from typing import Any
+from typing import Literal
 
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cifar_jax.models.image_model import ImageModel
 from cifar_jax.models.initializers import torch_uniform
-from cifar_jax.models.layers import BatchNorm, Conv, Dense, DropBlock, ReLU, widened
+from cifar_jax.models.layers import BatchNorm, Conv, Dense, DropBlock, ReLU
+from cifar_jax.models.options import check_lengths, check_rates, require
 from cifar_jax.ops.pool import avg_pool
 
 
-class PlainCNN(nn.Module):
+class PlainCNN(ImageModel):
     """Blocks of conv, batch norm, ReLU, DropBlock and average-pool 2; flatten; two dense layers.
 
     2,784,250 trained parameters, 2,786,234 with statistics, for 10 classes, 32x32x3 images and
@@ -27,27 +28,28 @@ class PlainCNN(nn.Module):
         hidden, negative_slope, dropout: of the dense layer before the last.
     """
 
-    classes: int
     widths: tuple[int, ...] = (32, 64, 128, 256, 512)
     kernels: tuple[int, ...] = (7, 5, 5, 3, 3)
     dropblock_rate: float = 0.3
     dropblock_sizes: tuple[int, ...] = (8, 4, 2)
-    dropblock_gamma: str = 'published'
-    dropblock_schedule: str = 'constant'
+    dropblock_gamma: Literal['published', 'ghiasi'] = 'published'
+    dropblock_schedule: Literal['constant', 'linear'] = 'constant'
     hidden: int = 2000
     negative_slope: float = 0.01
     dropout: float = 0.4
-    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        self.head = Dense(self.classes, kernel_init=torch_uniform, dtype=self.dtype, name='Dense_1')
 
     @nn.compact
-    def __call__(
+    def features(
         self,
         images: Float[Array, 'batch height width channels'],
         *,
         train: bool,
         progress: Float[Array, ''] | float = 1.0,
-    ) -> Float[Array, 'batch classes']:
-        """Returns logits."""
+    ) -> Float[Array, 'batch features']:
+        """Returns the units of the dense layer before the head."""
         if self.dropblock_schedule == 'constant':
             progress = 1.0
         x = images.astype(self.dtype)
@@ -64,5 +66,12 @@ class PlainCNN(nn.Module):
         x = x.reshape(x.shape[0], -1)
         x = Dense(self.hidden, kernel_init=torch_uniform, dtype=self.dtype)(x)
         x = nn.leaky_relu(x, self.negative_slope)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return widened(Dense(self.classes, kernel_init=torch_uniform, dtype=self.dtype)(x))
+        return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+    @nn.nowrap
+    def check(self) -> None:
+        """Raises UserError for options that do not go together."""
+        check_lengths(self, 'widths', 'kernels')
+        check_rates(self, 'dropblock_rate', 'negative_slope', 'dropout')
+        few = len(self.dropblock_sizes) <= len(self.widths)
+        require(self, few, 'dropblock_sizes', 'can have at most as many entries as widths')

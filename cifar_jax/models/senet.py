@@ -6,8 +6,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cifar_jax.models.image_model import ImageModel
 from cifar_jax.models.initializers import he_normal, lecun_normal
-from cifar_jax.models.layers import BatchNorm, Conv, Dense, ReLU, SqueezeExcite, widened
+from cifar_jax.models.layers import BatchNorm, Conv, Dense, ReLU, SqueezeExcite
+from cifar_jax.models.options import check_lengths
 from cifar_jax.ops.pool import avg_pool, global_avg_pool
 
 
@@ -42,7 +44,7 @@ class SEBlock(nn.Module):
         return nn.relu(x + y)
 
 
-class SENet(nn.Module):
+class SENet(ImageModel):
     """A 3x3 stem, stages of SE blocks that halve the map and double the width, mean, dense.
 
     78.5 million multiply-adds a 32x32 image, 1,600,492 trained parameters and 3,600 statistics for
@@ -61,22 +63,23 @@ class SENet(nn.Module):
             network starts as its shortcuts (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
     """
 
-    classes: int
     widths: tuple[int, ...] = (24, 48, 96, 192)
     blocks: tuple[int, ...] = (2, 2, 2, 2)
     reduction: int = 8
     zero_init: bool = True
-    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        self.head = Dense(self.classes, kernel_init=lecun_normal, dtype=self.dtype)
 
     @nn.compact
-    def __call__(
+    def features(
         self,
         images: Float[Array, 'batch height width channels'],
         *,
         train: bool,
         progress: Float[Array, ''] | float = 1.0,
-    ) -> Float[Array, 'batch classes']:
-        """Returns logits."""
+    ) -> Float[Array, 'batch features']:
+        """Returns the means of the last map."""
         x = _conv(self.widths[0], 3, 1, self.dtype, 'stem')(images.astype(self.dtype))
         x = BatchNorm(dtype=self.dtype, name='stem_norm')(x, train=train)
         x = ReLU(name='stem_relu')(x)
@@ -90,8 +93,12 @@ class SENet(nn.Module):
                     dtype=self.dtype,
                     name=f'stage{stage + 1}_block{block + 1}',
                 )(x, train=train)
-        head = Dense(self.classes, kernel_init=lecun_normal, dtype=self.dtype, name='head')
-        return widened(head(global_avg_pool(x)))
+        return global_avg_pool(x)
+
+    @nn.nowrap
+    def check(self) -> None:
+        """Raises UserError for options that do not go together."""
+        check_lengths(self, 'widths', 'blocks')
 
 
 def _conv(width: int, kernel: int, stride: int, dtype: Any, name: str) -> Conv:

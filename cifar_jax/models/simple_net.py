@@ -1,17 +1,16 @@
 """SimpleNet: the four convolutions of S2."""
 
-from typing import Any
-
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cifar_jax.models.image_model import ImageModel
 from cifar_jax.models.initializers import glorot_uniform
-from cifar_jax.models.layers import KERAS_NORM, BatchNorm, Conv, Dense, widened
+from cifar_jax.models.layers import KERAS_NORM, BatchNorm, Conv, Dense
+from cifar_jax.models.options import check_lengths, check_rates
 from cifar_jax.ops.pool import global_avg_pool, max_pool
 
 
-class SimpleNet(nn.Module):
+class SimpleNet(ImageModel):
     """Convolutions 3x3 valid with ReLU and batch norm; mean over positions; three dense layers.
 
     All but the first and the last convolution are max-pooled by 2, all but the last dropped out,
@@ -27,22 +26,28 @@ class SimpleNet(nn.Module):
         head_dropout: before the dense layers.
     """
 
-    classes: int
     widths: tuple[int, ...] = (64, 128, 256, 512)
     dropout: float = 0.2
     hidden: tuple[int, ...] = (256, 256)
     head_dropout: float = 0.3
-    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        self.head = Dense(
+            self.classes,
+            kernel_init=glorot_uniform,
+            dtype=self.dtype,
+            name=f'Dense_{len(self.hidden)}',
+        )
 
     @nn.compact
-    def __call__(
+    def features(
         self,
         images: Float[Array, 'batch height width channels'],
         *,
         train: bool,
         progress: Float[Array, ''] | float = 1.0,
-    ) -> Float[Array, 'batch classes']:
-        """Returns logits."""
+    ) -> Float[Array, 'batch features']:
+        """Returns the units of the dense layer before the head."""
         x = images.astype(self.dtype)
         last = len(self.widths) - 1
         for place, width in enumerate(self.widths):
@@ -57,4 +62,11 @@ class SimpleNet(nn.Module):
         x = nn.Dropout(self.head_dropout, deterministic=not train)(global_avg_pool(x))
         for units in self.hidden:
             x = nn.relu(Dense(units, kernel_init=glorot_uniform, dtype=self.dtype)(x))
-        return widened(Dense(self.classes, kernel_init=glorot_uniform, dtype=self.dtype)(x))
+        return x
+
+    @nn.nowrap
+    def check(self) -> None:
+        """Raises UserError for options that do not go together."""
+        check_lengths(self, 'widths')
+        check_lengths(self, 'hidden')
+        check_rates(self, 'dropout', 'head_dropout')

@@ -29,12 +29,17 @@ class FlaxNetwork(nn.Module):
     """The twin of `reference.network.Network`; modules are called '1-conv', '2-maxpool', ...
 
     Kernels start at 0: the weights are the reference's. A softmax at the end is left to the loss.
+    Its head is its last layer, where that is dense; else it has none, and its features are its
+    logits.
     """
 
     layers: Sequence[specs.Spec]
     dtype: Any = jnp.float32
 
-    @nn.compact
+    def setup(self) -> None:
+        number, kind, options = self._numbered()[-1]
+        self.head = self._dense(f'{number}-{kind}', **options) if kind == 'dense' else None
+
     def __call__(
         self,
         images: Float[Array, 'batch height width channels'],
@@ -43,20 +48,33 @@ class FlaxNetwork(nn.Module):
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch classes']:
         """Returns logits."""
+        x = self.features(images, train=train, progress=progress)
+        return widened(self.head(x) if self.head else x)
+
+    @nn.compact
+    def features(
+        self,
+        images: Float[Array, 'batch height width channels'],
+        *,
+        train: bool,
+        progress: Float[Array, ''] | float = 1.0,
+    ) -> Float[Array, 'batch features']:
+        """Returns what the head reads."""
         x = images.astype(self.dtype)
-        for number, spec in enumerate(specs.without_softmax(self.layers), 1):
-            kind, options = specs.parse_spec(number, spec)
+        for number, kind, options in self._numbered()[: -1 if self.head else None]:
             x = self._layer(f'{number}-{kind}', kind, options, x, train)
-        return widened(x)
+        return x
+
+    def _numbered(self) -> list[tuple[int, str, dict[str, Any]]]:
+        numbered = enumerate(specs.without_softmax(self.layers), 1)
+        return [(number, *specs.parse_spec(number, spec)) for number, spec in numbered]
 
     def _layer(self, name: str, kind: str, options: dict[str, Any], x: Array, train: bool) -> Array:
         match kind:
             case 'conv':
                 return self._conv(name, x, **options)
             case 'dense':
-                zeros = nn.initializers.zeros
-                dense = Dense(options['neurons'], kernel_init=zeros, dtype=self.dtype, name=name)
-                return dense(x)
+                return self._dense(name, **options)(x)
             case 'maxpool':
                 return _pool(max_pool, x, **options)
             case 'avgpool':
@@ -75,6 +93,10 @@ class FlaxNetwork(nn.Module):
             case 'batchnorm':
                 return BatchNorm(**options, dtype=self.dtype, name=name)(x, train=train)
         raise NotImplementedError(kind)
+
+    def _dense(self, name: str, neurons: int, init: str) -> Dense:
+        zeros = nn.initializers.zeros
+        return Dense(neurons, kernel_init=zeros, dtype=self.dtype, name=name)
 
     def _conv(self, name, x, kernel_size, depth, stride, padding, groups, init):
         return Conv(

@@ -1,13 +1,12 @@
 """A network of the shape of airbench94, built of this package's layers."""
 
-from typing import Any
-
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cifar_jax.models.image_model import ImageModel
 from cifar_jax.models.initializers import lecun_normal, torch_uniform
-from cifar_jax.models.layers import BatchNorm, Conv, Dense, widened
+from cifar_jax.models.layers import BatchNorm, Conv, Dense
 from cifar_jax.ops.conv import conv
 from cifar_jax.ops.pool import max_pool
 
@@ -28,19 +27,25 @@ class Whitening(Conv):
         return y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
 
 
-class AirbenchShape(nn.Module):
+class AirbenchShape(ImageModel):
     """airbench94's layers (Jordan 2024, arXiv:2404.00498, section 3), for timing only.
 
     Whitening 2x2 with 24 filters and exact GELU; three groups of [conv 3x3, max-pool 2, batch
     norm, GELU, conv 3x3, batch norm, GELU]; max-pool 3, dense without bias, a ninth of that. Its
-    batch norms have a scale here, its kernels start anyhow, and its recipe is not here.
+    batch norms have a scale here, its kernels have another start, and its recipe is not here.
     """
 
-    classes: int
     widths: tuple[int, ...] = (64, 256, 256)
-    dtype: Any = jnp.float32
 
-    @nn.compact
+    def setup(self) -> None:
+        self.head = Dense(
+            self.classes,
+            use_bias=False,
+            kernel_init=torch_uniform,
+            dtype=self.dtype,
+            name='Dense_0',
+        )
+
     def __call__(
         self,
         images: Float[Array, 'batch height width channels'],
@@ -49,6 +54,17 @@ class AirbenchShape(nn.Module):
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch classes']:
         """Returns logits."""
+        return super().__call__(images, train=train, progress=progress) / 9
+
+    @nn.compact
+    def features(
+        self,
+        images: Float[Array, 'batch height width channels'],
+        *,
+        train: bool,
+        progress: Float[Array, ''] | float = 1.0,
+    ) -> Float[Array, 'batch features']:
+        """Returns the last map, flattened."""
 
         def convolved(x: Array, width: int) -> Array:
             return Conv(width, use_bias=False, kernel_init=torch_uniform, dtype=self.dtype)(x)
@@ -63,6 +79,4 @@ class AirbenchShape(nn.Module):
             x = activated(max_pool(convolved(x, width)))
             x = activated(convolved(x, width))
         x = max_pool(x, 3)
-        x = x.reshape(x.shape[0], -1)
-        dense = Dense(self.classes, use_bias=False, kernel_init=torch_uniform, dtype=self.dtype)
-        return widened(dense(x)) / 9
+        return x.reshape(x.shape[0], -1)

@@ -1,15 +1,20 @@
 """The models: counts, shapes, precision, evaluation without chance, and refused options."""
 
 import functools
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from cifar_jax import models
 from cifar_jax.errors import UserError
 from cifar_jax.models import summary
+from cifar_jax.models.image_model import ImageModel, head_name
+from cifar_jax.models.layers import Conv, Dense
+from cifar_jax.ops.pool import global_avg_pool
 
 KEY = jax.random.key(0)
 IMAGE = (32, 32, 3)
@@ -216,10 +221,8 @@ def test_multiply_adds_stay_within_200_million(name, count):
 
 
 def test_multiply_adds_of_a_grouped_convolution():
-    from cifar_jax.models.layers import Conv
-
-    class Grouped(models.nn.Module):
-        @models.nn.compact
+    class Grouped(nn.Module):
+        @nn.compact
         def __call__(self, images, *, train):
             return Conv(4, groups=2)(images)
 
@@ -254,19 +257,19 @@ def test_no_dropblock_at_all_is_possible():
         ('', {}, 'known: BaseNet, ComplexNet, ImprovedNet, InceptionNet, PlainCNN, SENet, '),
         ('SENet', {'width': [8]}, "no option 'width': did you mean 'widths'"),
         ('SENet', {'classes': 5}, "no option 'classes'"),
-        ('SENet', {'widths': [8, -8, 8, 8]}, 'whole numbers above 0'),
+        ('SENet', {'widths': [8, -8, 8, 8]}, 'has an entry that must be a whole number above 0'),
         ('SENet', {'widths': 8}, 'must be a list'),
-        ('SENet', {'widths': []}, 'must be a list'),
+        ('SENet', {'widths': []}, 'at least one entry'),
         ('SENet', {'widths': [8, 8]}, 'as many entries'),
-        ('SENet', {'reduction': 0}, 'whole numbers above 0'),
+        ('SENet', {'reduction': 0}, 'whole number above 0'),
         ('SENet', {'reduction': '8'}, 'must be a number'),
-        ('SENet', {'reduction': 2.5}, 'whole numbers'),
+        ('SENet', {'reduction': 2.5}, 'whole number'),
         ('SENet', {'zero_init': 1}, 'True or False'),
         ('PlainCNN', {'dropblock_gamma': 'publishd'}, "did you mean 'published'"),
-        ('PlainCNN', {'dropblock_schedule': 'zzz'}, 'known: constant, linear'),
+        ('PlainCNN', {'dropblock_schedule': 'zzz'}, 'known: constant, linear.'),
         ('PlainCNN', {'dropblock_rate': 1.0}, 'at least 0 and below 1'),
         ('PlainCNN', {'dropout': -0.1}, 'at least 0 and below 1'),
-        ('PlainCNN', {'dropout': float('nan')}, 'at least 0 and below 1'),
+        ('PlainCNN', {'dropout': float('nan')}, 'must be a number'),
         ('PlainCNN', {'dropout': True}, 'must be a number'),
         ('PlainCNN', {'kernels': [3]}, 'as many entries'),
         ('ImprovedNet', {'batch_norm': 'befor'}, "did you mean 'before'"),
@@ -286,3 +289,63 @@ def test_refused_options(name, options, message):
 def test_defaults_and_narrow_variants_pass_the_check(name):
     models.check(name, {})
     models.check(name, NARROW[name])
+
+
+@pytest.mark.parametrize('name', models.MODELS)
+def test_logits_are_the_head_s_dense_layer_on_the_features(name):
+    model, variables, images = narrow(name)
+    features = model.apply(variables, images, train=False, method='features')
+    head = variables['params'][head_name(model)]
+    logits = model.apply(variables, images, train=False)
+    np.testing.assert_allclose(
+        features @ head['kernel'] + head['bias'][None], logits, rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize('name', models.MODELS)
+def test_only_the_head_depends_on_the_number_of_classes(name):
+    model, variables, _ = narrow(name)
+    other = model.clone(classes=5)
+    images = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)
+    others = jax.eval_shape(lambda x: other.init(KEY, x, train=False), images)
+    assert jax.tree.structure(variables) == jax.tree.structure(others)
+    differing = {
+        path[:2]
+        for (path, here), there in zip(
+            jax.tree_util.tree_leaves_with_path(variables), jax.tree.leaves(others), strict=True
+        )
+        if here.shape != there.shape
+    }
+    assert [tuple(key.key for key in path) for path in differing] == [('params', head_name(model))]
+
+
+@pytest.mark.parametrize(
+    ('name', 'head'),
+    [('SmallVGG', 'Dense_0'), ('PlainCNN', 'Dense_1'), ('SimpleNet', 'Dense_2'), ('SENet', 'head')],
+)
+def test_heads_keep_the_names_that_checkpoints_have(name, head):
+    assert head_name(models.create(name, 10)) == head
+
+
+class Unchecked(ImageModel):
+    """A model whose options are known by their defaults alone."""
+
+    width: int = 4
+    scale: float = 2.0
+    depths: tuple[int, ...] = ()
+    mode: Literal['a', 'b'] = 'a'
+
+    def setup(self):
+        self.head = Dense(self.classes)
+
+    @nn.compact
+    def features(self, images, *, train, progress=1.0):
+        return global_avg_pool(Conv(self.width)(images)) * self.scale
+
+
+def test_a_model_needs_no_check_of_its_own(monkeypatch):
+    monkeypatch.setitem(models.MODELS, 'Unchecked', Unchecked)
+    assert models.create('Unchecked', 3, width=2, scale=7.5, depths=[1], mode='b').scale == 7.5
+    for options in ({'width': 0}, {'scale': 'x'}, {'depths': 3}, {'mode': 'c'}):
+        with pytest.raises(UserError, match=f'config.model.{next(iter(options))}='):
+            models.check('Unchecked', options)

@@ -13,6 +13,7 @@ from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import run
 from cifar_jax.inference import evaluation
+from cifar_jax.models.image_model import head_name
 from cifar_jax.reference import specs
 from cifar_jax.reference.network import Network
 from cifar_jax.training import numpy_network
@@ -252,6 +253,28 @@ def test_the_flax_twin_computes_the_logits_of_numpy(layers):
         variables = jax.tree.map(jnp.asarray, numpy_network.variables(network))
         logits = twin.apply(variables, jnp.asarray(images), train=False)
     np.testing.assert_allclose(logits, network.logits(images), rtol=1e-10)
+
+
+def test_the_features_of_the_flax_twin_are_what_its_last_dense_layer_reads():
+    layers = (('conv', {'depth': 2}), ('reshape',), ('dense', {'neurons': 3}))
+    network = Network(list(layers), (6, 6, 2), dtype=np.float32, show=False)
+    twin = FlaxNetwork(layers)
+    variables = jax.tree.map(jnp.asarray, numpy_network.variables(network))
+    images = np.random.default_rng(0).normal(size=(4, 6, 6, 2)).astype(np.float32)
+    features = twin.apply(variables, jnp.asarray(images), train=False, method='features')
+    dense = variables['params'][head_name(twin)]
+    np.testing.assert_allclose(
+        features @ dense['kernel'] + dense['bias'][None],
+        network.logits(images),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def test_without_a_dense_layer_at_its_end_the_features_of_the_flax_twin_are_its_logits():
+    twin, images = FlaxNetwork((('globalavgpool',),)), jnp.ones((2, 4, 4, 3))
+    features = twin.apply({}, images, train=False, method='features')
+    np.testing.assert_array_equal(features, twin.apply({}, images, train=False))
 
 
 def test_every_activation_has_a_twin():
