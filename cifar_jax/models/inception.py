@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from cifar_jax.models.image_model import ImageModel
 from cifar_jax.models.initializers import he_normal, lecun_normal
 from cifar_jax.models.layers import BatchNorm, Conv, Dense
-from cifar_jax.models.options import check_lengths, require
+from cifar_jax.models.options import check_lengths, demand
 from cifar_jax.ops.pool import global_avg_pool, max_pool
 
 
@@ -107,4 +107,4 @@ class InceptionNet(ImageModel):
         check_lengths(self, 'widths', 'modules')
         check_lengths(self, 'stem')
         multiples = all(width % 16 == 0 for width in self.widths)
-        require(self, multiples, 'widths', 'must be made of multiples of 16')
+        demand(self, multiples, 'widths', 'be made of multiples of 16')

@@ -12,6 +12,7 @@ from typing import Any
 
 from flax import linen as nn
 
+from cifar_jax.checks import require, require_choice
 from cifar_jax.errors import UserError, nearest
 
 _NO_OPTIONS = ('classes', 'dtype', 'parent', 'name')
@@ -38,15 +39,12 @@ def check_types(model: type[nn.Module], options: Mapping[str, Any]) -> None:
     for option, value in options.items():
         if option not in fields:
             raise UserError(f"{model.__name__} has no option '{option}': {nearest(option, fields)}")
-        problem = _problem(value, fields[option])
-        if problem:
-            raise UserError(f'config.model.{option}={value!r} {problem}.')
+        _check_type(f'model.{option}', value, fields[option])
 
 
-def require(model: nn.Module, condition: bool, option: str, demand: str) -> None:
-    """Raises UserError with a demand such as 'must be a multiple of 16', unless it is met."""
-    if not condition:
-        raise UserError(f'config.model.{option}={getattr(model, option)!r} {demand}.')
+def demand(model: nn.Module, condition: bool, option: str, rule: str) -> None:
+    """Raises UserError with a rule such as 'be a multiple of 16', unless the condition holds."""
+    require(condition, f'model.{option}', getattr(model, option), rule)
 
 
 def check_rates(model: nn.Module, *options: str) -> None:
@@ -54,17 +52,16 @@ def check_rates(model: nn.Module, *options: str) -> None:
     for option in options:
         value = getattr(model, option)
         rates = value if isinstance(value, tuple) else (value,)
-        inside = all(0 <= rate < 1 for rate in rates)
-        require(model, inside, option, 'must be at least 0 and below 1')
+        demand(model, all(0 <= rate < 1 for rate in rates), option, 'be at least 0 and below 1')
 
 
 def check_lengths(model: nn.Module, option: str, *others: str) -> None:
     """Raises UserError unless these lists have equally many entries, and at least one."""
     value = getattr(model, option)
-    require(model, bool(value), option, 'must have at least one entry')
+    demand(model, bool(value), option, 'have at least one entry')
     for other in others:
         same = len(getattr(model, other)) == len(value)
-        require(model, same, other, f'must have as many entries as {option}={value!r}')
+        demand(model, same, other, f'have as many entries as config.model.{option}={value!r}')
 
 
 def _fields(model: type[nn.Module]) -> dict[str, dataclasses.Field]:
@@ -72,27 +69,27 @@ def _fields(model: type[nn.Module]) -> dict[str, dataclasses.Field]:
     return {field.name: field for field in fields if field.name not in _NO_OPTIONS}
 
 
-def _problem(value: Any, field: dataclasses.Field) -> str:
-    """Returns what is wrong with the type of an option's value, or ''."""
-    if typing.get_origin(field.type) is typing.Literal:
-        choices = typing.get_args(field.type)
-        return '' if value in choices else f'is not a choice: {nearest(str(value), choices)}'
+def _check_type(key: str, value: Any, field: dataclasses.Field) -> None:
     default = field.default
-    if not isinstance(default, tuple):
-        return _number_problem(value, default)
-    if not isinstance(value, (list, tuple)):
-        return f'must be a list, such as {default!r}'
-    problems = (_number_problem(item, default[0]) for item in value if default)
-    return next((f'has an entry that {problem}' for problem in problems if problem), '')
+    if typing.get_origin(field.type) is typing.Literal:
+        require_choice(key, value, typing.get_args(field.type))
+    elif isinstance(default, tuple):
+        require(isinstance(value, (list, tuple)), key, value, f'be a list, such as {default!r}')
+        for entry in value if default else ():
+            _check_scalar(key, value, entry, default[0])
+    else:
+        _check_scalar(key, value, value, default)
 
 
-def _number_problem(value: Any, default: Any) -> str:
+def _check_scalar(key: str, value: Any, entry: Any, default: Any) -> None:
+    """Checks a value, or one entry of a list, by the default of its option."""
+    of_all = 'be' if entry is value else 'be a list whose entries are each'
     if isinstance(default, bool):
-        return '' if isinstance(value, bool) else 'must be True or False'
-    if not isinstance(default, (int, float)):
-        return ''
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return f'must be a number, such as {default!r}'
-    if isinstance(default, int) and (not isinstance(value, int) or value < 1):
-        return 'must be a whole number above 0'
-    return ''
+        require(isinstance(entry, bool), key, value, f'{of_all} True or False')
+    elif isinstance(default, (int, float)):
+        number = isinstance(entry, (int, float)) and not isinstance(entry, bool)
+        finite = number and math.isfinite(entry)
+        require(finite, key, value, f'{of_all} a number, such as {default!r}')
+        if isinstance(default, int):
+            whole = isinstance(entry, int) and entry > 0
+            require(whole, key, value, f'{of_all} a whole number above 0')

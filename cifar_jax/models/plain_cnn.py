@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from cifar_jax.models.image_model import ImageModel
 from cifar_jax.models.initializers import torch_uniform
 from cifar_jax.models.layers import BatchNorm, Conv, Dense, DropBlock, ReLU
-from cifar_jax.models.options import check_lengths, check_rates, require
+from cifar_jax.models.options import check_lengths, check_rates, demand
 from cifar_jax.ops.pool import avg_pool
 
 
@@ -74,4 +74,4 @@ class PlainCNN(ImageModel):
         check_lengths(self, 'widths', 'kernels')
         check_rates(self, 'dropblock_rate', 'negative_slope', 'dropout')
         few = len(self.dropblock_sizes) <= len(self.widths)
-        require(self, few, 'dropblock_sizes', 'can have at most as many entries as widths')
+        demand(self, few, 'dropblock_sizes', 'have at most as many entries as widths')
