@@ -110,6 +110,7 @@ SHAPES = dict(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(**SHAPES)
 def test_forward_and_gradients_equal_xla_in_float32(**drawn):
@@ -117,6 +118,7 @@ def test_forward_and_gradients_equal_xla_in_float32(**drawn):
 
 
 # 24 features have special code on AVX-512, which computes 16 outputs of a row at a time.
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     **SHAPES
@@ -133,6 +135,7 @@ def test_24_features_equal_xla(**drawn):
     check(**drawn, dtype=jnp.float32, tolerance=1e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     **SHAPES
@@ -148,6 +151,7 @@ def test_maps_smaller_than_their_kernel_equal_xla(**drawn):
     check(**drawn, dtype=jnp.float32, tolerance=1e-5)
 
 
+@pytest.mark.slow
 @needs_bfloat16
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(**SHAPES)
@@ -196,12 +200,14 @@ POOLS = dict(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(**POOLS)
 def test_pools_and_their_gradients_equal_xla_in_float32(**drawn):
     check_pool(**drawn, dtype=jnp.float32, tolerance=1e-6)
 
 
+@pytest.mark.slow
 @needs_bfloat16
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(**POOLS)

@@ -22,13 +22,16 @@ SETTINGS = [
 ]
 
 
-@pytest.fixture(autouse=True, params=['onednn', 'jax'], scope='module')
-def operations(request):
-    """Runs each test with the pooling in C++, if available, and in JAX."""
+@pytest.fixture(params=['onednn', 'jax'])
+def _operations(request):
     if request.param == 'onednn' and onednn.problem():
         pytest.skip(onednn.problem())
     with backend.use(request.param):
         yield
+
+
+# Runs a test with the pooling in C++, if available, and in JAX.
+both_backends = pytest.mark.usefixtures('_operations')
 
 
 def distinct(shape, seed=0):
@@ -50,26 +53,33 @@ def reference_mean(x, *args):
     return windows(x, 0.0, lax.add, *args) / windows(jnp.ones_like(x), 0.0, lax.add, *args)
 
 
+@both_backends
 @pytest.mark.parametrize('options', SETTINGS)
 @pytest.mark.parametrize(
     ('pool', 'reference'), [(max_pool, reference_max), (avg_pool, reference_mean)]
 )
 def test_values_and_gradients_equal_those_of_reduce_window(pool, reference, options):
     x = distinct((2, 7, 8, 3))
-    result, pull = jax.vjp(lambda x: pool(x, *options), x)
-    expected, expected_pull = jax.vjp(lambda x: reference(x, *options), x)
+    weights = distinct(jax.eval_shape(lambda: pool(x, *options)).shape, seed=1)
+
+    def values_and_gradient(function, x, weights):
+        y, pull = jax.vjp(lambda x: function(x, *options), x)
+        return y, pull(weights)[0]
+
+    (result, gradient), (expected, expected_gradient) = jax.jit(
+        lambda *args: [values_and_gradient(function, *args) for function in (pool, reference)]
+    )(x, weights)
     np.testing.assert_allclose(result, expected, rtol=1e-6)
-    weights = distinct(result.shape, seed=1)
-    np.testing.assert_allclose(pull(weights)[0], expected_pull(weights)[0], rtol=1e-5)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-5)
 
 
 @settings(deadline=None, max_examples=12)
 @given(st.integers(3, 6), st.integers(3, 6), st.integers(1, 3), st.integers(1, 3))
 def test_max_pool_of_any_shape(height, width, window, stride):
-    x = distinct((1, height, width, 2))
-    for padding in ('SAME', 'VALID'):
-        expected = reference_max(x, window, stride, padding)
-        np.testing.assert_array_equal(max_pool(x, window, stride, padding), expected)
+    options = [(window, stride, padding) for padding in ('SAME', 'VALID')]
+    pairs = jax.jit(lambda x: [(max_pool(x, *each), reference_max(x, *each)) for each in options])
+    for result, expected in pairs(distinct((1, height, width, 2))):
+        np.testing.assert_array_equal(result, expected)
 
 
 def test_average_does_not_count_padding():
@@ -80,6 +90,7 @@ def test_max_pool_pads_below_every_value():
     np.testing.assert_array_equal(max_pool(-jnp.ones((1, 4, 4, 1)), 3, 1, 'SAME'), -1.0)
 
 
+@both_backends
 @pytest.mark.parametrize('options', [(2, None, 'VALID'), (3, 1, 'SAME')])
 def test_the_gradients_of_tied_inputs_sum_to_the_whole(options):
     _, pull = jax.vjp(lambda x: max_pool(x, *options), jnp.zeros((1, 4, 4, 1)))
@@ -87,6 +98,7 @@ def test_the_gradients_of_tied_inputs_sum_to_the_whole(options):
     np.testing.assert_allclose(jnp.sum(pull(weights)[0]), jnp.sum(weights))
 
 
+@both_backends
 @pytest.mark.parametrize('pool', [max_pool, avg_pool])
 def test_bfloat16_is_kept(pool):
     x = distinct((1, 4, 4, 1)).astype(jnp.bfloat16)
