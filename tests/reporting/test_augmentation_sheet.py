@@ -16,6 +16,7 @@ def config(*policy):
     return config
 
 
+@pytest.mark.slow
 def test_the_sheet_has_a_row_for_the_images_each_entry_and_all_together(tmp_path):
     heights = []
     for policy in ([dict(name='flip')], [dict(name='flip'), dict(name='cutout', size=4)]):

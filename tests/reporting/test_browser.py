@@ -8,7 +8,10 @@ pytest.importorskip('playwright', reason='playwright is not installed: pip insta
 pytest.importorskip(
     'axe_playwright_python', reason='axe is not installed: pip install -e .[browser]'
 )
-pytestmark = pytest.mark.skipif(not browser_test.browser(), reason='no Chromium is installed')
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not browser_test.browser(), reason='no Chromium is installed'),
+]
 
 
 @pytest.fixture(scope='module')

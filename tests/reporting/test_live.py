@@ -11,6 +11,7 @@ from cifar_jax.reporting import live
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['small_vgg.py:smoke', 'numpy_cnn.py:smoke'])
 def test_pictures_are_among_the_events_and_change_no_bit_of_the_run(name, tmp_path):
     def trained(pictures):

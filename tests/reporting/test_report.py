@@ -82,6 +82,7 @@ def test_the_page_asks_for_nothing_else(reported):
     assert not re.search(r'https?:|//|url\(|@import|<script|<link|href=', without_pictures)
 
 
+@pytest.mark.slow
 def test_the_same_workdir_gives_the_same_bytes(reported):
     folder = reported[0]
     before = {path.name: path.read_bytes() for path in (folder / 'report').iterdir()}
@@ -111,6 +112,7 @@ def test_the_page_has_the_config_s_differences_the_environment_and_the_command(r
     assert 'python -m x &lt;y&gt;\npython -m cifar_jax.report --workdir' in others
 
 
+@pytest.mark.slow
 def test_a_run_of_jax_without_validation_is_reported(tmp_path, undrawn):
     folder = trained(tmp_path / 'w', 'cifar100_25.py:base_smoke', 'data.validation=none')
     with pytest.raises(UserError, match='without a validation split: use --split test'):

@@ -108,6 +108,7 @@ def test_a_frozen_first_layer_has_no_gradient_to_count(folder):
     assert found['flops'] == 2 * (first + 3 * rest)
 
 
+@pytest.mark.slow
 def test_our_contestant_trains(folder, monkeypatch):
     monkeypatch.setenv('CIFAR_JAX_CACHE', '')
     found = ours.build(TASK._replace(folder=folder, width=0.25, images=16), 'auto')

@@ -42,6 +42,7 @@ def _parameters(variables):
     return sum(leaf.size for leaf in jax.tree.leaves(trees))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_pytorch_network_is_ours(name):
     torch = pytest.importorskip('torch', reason='PyTorch is not installed')
@@ -58,6 +59,7 @@ def test_pytorch_network_is_ours(name):
     np.testing.assert_allclose(theirs.numpy(), logits, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_keras_network_is_ours(name):
     pytest.importorskip('keras', reason='Keras is not installed')
