@@ -17,6 +17,7 @@ from rich.progress import (
 
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.console import duration
+from cifar_jax.experiment.events import Events
 from cifar_jax.experiment.workdir import Workdir
 
 # The pictures are those of `reporting`, which loads matplotlib only where something is drawn.
@@ -59,11 +60,8 @@ class Watcher:
         self._draw, self._draw_every = draw, draw_every
         self._console = Console()
         self._progress: Progress | None = None
-        self._events: Any = None
-        if tensorboard:
-            from tensorboardX import SummaryWriter
-
-            self._events = SummaryWriter(str(workdir.path / 'tensorboard'))
+        self._tensorboard = tensorboard
+        self._events: Events | None = None
 
     @contextlib.contextmanager
     def watching(self) -> Iterator['Watcher']:
@@ -100,6 +98,8 @@ class Watcher:
     def started(self, step: int, history: Sequence[dict[str, Any]]) -> None:
         """The run begins at `step`; metrics.jsonl is made to agree with the checkpoint."""
         workdirs.write_metrics(self._workdir, list(history))
+        if self._tensorboard:
+            self._events = Events(self._workdir.path / 'tensorboard', step)
         if step:
             self._console.print(f'resumed at step {step} of {self._total}')
         self._first = self._last = step
@@ -162,9 +162,9 @@ class Watcher:
     def _add_pictures(self, step: int, variables: Any) -> None:
         """Draws where a multiple of `draw_every` lies in the epoch that ends with a step."""
         due = step % self._draw_every < self._per_epoch or step == self._total
-        if self._draw and due:
+        if self._events and self._draw and due:
             for picture in self._draw(step, variables):
-                self._events.add_figure(picture.name, picture.figure, step, close=False)
+                self._events.add_figure(picture.name, picture.figure, step)
 
     def _tracing(self, step: int) -> bool:
         return self._profile and step - self._first in (2, 5)

@@ -1,0 +1,64 @@
+"""Killed at random moments and started again, a run ends with the bits of an unbroken one."""
+
+import pathlib
+import random
+import shutil
+import struct
+from collections.abc import Iterator
+
+from fault_campaigns import processes, runs
+from fault_campaigns.judge import Verdict, judge
+
+MOST_KILLS = 3  # of one run
+
+
+def case(reference: runs.Reference, scratch: pathlib.Path, seed: int) -> Verdict:
+    """Kills a run one to three times, lets it end, and compares it with the reference."""
+    generator = random.Random(seed)
+    workdir = scratch / 'workdir'
+    shutil.rmtree(scratch, ignore_errors=True)
+    arguments = reference.kind.arguments(workdir)
+    for _ in range(generator.randint(1, MOST_KILLS)):
+        moment = generator.uniform(0.02, 1.05) * reference.seconds
+        processes.run('main', arguments, scratch / 'output', kill_after=moment)
+    outcome = processes.run('main', arguments, scratch / 'output')
+    verdict = judge(outcome, reference.expected)
+    if verdict.kind != 'right':
+        # Nothing was damaged: here a refusal is a fault too.
+        return Verdict(f'not continued: {verdict.kind}', verdict.detail or outcome.errors[-200:])
+    if runs.lines(workdir) != reference.lines:
+        return Verdict('silently wrong', 'metrics.jsonl differs')
+    steps = event_steps(workdir)
+    if steps != event_steps(reference.workdir):
+        return Verdict('silently wrong', f'TensorBoard has the steps {steps}')
+    left = [path.name for path in workdir.rglob('*.tmp*')]
+    return Verdict('silently wrong', f'left behind: {left}') if left else Verdict('right')
+
+
+def event_steps(workdir: pathlib.Path, tag: str = 'loss/val') -> list[int]:
+    """Returns the steps at which TensorBoard shows a scalar, in the order of its files.
+
+    A session that starts at a step drops the events from that step on of the files before it.
+    """
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+    steps: list[int] = []
+    for path in sorted((workdir / 'tensorboard').glob('events.*')):
+        for record in records(path.read_bytes()):
+            event = Event.FromString(record)
+            if event.session_log.status == SessionLog.START:
+                steps = [step for step in steps if step < event.step]
+            steps += [event.step for value in event.summary.value if value.tag == tag]
+    return steps
+
+
+def records(content: bytes) -> Iterator[bytes]:
+    """Yields the complete records of a TFRecord file: length, checksum, data, checksum."""
+    place = 0
+    while place + 12 <= len(content):
+        (length,) = struct.unpack_from('<Q', content, place)
+        record = content[place + 12 : place + 12 + length]
+        if len(record) < length:
+            return
+        yield record
+        place += 16 + length

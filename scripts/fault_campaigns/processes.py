@@ -1,0 +1,132 @@
+"""Commands of cifar_jax in processes of their own, without the seconds of their imports.
+
+The parent imports what the commands import and forks, which costs milliseconds. It never starts
+JAX's backend: a child gets the state of a process that has just imported everything.
+"""
+
+import contextlib
+import importlib
+import os
+import pathlib
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from typing import NamedTuple
+
+HEAVY = (
+    'cifar_jax.experiment.run',
+    'cifar_jax.inference.evaluation',
+    'cifar_jax.inference.new_images',
+    'cifar_jax.reporting.comparisons.files',
+    'cifar_jax.sweep',
+    'tensorboardX',
+    'PIL.Image',
+    'sklearn.model_selection',
+    'sklearn.datasets',
+    'scipy.special',
+)
+TIMEOUT = 120.0  # seconds until a command counts as hanging
+MEMORY = 8 * 2**30  # bytes of address space beyond what the parent has
+
+
+class Outcome(NamedTuple):
+    """How a command ended."""
+
+    code: int  # the exit status; negative: the signal that ended it
+    output: str
+    errors: str
+    seconds: float
+    hung: bool
+
+    @property
+    def last_line(self) -> str:
+        """The last line of the output: of a command with --json, its result."""
+        return self.output.strip().rpartition('\n')[2]
+
+
+def preload() -> None:
+    """Imports what the commands need, once."""
+    for name in HEAVY:
+        importlib.import_module(name)
+
+
+def run(
+    command: str,
+    arguments: Sequence[object],
+    scratch: pathlib.Path,
+    *,
+    kill_after: float | None = None,
+    largest_file: int | None = None,
+    timeout: float = TIMEOUT,
+) -> Outcome:
+    """Runs `python -m cifar_jax.COMMAND ARGUMENTS` and waits for its end.
+
+    Args:
+      scratch: a folder for its output.
+      kill_after: seconds until SIGKILL ends it, if it is still running then.
+      largest_file: bytes at which writing to a file fails, as on a full disk.
+    """
+    module = importlib.import_module(f'cifar_jax.{command}')
+    scratch.mkdir(parents=True, exist_ok=True)
+    paths = [scratch / 'stdout', scratch / 'stderr']
+    sys.stdout.flush()
+    sys.stderr.flush()
+    began = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        _become(module, [str(argument) for argument in arguments], paths, largest_file)
+    limit = timeout if kill_after is None else kill_after
+    status = _wait(child, began + limit)
+    hung = status is None and kill_after is None
+    if status is None:
+        os.killpg(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+    texts = [path.read_text(errors='replace') for path in paths]
+    seconds = time.monotonic() - began
+    return Outcome(os.waitstatus_to_exitcode(status), *texts, seconds, hung)
+
+
+def _wait(child: int, until: float) -> int | None:
+    """Returns the status of a child that ends in time, and None otherwise."""
+    while time.monotonic() < until:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.01)
+    return None
+
+
+def _become(
+    module: object, arguments: list[str], paths: Sequence[pathlib.Path], largest_file: int | None
+) -> None:
+    """Runs a command in this process, a fork, and ends it as Python would."""
+    code = 1
+    try:
+        os.setsid()
+        for number, path in enumerate(paths, 1):
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(file, number)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if largest_file is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+        sys.argv = ['cifar_jax', *arguments]
+        try:
+            module.main(arguments)  # type: ignore[attr-defined]
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        except BaseException:
+            traceback.print_exc()
+        import atexit
+
+        atexit._run_exitfuncs()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+    finally:
+        os._exit(code)
