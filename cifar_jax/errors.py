@@ -21,7 +21,7 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f'known: {", ".join(choices)}'
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Returns what an exception of another library says, short enough to be quoted.
 
     >>> first_line(ValueError('no such file\\nTraceback...')), first_line(EOFError())

@@ -14,7 +14,7 @@ import tempfile
 import time
 
 from cifar_jax.experiment import config as configs
-from cifar_jax.experiment import console, variants
+from cifar_jax.experiment import config_files, console, variants
 from cifar_jax.experiment.records import ROOT
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.sweeping import grid, loop, show
@@ -32,7 +32,7 @@ def specs(paths: list[pathlib.Path]) -> list[str]:
     return [
         f'{path}:{variant}' if variant else str(path)
         for path in paths
-        for variant in ('', *configs.variants(path))
+        for variant in ('', *config_files.variants(path))
         if not variants.parts(variant)[1]
     ]
 

@@ -1,29 +1,40 @@
-"""Config files, their variants, command-line overrides, and the check of all of it."""
+"""The config of a run: a file, its variant, and overrides; and the check of every value."""
 
 import ast
-import importlib.util
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from cifar_jax.checks import require
 from cifar_jax.errors import UserError, nearest
+from cifar_jax.experiment import config_files
+from cifar_jax.experiment.defaults import get_defaults
 
-# Their keys are the options of a model: which ones there are depends on the model's name.
-_FREE = ('model',)
+_TYPES = {bool: 'True or False', int: 'a whole number', float: 'a number', tuple: 'a list'}
 
 
 def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """Returns the checked config of `FILE[:variant]` with `--config.key=value` overrides.
 
     Raises:
-      UserError: the file, the variant or a key is not there, or a value is impossible.
+      UserError: the file, the variant or a key does not exist, or a value is impossible.
     """
-    path, variant = _parts(spec)
-    config = _from_file(pathlib.Path(path), variant)
-    for key, value in pairs(overrides):
-        _override(config, key, value)
+    text, variant = _parts(spec)
+    path = pathlib.Path(text)
+    config = config_files.read(path, variant)
+    values = flat(config)
+    for key, value in values.items():
+        try:
+            _set(config, key, value)
+        except UserError as error:
+            raise UserError(f'{config_files.place_of(path, key)}: {error}') from None
+    for key in flat(get_defaults()):
+        if key not in values:
+            raise UserError(f'{path} lacks {key}: get_config must begin with get_defaults().')
+    for key, override in pairs(overrides):
+        _set(config, key, _parsed(key, override))
     check(config)
     return config.lock()
 
@@ -40,42 +51,13 @@ def _parts(spec: str) -> tuple[str, str]:
     return (path, variant) if colon and path[1:] else (spec, '')
 
 
-def variants(path: pathlib.Path) -> tuple[str, ...]:
-    """Returns the names of the variants of a config file.
-
-    Raises:
-      UserError: the file is not there.
-    """
-    return tuple(getattr(_module(path), 'VARIANTS', ()))
-
-
-def _module(path: pathlib.Path) -> Any:
-    if not path.is_file():
-        known = [str(p) for p in path.parent.glob('*.py')]
-        raise UserError(f'No config file {path}: {nearest(str(path), known)}')
-    module_spec = importlib.util.spec_from_file_location(f'config_{path.stem}', path)
-    assert module_spec is not None
-    assert module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    return module
-
-
-def _from_file(path: pathlib.Path, variant: str) -> ConfigDict:
-    module = _module(path)
-    known = getattr(module, 'VARIANTS', ())
-    if variant and variant not in known:
-        raise UserError(f"{path} has no variant '{variant}': {nearest(variant, known)}")
-    return module.get_config(variant)
-
-
 def pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
     """Splits `--config.a=1` and `--config.a 1` into names and texts.
 
     Raises:
       UserError: an argument is no override, or has no value.
     """
-    found, rest = [], list(arguments)
+    overrides, rest = [], list(arguments)
     while rest:
         head = rest.pop(0)
         if not head.startswith('--config.'):
@@ -85,66 +67,65 @@ def pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
             if not rest or rest[0].startswith('--'):
                 raise UserError(f'--config.{key} needs a value: write --config.{key}=VALUE.')
             value = rest.pop(0)
-        found.append((key, value))
-    return found
+        overrides.append((key, value))
+    return overrides
 
 
-def _override(config: ConfigDict, key: str, text: str) -> None:
-    *parents, leaf = key.split('.')
-    node = config
-    for part in parents:
-        if part not in node or not isinstance(node[part], ConfigDict):
-            _unknown(key, config)
-        node = node[part]
-    value = _parse(text)
-    if leaf not in node:
-        if tuple(parents) != _FREE:
-            _unknown(key, config)
-        node[leaf] = value
-        return
-    default = node[leaf]
-    if isinstance(default, ConfigDict):
-        raise UserError(f'--config.{key} is a group: set one of its keys, {", ".join(default)}.')
-    if tuple(parents) == _FREE and leaf != 'name':
-        with node.ignore_type():
-            node[leaf] = value  # models.check knows the types
-        return
-    node[leaf] = _as_type(key, value, text, default)
-
-
-def _parse(text: str) -> object:
+def _parsed(key: str, text: str) -> object:
+    """Returns the value of an override; that of a key for text is the text."""
+    if isinstance(flat(get_defaults()).get(key), str):
+        return text
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return {'true': True, 'false': False}.get(text.lower(), text)
 
 
-def _as_type(key: str, value: object, text: str, default: object) -> object:
-    if isinstance(default, str):
-        return text
+def _set(config: ConfigDict, key: str, value: object) -> None:
+    """Sets a key to a value of the type that its default has.
+
+    Raises:
+      UserError: there is no such key, or the value is of another type.
+    """
+    *parents, leaf = key.split('.')
+    defaults = flat(get_defaults())
+    if parents == ['model'] and leaf != 'name':
+        typed = value  # models.check knows the options of each model, and their types.
+    elif key in defaults:
+        typed = _typed(key, value, defaults[key])
+    else:
+        inside = [name for name in defaults if name.startswith(f'{key}.')]
+        if inside:
+            raise UserError(f'config.{key} is a group: set one of its keys, {", ".join(inside)}.')
+        raise UserError(f"No config key '{key}': {nearest(key, defaults)}")
+    group = config
+    for parent in parents:
+        group = group[parent]
+    if leaf not in group or group[leaf] is not typed:
+        with group.ignore_type():
+            group[leaf] = typed
+
+
+def _typed(key: str, value: Any, default: Any) -> Any:
     if isinstance(default, tuple) and isinstance(value, list | tuple):
         return tuple(value)
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is type(default):
-        return value
-    wanted = 'a list' if isinstance(default, tuple) else f'of type {type(default).__name__}'
-    raise UserError(f'--config.{key}={text} is not {wanted}: its default is {default!r}.')
+    if isinstance(default, float) and type(value) is int and abs(value) < 2**64:
+        value = float(value)
+    rule = f'be {_TYPES.get(type(default), "text")}, such as {default!r}'
+    same = isinstance(value, bool) == isinstance(default, bool)
+    require(same and isinstance(value, type(default)), key, value, rule)
+    return value
 
 
 def flat(config: ConfigDict) -> dict[str, Any]:
     """Returns the config as one level of dotted keys; tuples stay values."""
-    found = {}
+    values: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, ConfigDict):
-            found.update({f'{key}.{inner}': v for inner, v in flat(value).items()})
+            values |= {f'{key}.{inner}': v for inner, v in flat(value).items()}
         else:
-            found[key] = value
-    return found
-
-
-def _unknown(key: str, config: ConfigDict) -> None:
-    raise UserError(f"No config key '{key}': {nearest(key, flat(config))}")
+            values[str(key)] = value
+    return values
 
 
 def check(config: ConfigDict) -> None:

@@ -82,15 +82,15 @@ def test_a_misspelt_key_is_answered_with_the_nearest_full_key(misspelt, meant):
 @pytest.mark.parametrize(
     ('override', 'message'),
     [
-        ('seed=1.5', 'not of type int: its default is 0'),
-        ('seed=true', 'not of type int'),
-        ('seed=', 'not of type int'),
-        ('schedule.rate=fast', 'not of type float'),
-        ('ema=nan', 'not of type float'),
-        ('log.tensorboard=1', 'not of type bool'),
-        ('data.augment=flip', 'not a list'),
-        ('data.mean=0.5', 'not a list'),
-        ('train=5', 'is a group: set one of its keys, batch_size, length'),
+        ('seed=1.5', 'config.seed=1.5 must be a whole number, such as 0.'),
+        ('seed=true', 'must be a whole number'),
+        ('seed=', 'must be a whole number'),
+        ('schedule.rate=fast', 'must be a number'),
+        ('ema=nan', 'must be a number'),
+        ('log.tensorboard=1', 'must be True or False'),
+        ('data.augment=flip', 'must be a list'),
+        ('data.mean=0.5', 'must be a list'),
+        ('train=5', 'is a group: set one of its keys, train.batch_size, train.length'),
     ],
 )
 def test_a_value_of_another_type_is_refused(override, message):
