@@ -48,6 +48,9 @@ def get_defaults() -> ConfigDict:
                 l2=0.0,  # sgd, adam: added to the gradient of every parameter
                 weight_decay=0.0,  # adamw: decoupled from the gradient
                 clip_norm=0.0,  # global gradient norm; 0 does not clip
+                # Dicts of a path pattern and what is different for the parameters that it matches:
+                # rate, l2 or weight_decay, frozen, frozen_statistics; see training/groups.py.
+                groups=(),
             ),
             schedule=dict(
                 name='constant',  # a name in cifar_jax.training.optimizers.SCHEDULES

@@ -32,6 +32,7 @@ _ADDED = {
     'data.zca_epsilon': 1e-6,
     'init_from': '',
     'log.pictures': '',
+    'optimizer.groups': (),
 }
 
 

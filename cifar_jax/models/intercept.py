@@ -1,4 +1,4 @@
-"""A model's modules as they are called: to see, or to change, what each of them computes."""
+"""Calls of a model's modules, intercepted: to see, or to change, what each of them computes."""
 
 import contextlib
 from collections.abc import Callable
@@ -7,14 +7,19 @@ from typing import Any
 from flax import linen as nn
 from jaxtyping import Array
 
+from cifar_jax.models.layers import BatchNorm
+
 
 def around_calls(
     around: Callable[..., Array], kinds: tuple[type, ...] = (nn.Module,)
 ) -> contextlib.AbstractContextManager[None]:
-    """Has `around(path, call, *args, **kwargs)` compute what modules of some kinds return.
+    """Returns a context in which `around` computes what modules of some kinds return.
 
-    `path` names a module, as 'stage1_block1/conv1', and `call(*args, **kwargs)` computes as if
-    nothing were around it. The model itself, which has no path, is left alone.
+    Args:
+      around: called as `around(path, call, *args, **kwargs)`, where `path` names a module, such as
+        'stage1_block1/conv1', and `call(*args, **kwargs)` computes what it computes by itself. The
+        model itself has no path and is not intercepted.
+      kinds: the classes of the modules.
     """
 
     def intercept(call: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext):
@@ -24,3 +29,18 @@ def around_calls(
         return around('/'.join(module.path), call, *args, **kwargs)
 
     return nn.intercept_methods(intercept)
+
+
+def with_frozen_statistics(
+    frozen: Callable[[str], bool],
+) -> contextlib.AbstractContextManager[None]:
+    """Returns a context in which some batch norms use and keep their moving statistics in training.
+
+    Args:
+      frozen: a function of the path of a batch norm.
+    """
+
+    def around(path: str, call: Callable, x: Array, *, train: bool) -> Array:
+        return call(x, train=train and not frozen(path))
+
+    return around_calls(around, (BatchNorm,))

@@ -20,6 +20,7 @@ _WITHOUT: dict[str, Any] = {
     'precision': 'float32',
     'ema': 0.0,
     'optimizer.clip_norm': 0.0,
+    'optimizer.groups': (),
     'checkpoint.every': '1 epochs',
     'mesh.devices': 0,
     'ops.backend': 'auto',

@@ -1,5 +1,6 @@
 """Learning-rate schedules and optimizers by name, all built of optax's parts."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from ml_collections import ConfigDict
 from cifar_jax.checks import require, require_choice
 from cifar_jax.errors import UserError
 from cifar_jax.training import durations
+from cifar_jax.training import groups as parameter_groups
 
 OPTIMIZERS = ('sgd', 'adam', 'adamw')
 
@@ -137,20 +139,51 @@ def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradie
     4. adamw adds `weight_decay` times the parameter to the update, of every parameter
        (Loshchilov & Hutter, arXiv:1711.05101, algorithm 2);
     5. the update is multiplied by minus the scheduled rate.
+
+    With `groups` (see `training.groups`), steps 2 to 5 are those of each parameter's group, and a
+    frozen one is left out of the global norm too.
     """
     parts = []
     if config.clip_norm:
         parts.append(optax.clip_by_global_norm(config.clip_norm))
-    if config.l2:
-        parts.append(optax.add_decayed_weights(config.l2))
+    if not config.groups:
+        return _with_standard_promotion(optax.chain(*parts, *_rule(config, schedule, {})))
+    groups = tuple(config.groups)
+    rules = {str(n): _group_rule(config, schedule, group) for n, group in enumerate(groups)}
+    rules[parameter_groups.REST] = optax.chain(*_rule(config, schedule, {}))
+    trained = functools.partial(parameter_groups.trained, groups)
+    labels = functools.partial(parameter_groups.labels, groups)
+    return _with_standard_promotion(
+        optax.chain(
+            *(optax.masked(part, trained) for part in parts), optax.partition(rules, labels)
+        )
+    )
+
+
+def _group_rule(
+    config: ConfigDict, schedule: optax.Schedule, group: parameter_groups.Group
+) -> optax.GradientTransformation:
+    if group.get('frozen', False):
+        return optax.set_to_zero()
+    factor = group.get('rate', 1.0)
+    return optax.chain(*_rule(config, lambda step: factor * schedule(step), group))
+
+
+def _rule(
+    config: ConfigDict, schedule: optax.Schedule, group: parameter_groups.Group
+) -> list[optax.GradientTransformation]:
+    """Returns steps 2 to 5 of `make_optimizer`, with the decay of a group where it has its own."""
+    parts = []
+    if l2 := group.get('l2', config.l2):
+        parts.append(optax.add_decayed_weights(l2))
     if config.name == 'sgd':
         parts.append(optax.sgd(schedule, config.momentum or None, config.nesterov))
     elif config.name == 'adam':
         parts.append(optax.adam(schedule, config.b1, config.b2, config.eps))
     else:
-        decay = config.weight_decay
+        decay = group.get('weight_decay', config.weight_decay)
         parts.append(optax.adamw(schedule, config.b1, config.b2, config.eps, weight_decay=decay))
-    return _with_standard_promotion(optax.chain(*parts))
+    return parts
 
 
 def _with_standard_promotion(
@@ -198,6 +231,7 @@ def _check_optimizer(config: ConfigDict) -> None:
             'config.optimizer.l2 adds to the gradient, which adamw is made to avoid: '
             'set config.optimizer.weight_decay, or take adam.'
         )
+    parameter_groups.check(config.groups, config.name)
 
 
 def _check_schedule(config: ConfigDict) -> None:

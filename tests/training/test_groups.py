@@ -1,0 +1,221 @@
+"""Parameter groups: updates by hand for each tensor, frozen parts, and what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from cifar_jax import models
+from cifar_jax.errors import UserError
+from cifar_jax.experiment.defaults import get_defaults
+from cifar_jax.models.intercept import with_frozen_statistics
+from cifar_jax.training import groups, optimizers
+from cifar_jax.training import state as states
+
+STEPS, RATE = 4, 0.1
+NARROW = {'widths': (4, 8), 'blocks': (1, 1), 'reduction': 4}
+
+
+def config_of(*chosen, **values):
+    config = get_defaults().optimizer
+    config.update({**values, 'groups': chosen})
+    return config
+
+
+def start():
+    rng = np.random.default_rng(0)
+
+    def draw():
+        return {
+            'stem': {'kernel': rng.normal(size=(3, 2)), 'bias': rng.normal(size=2)},
+            'head': {'kernel': rng.normal(size=(2, 4)), 'bias': rng.normal(size=4)},
+        }
+
+    return draw(), [draw() for _ in range(STEPS)]
+
+
+def trained(config):
+    """Returns the parameters after some steps of an optimizer with a constant rate."""
+    optimizer = optimizers.make_optimizer(config, lambda step: jnp.float32(RATE))
+    params, gradients = jax.tree.map(jnp.float32, start())
+    state = optimizer.init(params)
+
+    @jax.jit
+    def advance(params, state, gradient):
+        updates, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state
+
+    for gradient in gradients:
+        params, state = advance(params, state, gradient)
+    return params
+
+
+def by_hand(rule, clip=lambda gradients: 1.0):
+    """Returns the parameters after the same steps; `rule` gives a tensor's own settings."""
+    params, gradients = start()
+    velocity = jax.tree.map(np.zeros_like, params)
+    for step in gradients:
+        scale = clip(step)
+        for module, tensors in params.items():
+            for name, value in tensors.items():
+                factor, l2 = rule(f'{module}/{name}')
+                gradient = scale * step[module][name] + l2 * value
+                velocity[module][name] = 0.9 * velocity[module][name] + gradient
+                tensors[name] = value - factor * RATE * (gradient + 0.9 * velocity[module][name])
+    return params
+
+
+def assert_close(params, expected):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), params, expected
+    )
+
+
+def test_each_tensor_has_the_rate_and_the_decay_of_the_first_group_that_matches():
+    config = config_of(
+        {'pattern': 'head/*', 'rate': 10.0},
+        {'pattern': '*/bias', 'rate': 0.5, 'l2': 0.0},
+        l2=0.3,
+    )
+    settings = {'head/kernel': (10.0, 0.3), 'head/bias': (10.0, 0.3), 'stem/bias': (0.5, 0.0)}
+    assert_close(trained(config), by_hand(lambda name: settings.get(name, (1.0, 0.3))))
+
+
+def test_adamw_decays_the_weights_of_each_group_by_its_own_share():
+    config = config_of({'pattern': '*/bias', 'weight_decay': 0.0}, name='adamw', weight_decay=0.2)
+    without = config_of(name='adamw', weight_decay=0.0)
+    everywhere = config_of(name='adamw', weight_decay=0.2)
+    params, plain, decayed = trained(config), trained(without), trained(everywhere)
+    for module in params:
+        np.testing.assert_array_equal(params[module]['bias'], plain[module]['bias'])
+        np.testing.assert_array_equal(params[module]['kernel'], decayed[module]['kernel'])
+        assert np.any(params[module]['bias'] != decayed[module]['bias'])
+
+
+def test_frozen_parameters_keep_every_bit_and_are_left_out_of_the_clipped_norm():
+    def clip(gradients):
+        norm = np.sqrt(sum((value**2).sum() for value in gradients['head'].values()))
+        return min(1.0, 0.5 / norm)
+
+    config = config_of({'pattern': 'stem/*', 'frozen': True}, l2=0.3, clip_norm=0.5)
+    params = trained(config)
+    first = jax.tree.map(jnp.float32, start()[0])
+    assert states.sha256(params['stem']) == states.sha256(first['stem'])
+    expected = by_hand(lambda name: (1.0, 0.3), clip)
+    assert_close(params['head'], expected['head'])
+
+
+def test_a_group_that_changes_nothing_changes_no_bit():
+    for name in ('sgd', 'adam', 'adamw'):
+        plain, grouped = config_of(name=name), config_of({'pattern': 'stem*'}, name=name)
+        assert states.sha256(trained(plain)) == states.sha256(trained(grouped))
+
+
+@pytest.fixture(scope='module')
+def senet():
+    model = models.create('SENet', 3, **NARROW)
+    images = jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
+    return model, jax.jit(lambda x: model.init(jax.random.key(0), x, train=False))(images), images
+
+
+def test_frozen_statistics_are_used_in_training_and_do_not_move(senet):
+    model, variables, images = senet
+    chosen = ({'pattern': 'stem*', 'frozen': True, 'frozen_statistics': True},)
+
+    @jax.jit
+    def step(variables, images):
+        with with_frozen_statistics(groups.statistics_are_frozen(chosen)):
+            return model.apply(
+                variables,
+                images,
+                train=True,
+                mutable=['batch_stats', 'intermediates'],
+                capture_intermediates=lambda module, _: module.name in ('stem', 'stem_norm'),
+            )[1]
+
+    updated = step(variables, images)
+    before, after = variables['batch_stats'], updated['batch_stats']
+    moved = {name: states.sha256(before[name]) != states.sha256(after[name]) for name in before}
+    assert moved.pop('stem_norm') is False
+    assert all(moved.values())
+    assert moved
+    seen = updated['intermediates']
+    (mapped,), (normed,) = seen['stem']['__call__'], seen['stem_norm']['__call__']
+    # Moving statistics start at mean 0 and variance 1.
+    np.testing.assert_allclose(normed, mapped / np.sqrt(1 + 1e-5), rtol=1e-5, atol=1e-6)
+
+
+def test_the_table_shows_the_size_of_each_group(senet):
+    _, variables, _ = senet
+    chosen = ({'pattern': 'stem/kernel', 'frozen': True}, {'pattern': '*/bias', 'rate': 0.5})
+    lines = [line.split() for line in groups.table(chosen, variables).splitlines()]
+    sizes = {line[0]: line[-2:] for line in lines if line}
+    params = variables['params']
+    biases = [
+        leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if path[-1].key == 'bias'
+    ]
+    everything = jax.tree.leaves(params)
+    stem, bias = 3 * 3 * 3 * 4, sum(leaf.size for leaf in biases)
+    rest = sum(leaf.size for leaf in everything) - stem - bias
+    assert sizes['stem/kernel'] == ['1', f'{stem:,}']
+    assert sizes['*/bias'] == [f'{len(biases)}', f'{bias:,}']
+    assert sizes['all'] == [f'{len(everything) - len(biases) - 1}', f'{rest:,}']
+
+
+@pytest.mark.parametrize(
+    ('chosen', 'message'),
+    [
+        ([{'pattern': 'stme*'}], r"groups\[0\] matches nothing with 'stme\*': near it are stem"),
+        ([{'pattern': 'Stem*'}], 'matches nothing'),
+        (
+            [{'pattern': '*/kernel'}, {'pattern': 'stem/kernel'}],
+            r"groups\[1\] has no effect: all that 'stem/kernel' matches, such as stem/kernel, bel",
+        ),
+        ([{'pattern': 'stem_norm/mean'}], 'matches nothing'),
+        (
+            [{'pattern': 'head/*', 'frozen_statistics': True}],
+            'sets frozen_statistics, and .* matches no statistics of batch norm: this model has',
+        ),
+        (
+            [{'pattern': 's*', 'frozen': True}, {'pattern': 'head*', 'frozen': True}],
+            'freezes every parameter',
+        ),
+    ],
+)
+def test_a_group_without_effect_on_the_model_is_refused(senet, chosen, message):
+    with pytest.raises(UserError, match=message):
+        groups.require_matches(chosen, senet[1])
+
+
+def test_a_batch_norm_s_statistics_can_be_a_group_of_their_own(senet):
+    chosen = [{'pattern': 'stem_norm/mean', 'frozen_statistics': True}]
+    groups.require_matches(chosen, senet[1])
+    assert groups.statistics_are_frozen(chosen)('stem_norm')
+    assert not groups.statistics_are_frozen(chosen)('stage1_block1/norm1')
+
+
+@pytest.mark.parametrize(
+    ('group', 'message'),
+    [
+        ('stem*', r"groups\[0\]='stem\*' must be a dict, such as"),
+        ({'patern': '*'}, r"groups\[0\] has no key 'patern': did you mean 'pattern'\?"),
+        ({'rate': 0.1}, r'pattern=None must be a text'),
+        ({'pattern': '*', 'rate': 0}, 'rate=0 must be a number above 0; frozen=True trains noth'),
+        ({'pattern': '*', 'rate': float('nan')}, 'must be a number above 0'),
+        ({'pattern': '*', 'l2': -1.0}, 'l2=-1.0 must be a number of 0 or more'),
+        ({'pattern': '*', 'frozen': 1}, 'frozen=1 must be True or False'),
+        ({'pattern': '*', 'weight_decay': 0.0}, 'no effect with sgd: set l2 instead'),
+        ({'pattern': '*', 'frozen': True, 'rate': 0.1}, 'frozen, and so rate has no effect'),
+    ],
+)
+def test_an_impossible_group_is_refused(group, message):
+    config = get_defaults()
+    config.optimizer.groups = (group,)
+    with pytest.raises(UserError, match=message):
+        optimizers.check(config)
+
+
+def test_l2_in_a_group_of_adamw_is_refused():
+    with pytest.raises(UserError, match='l2 has no effect with adamw: set weight_decay instead'):
+        groups.check(({'pattern': '*', 'l2': 0.1},), 'adamw')
