@@ -26,6 +26,8 @@ from cifar_jax.training import (
 )
 from cifar_jax.training import state as states
 
+CHECKPOINTS = ('chosen', 'best', 'latest')
+
 
 class Classifier(NamedTuple):
     """A trained model with all that belongs between an image and its class."""
@@ -40,17 +42,18 @@ class Classifier(NamedTuple):
     step: int
 
 
-def load(workdir: Workdir, checkpoint: str = 'chosen') -> Classifier:
+def load(workdir: Workdir, checkpoint: str = 'chosen', mesh: Mesh | None = None) -> Classifier:
     """Returns the classifier of a run.
 
     Args:
       checkpoint: 'latest', 'best', or 'chosen': the weights that the run reports.
+      mesh: the devices that it computes on; None for those of its training, as far as there are.
 
     Raises:
       UserError: the workdir is missing or damaged, or has no such checkpoint yet.
     """
     config = workdirs.read_config(workdir)
-    mesh = parallel.make_mesh(config.mesh.devices, config.train.batch_size)
+    mesh = mesh or parallel.make_mesh(config.mesh.devices, config.train.batch_size)
     classes, image_shape, normalizer = preprocessing.read(workdir)
     dtype, _ = precision.compute_dtype(config.precision)
     if config.model.name == numpy_network.MODEL:
