@@ -1,10 +1,10 @@
-"""Open a report in headless Chromium, as a phone and a desktop, light and dark, and find fault.
+"""Check a report in headless Chromium, on a phone and a desktop, in light and dark mode.
 
     pip install -e '.[browser]'
     python scripts/browser_test.py [--workdir W] [--shots DIR]
 
-W has a report already (`python -m cifar_jax.report --workdir W`); without it, a run of seconds is
-trained and reported first. Uses the Chromium or Chrome that is installed, and downloads none.
+W must have a report (`python -m cifar_jax.report --workdir W`); without --workdir, a run of a few
+seconds is trained and reported first. Uses the installed Chromium or Chrome, and downloads nothing.
 """
 
 import argparse
@@ -27,14 +27,14 @@ ARGUMENTS = (
     '--disable-component-update',
     '--disable-sync',
 )
-# Whom Chromium's sandbox refuses.
+# Chromium refuses to run its sandbox as root.
 ROOT_USER = hasattr(os, 'geteuid') and os.geteuid() == 0
-PATIENCE = 120_000  # milliseconds, on a machine with much else to do
-# Of every number: the value of its element in the page.
+TIMEOUT = 120_000  # milliseconds; long enough for a busy machine
+# The value of each <data> element, by its id.
 NUMBERS = """() => Object.fromEntries(
     [...document.querySelectorAll('data')].map(element => [element.id, element.value]))"""
 PICTURES = """() => [...document.images].map(
-    image => ({alt: image.alt, there: image.complete && image.naturalWidth > 0}))"""
+    image => ({alt: image.alt, loaded: image.complete && image.naturalWidth > 0}))"""
 OVERFLOW = """() => document.documentElement.scrollWidth - document.documentElement.clientWidth"""
 OPEN_ALL = """() => document.querySelectorAll('details').forEach(part => { part.open = true })"""
 
@@ -56,12 +56,12 @@ VIEWS = tuple(
 
 
 def browser() -> str | None:
-    """Returns the installed Chromium or Chrome; None where there is none."""
+    """Returns the path of the installed Chromium or Chrome, or None."""
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 def tiny_report(folder: pathlib.Path) -> None:
-    """Trains, evaluates and reports on a run of the digits that takes seconds."""
+    """Trains, evaluates and reports on the digits, in a few seconds."""
     from cifar_jax.experiment import config, run
     from cifar_jax.inference import evaluation
     from cifar_jax.reporting import build as report
@@ -75,18 +75,18 @@ def tiny_report(folder: pathlib.Path) -> None:
 def faults(
     workdir: pathlib.Path, views: tuple[View, ...] = VIEWS, shots: pathlib.Path | None = None
 ) -> list[str]:
-    """Returns what is wrong with a workdir's report, a sentence each.
+    """Returns the faults of a workdir's report, one sentence each.
 
     Args:
-      shots: a folder for a picture of the whole page in each view.
+      shots: a folder for a screenshot of the whole page in each view.
     """
     from playwright.sync_api import sync_playwright
 
     arguments = [*ARGUMENTS, *(['--no-sandbox'] if ROOT_USER else [])]
-    found = []
+    problems = []
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
-            executable_path=browser(), args=arguments, timeout=PATIENCE
+            executable_path=browser(), args=arguments, timeout=TIMEOUT
         )
         for view in views:
             context = chromium.new_context(
@@ -94,18 +94,18 @@ def faults(
                 color_scheme=view.scheme,
                 is_mobile=view.width < 600,
             )
-            found += [f'{view.name}: {fault}' for fault in _in_view(context, workdir)]
+            problems += [f'{view.name}: {fault}' for fault in _in_view(context, workdir)]
             if shots:
                 context.pages[0].screenshot(path=shots / f'{view.name}.png', full_page=True)
             context.close()
         chromium.close()
-    return found
+    return problems
 
 
 def _in_view(context: Any, workdir: pathlib.Path) -> Iterator[str]:
     from axe_playwright_python.sync_playwright import Axe
 
-    context.set_default_timeout(PATIENCE)
+    context.set_default_timeout(TIMEOUT)
     page = context.new_page()
     messages, requests = [], []
     page.on('console', lambda message: messages.append(f'{message.type}: {message.text}'))
@@ -114,18 +114,18 @@ def _in_view(context: Any, workdir: pathlib.Path) -> Iterator[str]:
     address = (workdir / 'report' / 'index.html').resolve().as_uri()
     page.goto(address, wait_until='load')
     page.evaluate(OPEN_ALL)
-    yield from (f'the console says {message}' for message in messages)
+    yield from (f'console message: {message}' for message in messages)
     for url in requests:
         if url != address and not url.startswith('data:'):
-            yield f'the page asks for {url}'
+            yield f'the page requests {url}'
     pictures = page.evaluate(PICTURES)
     if not pictures:
-        yield 'there is no picture'
+        yield 'the page has no pictures'
     for picture in pictures:
-        if not picture['there']:
+        if not picture['loaded']:
             yield f'a picture is missing: {picture["alt"]}'
         if not picture['alt'].strip():
-            yield 'a picture has no words'
+            yield 'a picture has no alternative text'
     overflow = page.evaluate(OVERFLOW)
     if overflow > 0:
         yield f'the page is {overflow} pixels too wide'
@@ -135,32 +135,32 @@ def _in_view(context: Any, workdir: pathlib.Path) -> Iterator[str]:
         yield f'axe: {violation["id"]}, {violation["help"]} ({places})'
 
 
-def wrong_numbers(shown: Mapping[str, str], workdir: pathlib.Path) -> Iterator[str]:
-    """Yields where the numbers of the page are not those of metrics.jsonl and summary.json."""
+def wrong_numbers(on_page: Mapping[str, str], workdir: pathlib.Path) -> Iterator[str]:
+    """Yields the numbers of the page that differ from those in metrics.jsonl and summary.json."""
     from cifar_jax import files
     from cifar_jax.experiment import workdir as workdirs
 
     run = workdirs.Workdir(workdir)
     lines = workdirs.read_metrics(run)
     summary = files.read_json(run.summary) if run.summary.exists() else {}
-    split = shown['split']
-    wanted = {'epochs': len(lines)}
+    split = on_page['split']
+    expected = {'epochs': len(lines)}
     if split in summary:
-        wanted |= {key: summary[split][key] for key in ('images', 'accuracy', 'loss', 'top5')}
+        expected |= {key: summary[split][key] for key in ('images', 'accuracy', 'loss', 'top5')}
     if split == 'validation' and summary:
         line = next(line for line in lines if line['step'] == summary['step'])
-        wanted |= {key: line[f'val_{key}'] for key in ('accuracy', 'loss', 'top5')}
-    for key, value in wanted.items():
-        # The loss of training adds up in float32.
-        if not math.isclose(float(shown[key]), value, rel_tol=1e-5):
-            yield f'{key} is {shown[key]} in the page and {value} in the workdir'
+        expected |= {key: line[f'val_{key}'] for key in ('accuracy', 'loss', 'top5')}
+    for key, value in expected.items():
+        # Training losses are summed in float32.
+        if not math.isclose(float(on_page[key]), value, rel_tol=1e-5):
+            yield f'{key} is {on_page[key]} in the page and {value} in the workdir'
 
 
 def main() -> None:
     """Runs the script."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--workdir', type=pathlib.Path)
-    parser.add_argument('--shots', type=pathlib.Path, help='a folder for pictures of the page')
+    parser.add_argument('--shots', type=pathlib.Path, help='a folder for screenshots')
     args = parser.parse_args()
     if not browser():
         sys.exit(f'None of {", ".join(BROWSERS)} is installed.')
@@ -170,11 +170,11 @@ def main() -> None:
         workdir = args.workdir or pathlib.Path(folder) / 'run'
         if not args.workdir:
             tiny_report(workdir)
-        found = faults(workdir, shots=args.shots)
-    for fault in found:
+        problems = faults(workdir, shots=args.shots)
+    for fault in problems:
         print(fault)
-    print(f'{len(VIEWS)} views, {len(found)} faults')
-    sys.exit(bool(found))
+    print(f'{len(VIEWS)} views, {len(problems)} faults')
+    sys.exit(bool(problems))
 
 
 if __name__ == '__main__':

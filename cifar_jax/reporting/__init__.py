@@ -1,1 +1,1 @@
-"""Pictures of data and runs: one picture, one function."""
+"""Pictures of data and runs, and the report page; one function per picture."""

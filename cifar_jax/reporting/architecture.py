@@ -1,4 +1,4 @@
-"""A network from its input to its output."""
+"""Diagram of a network's blocks, from input to output."""
 
 import math
 import textwrap
@@ -17,60 +17,60 @@ from cifar_jax.reporting.picture import Picture
 from cifar_jax.reporting.style import GREY, WIDTH
 
 _BLUE, _ORANGE, _PALE = '#0072B2', '#E69F00', '#BBBBBB'  # Okabe and Ito, 2008
-_BOXES = 1.35  # inches, the width of the images' own box
+_BOXES = 1.35  # inches, the width of the box of the input image
 _TEXT = MARGIN + _BOXES + 0.2
 _LINE = 0.165
 _ARROW = 0.24
 
 
 def draw(classifier: Classifier, image_shape: Sequence[int]) -> Picture:
-    """Returns the blocks of a network for (h, w, c) images, from top to bottom.
+    """Draws the blocks of a network for (h, w, c) images, from top to bottom.
 
-    `blocks.of` has the same numbers as a table.
+    `blocks.of` returns the same numbers.
     """
-    found = blocks.of(classifier.model, image_shape)
+    network = blocks.of(classifier.model, image_shape)
     name = classifier.config.model.name
-    total = totals(found)
+    total = totals(network)
     head = textwrap.wrap(f'{total} for one {_size(image_shape)} image.', 68)
     foot = textwrap.wrap(
-        'A box is as wide as the map and as high as the logarithm of its channels. Blue: '
-        'convolutions; orange: dense layers. Pooling, flattening and activations between blocks '
-        'have no box: the shape beside an arrow is what they hand on.',
+        'The width of a box is the width of the feature map; its height is the logarithm of the '
+        'number of channels. Blue: convolutions; orange: dense layers. Pooling, flattening and '
+        'activations between blocks have no box: the shape beside an arrow is their output.',
         68,
     )
-    heights = [_height(block) for block in found]
+    heights = [_height(block) for block in network]
     start = MARGIN + 0.25 + _LINE * len(head) + 0.1
-    whole = start + 0.3 + sum(heights) + _ARROW * len(found) + _LINE * len(foot) + 0.2
-    figure = panels.figure(whole)
+    height_of_figure = start + 0.3 + sum(heights) + _ARROW * len(network) + _LINE * len(foot) + 0.2
+    figure = panels.figure(height_of_figure)
     panels.write(figure, MARGIN, MARGIN, name, fontsize=12, fontweight='bold')
     panels.write(figure, MARGIN, MARGIN + 0.25, '\n'.join(head))
-    axes = panels.panel(figure, 0.0, 0.0, WIDTH, whole)
-    axes.set(xlim=(0, WIDTH), ylim=(whole, 0))
+    axes = panels.panel(figure, 0.0, 0.0, WIDTH, height_of_figure)
+    axes.set(xlim=(0, WIDTH), ylim=(height_of_figure, 0))
     _box(axes, start, 0.3, image_shape, image_shape, _PALE)
     _heading(figure, start + 0.07, 'image', image_shape)
-    top, before = start + 0.3, tuple(image_shape)
-    for block, height in zip(found, heights, strict=True):
-        _arrow(figure, top, _size(block.input) if block.input != before else '')
+    top, previous = start + 0.3, tuple(image_shape)
+    for block, height in zip(network, heights, strict=True):
+        _arrow(figure, top, _size(block.input) if block.input != previous else '')
         _draw(figure, top + _ARROW, height, block, image_shape)
-        top, before = top + _ARROW + height, block.output
+        top, previous = top + _ARROW + height, block.output
     panels.write(figure, MARGIN, top + 0.12, '\n'.join(foot), color=GREY)
     title = f'Architecture: {name}, {total}'
     alt = f'{name} for {_size(image_shape)} images: {total}. From input to output: '
-    return Picture('architecture', title, f'{alt}{"; ".join(map(_words, found))}.', figure)
+    return Picture('architecture', title, f'{alt}{"; ".join(map(_words, network))}.', figure)
 
 
-def totals(found: Sequence[Block]) -> str:
-    """Returns the parameters, statistics and FLOPs of all blocks in words."""
+def totals(network: Sequence[Block]) -> str:
+    """Returns the parameters, statistics and FLOPs of all blocks as text."""
     parameters, statistics, flops = (
-        sum(getattr(block, field) for block in found)
+        sum(getattr(block, field) for block in network)
         for field in ('parameters', 'statistics', 'flops')
     )
     moving = f' and {statistics:,} statistics' if statistics else ''
-    return f'{parameters:,} trained parameters{moving}, {rounded(flops)} FLOPs'
+    return f'{parameters:,} trainable parameters{moving}, {rounded(flops)} FLOPs'
 
 
 def rounded(number: int) -> str:
-    """Returns a large number with three digits.
+    """Returns a large number as text, with three significant digits.
 
     >>> rounded(1_226_600), rounded(999_900_000), rounded(40_000)
     ('1.23 million', '1.00 billion', '40,000')
@@ -105,13 +105,13 @@ def _box(
     image_shape: Sequence[int],
     colour: str,
 ) -> None:
-    across = shape[1] / image_shape[1] if len(shape) == 3 else 0
-    width, thick = max(_BOXES * across, 0.07), _thickness(shape)
+    relative_width = shape[1] / image_shape[1] if len(shape) == 3 else 0
+    width, thick = max(_BOXES * relative_width, 0.07), _thickness(shape)
     corner = MARGIN + (_BOXES - width) / 2, top + (height - thick) / 2
     axes.add_patch(Rectangle(corner, width, thick, facecolor=colour, edgecolor='none'))
 
 
-def _arrow(figure: Figure, top: float, passed: str) -> None:
+def _arrow(figure: Figure, top: float, shape: str) -> None:
     middle = MARGIN + _BOXES / 2
     figure.axes[0].annotate(
         '',
@@ -119,7 +119,7 @@ def _arrow(figure: Figure, top: float, passed: str) -> None:
         (middle, top + 0.02),
         arrowprops=dict(arrowstyle='-|>', color=GREY, shrinkA=0, shrinkB=0, mutation_scale=8),
     )
-    panels.write(figure, middle + 0.09, top + _ARROW / 2, passed, va='center', color=GREY)
+    panels.write(figure, middle + 0.09, top + _ARROW / 2, shape, va='center', color=GREY)
 
 
 def _height(block: Block) -> float:
@@ -131,9 +131,9 @@ def _thickness(shape: Sequence[int]) -> float:
 
 
 def _contents(block: Block) -> list[str]:
-    # A line ends behind a comma and not between '3' and 'Conv 3x3'.
-    whole = block.contents.replace(' ', '\N{NO-BREAK SPACE}').replace(',\N{NO-BREAK SPACE}', ', ')
-    return textwrap.wrap(whole, 46)
+    # Break lines only after commas, and not between '3' and 'Conv 3x3'.
+    text = block.contents.replace(' ', '\N{NO-BREAK SPACE}').replace(',\N{NO-BREAK SPACE}', ', ')
+    return textwrap.wrap(text, 46)
 
 
 def _size(shape: Sequence[int]) -> str:

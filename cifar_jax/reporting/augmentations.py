@@ -1,4 +1,4 @@
-"""A sheet of the same images under every augmentation of a config."""
+"""A sheet of images that shows the effect of each augmentation of a config."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -19,13 +19,14 @@ IMAGES = 8
 
 
 def draw(config: ConfigDict, path: pathlib.Path) -> None:
-    """Writes a PNG: training images as they are, under each entry alone, and under all together.
+    """Writes a PNG of training images: unchanged, under each augmentation alone, and under all.
 
     Args:
-      config: of which `data.source` and its like, `data.augment` and `seed` matter.
+      config: only its `data` and `seed` are used.
+      path: the PNG file to write.
 
     Raises:
-      UserError: there are no augmentations, the data are not there, or `path` cannot be written.
+      UserError: there are no augmentations, the data are missing, or `path` cannot be written.
     """
     policy = config.data.augment
     if not policy:
@@ -34,11 +35,11 @@ def draw(config: ConfigDict, path: pathlib.Path) -> None:
         )
     data = sources.load(config.data)
     batch = _first(data, config.seed)
-    rows = [('as they are', batch)]
+    rows = [('original', batch)]
     key = jax.random.key(config.seed)
     for position, entry in enumerate(policy):
-        own_key = jax.random.fold_in(key, position)
-        rows.append((caption(entry), augment.augment(own_key, batch, [entry])))
+        entry_key = jax.random.fold_in(key, position)
+        rows.append((caption(entry), augment.augment(entry_key, batch, [entry])))
     if len(policy) > 1:
         rows.append(('all together', augment.augment(key, batch, policy)))
     figure = _sheet(rows, data.classes)
@@ -49,7 +50,7 @@ def draw(config: ConfigDict, path: pathlib.Path) -> None:
 
 
 def caption(entry: Mapping[str, Any] | ConfigDict) -> str:
-    """Returns an augmentation's name and the options that are set, a line each."""
+    """Returns an augmentation's name and the options that are set, one per line."""
     options = {key: value for key, value in entry.items() if key != 'name'}
     return '\n'.join([entry['name'], *(f'{key} {value}' for key, value in options.items())])
 

@@ -1,4 +1,4 @@
-"""A workdir's report: its pictures as files, and all of it as one page."""
+"""Writes the report of a workdir: its pictures as files, and one page with all of them."""
 
 import logging
 import pathlib
@@ -14,36 +14,37 @@ log = logging.getLogger('cifar_jax')
 def write(folder: pathlib.Path, split: str, data_dir: str | None = None) -> dict[str, Any]:
     """Writes the report of a run into its workdir, and returns its paths and headline numbers.
 
-    The same workdir gives the same bytes. What the network says of the split is kept there: it is
-    computed once, here or by `evaluate`.
+    The same workdir gives the same bytes. The predictions for the split are computed once, here or
+    by `evaluate`, and stored in the workdir.
 
     Args:
-      split: 'train' (the training part), 'validation' or 'test': what the pictures are of.
-      data_dir: of the data set, where it is no longer the config's.
+      split: the images to report on: 'train' (without the validation images), 'validation' or
+        'test'.
+      data_dir: the directory of the data set, if it is no longer the config's.
 
     Raises:
-      UserError: the workdir is missing, empty, damaged or of another version, or the data are.
+      UserError: the workdir or the data are missing, damaged or of another version.
     """
-    log.info('%s: what the network says of the %s images', folder, split)
+    log.info('%s: computing or reading the predictions for the %s images', folder, split)
     run = facts.read(folder, split, data_dir)
     target = run.evaluated.workdir.report
     paths: list[pathlib.Path] = []
     sections: list[page.Section] = []
     for number, section in enumerate(pictures.SECTIONS, 1):
-        began = time.perf_counter()
-        shown = []
+        start = time.perf_counter()
+        embedded = []
         with style.applied():
             for picture in section.draw(run):
                 images = style.files(picture.figure)
                 for suffix, content in images.items():
                     paths.append(target / f'{picture.name}.{suffix}')
                     files.write(paths[-1], content)
-                shown.append(page.shown(picture, images['svg']))
-        sections.append(page.Section(section.title, shown))
+                embedded.append(page.embed(picture, images['svg']))
+        sections.append(page.Section(section.title, embedded))
         log.info(
             '%d of %d: %s, %d pictures in %.1f s',
-            *(number, len(pictures.SECTIONS), section.title, len(shown)),
-            time.perf_counter() - began,
+            *(number, len(pictures.SECTIONS), section.title, len(embedded)),
+            time.perf_counter() - start,
         )
     index = target / 'index.html'
     files.write(index, page.render(run, sections))

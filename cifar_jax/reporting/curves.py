@@ -1,4 +1,4 @@
-"""Accuracy, loss and learning rate against epochs."""
+"""Curves of accuracy, loss and learning rate over the epochs."""
 
 from collections.abc import Sequence
 
@@ -14,11 +14,11 @@ PARTS = (('train', 'training', style.BLUE, '-'), ('val', 'validation', style.RED
 
 
 def draw(lines: Sequence[Line], monitor: str) -> tuple[Picture, ...]:
-    """Returns accuracy, loss and learning rate against epochs; nothing where no epoch ended.
+    """Draws accuracy, loss and learning rate over the epochs; returns () if no epoch has ended.
 
     Args:
-      lines: of metrics.jsonl.
-      monitor: validation 'accuracy' or 'loss': what the best epoch is best in.
+      lines: the lines of metrics.jsonl.
+      monitor: 'accuracy' or 'loss', the validation metric that defines the best epoch.
     """
     if not lines:
         return ()
@@ -35,25 +35,25 @@ def _metric(lines: Sequence[Line], best: Line | None, key: str, title: str, form
     axes = figure.subplots()
     words = []
     for part, name, colour, dashes in PARTS:
-        own = [line for line in lines if f'{part}_{key}' in line]
-        if not own:
+        recorded = [line for line in lines if f'{part}_{key}' in line]
+        if not recorded:
             continue
-        epochs, values = ([line[name] for line in own] for name in ('epoch', f'{part}_{key}'))
-        axes.plot(epochs, values, dashes, color=colour, label=name, marker=_marker(own))
-        words.append(f'{name} {form.format(values[0])} to {form.format(values[-1])}')
+        epochs, values = ([line[name] for line in recorded] for name in ('epoch', f'{part}_{key}'))
+        axes.plot(epochs, values, dashes, color=colour, label=name, marker=_marker(recorded))
+        words.append(f'{name} from {form.format(values[0])} to {form.format(values[-1])}')
     if best is not None:
         value = best[f'val_{key}']
         text = f'best epoch {best["epoch"]}: {form.format(value)}'
         axes.plot(best['epoch'], value, 'o', color=style.RED, ms=8, mfc='white', mew=2, label=text)
-        words.append(f'on validation images in the {text}')
-    _along_epochs(axes, lines)
+        words.append(f'validation at the {text}')
+    _format_epoch_axis(axes, lines)
     if key == 'accuracy':
         style.percent(axes, 'y')
         axes.set_ylabel('accuracy')
     else:
         axes.set_ylabel('cross-entropy, nats')
     figure.legend(loc='outside upper center', ncols=3, handlelength=1.8, columnspacing=1.2)
-    return Picture(key, title, f'{title} against epochs: {"; ".join(words)}.', figure)
+    return Picture(key, title, f'{title} over the epochs: {"; ".join(words)}.', figure)
 
 
 def _rate(lines: Sequence[Line]) -> Picture:
@@ -63,15 +63,15 @@ def _rate(lines: Sequence[Line]) -> Picture:
     axes.plot(epochs, rates, color=style.GREEN, marker=_marker(lines))
     axes.set_ylim(0, max(rates) * 1.1 or 1)
     axes.set_ylabel('learning rate')
-    _along_epochs(axes, lines)
+    _format_epoch_axis(axes, lines)
     alt = (
         f'Learning rate at the end of each epoch: from {rates[0]:.3g} to {rates[-1]:.3g}, '
-        f'{max(rates):.3g} at most.'
+        f'at most {max(rates):.3g}.'
     )
     return Picture('rate', 'Learning rate', alt, figure)
 
 
-def _along_epochs(axes: Axes, lines: Sequence[Line]) -> None:
+def _format_epoch_axis(axes: Axes, lines: Sequence[Line]) -> None:
     axes.set_xlabel('epoch')
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlim(lines[0]['epoch'] - 0.5, lines[-1]['epoch'] + 0.5)
@@ -79,5 +79,5 @@ def _along_epochs(axes: Axes, lines: Sequence[Line]) -> None:
 
 
 def _marker(lines: Sequence[Line]) -> str:
-    """One epoch is no line."""
+    """Returns a marker for short runs, since a line of one epoch would be invisible."""
     return '.' if len(lines) <= 15 else ''

@@ -1,4 +1,4 @@
-"""What a report says of a run in words and numbers."""
+"""The data of a report: a run's metrics, settings and scores."""
 
 import json
 import pathlib
@@ -22,12 +22,12 @@ from cifar_jax.training.history import Line
 
 
 class Run(NamedTuple):
-    """All that a report is made of."""
+    """The data that a report is made from."""
 
     evaluated: Evaluated
-    lines: list[Line]  # of metrics.jsonl
-    summary: Mapping[str, Any]  # empty: the run has not finished
-    command: str  # empty: it was not started by a command
+    lines: list[Line]  # from metrics.jsonl
+    summary: Mapping[str, Any]  # empty if the run has not finished
+    command: str  # empty if it was not started by a command
     environment: Mapping[str, Any]
     confusion: Int[np.ndarray, 'classes classes']
     by_class: scores.ByClass
@@ -45,39 +45,39 @@ class Run(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """A key of the config."""
+    """A key of the config, as text."""
 
     key: str
     value: str
-    default: str  # empty: it has none
+    default: str  # empty if there is none
 
 
 def read(folder: pathlib.Path, split: str, data_dir: str | None = None) -> Run:
-    """Returns a run with what its workdir and its network say.
+    """Reads a run from its workdir, and computes or reads the predictions for a split.
 
-    Args and errors are those of `evaluation.predict`.
+    See `evaluation.predict` for the arguments and further errors.
 
     Raises:
       UserError: a file is damaged or of another version, or the network's outputs are not finite.
     """
-    kept = runs.read(folder)
+    run = runs.read(folder)
     evaluated = evaluation.predict(folder, split, data_dir=data_dir)
-    found = evaluated.predictions
-    if not np.isfinite(found.logits).all():
+    predicted = evaluated.predictions
+    if not np.isfinite(predicted.logits).all():
         raise UserError(
-            f'The network in {folder} answers with numbers that are not finite: train anew '
+            f'The network in {folder} gives outputs that are not finite: train it again '
             'with a lower config.schedule.rate.'
         )
-    of_classes = found.labels, found.classes, len(evaluated.classifier.classes)
+    of_classes = predicted.labels, predicted.classes, len(evaluated.classifier.classes)
     return Run(
         evaluated,
-        kept.lines,
-        kept.summary,
-        kept.command,
-        kept.environment,
+        run.lines,
+        run.summary,
+        run.command,
+        run.environment,
         scores.confusion(*of_classes),
         scores.by_class(*of_classes),
-        scores.reliability(found.labels, found.probabilities),
+        scores.reliability(predicted.labels, predicted.probabilities),
     )
 
 
@@ -87,11 +87,11 @@ def headline(run: Run) -> dict[str, float]:
     return {**metrics, 'ece': run.reliability.error}
 
 
-def particulars(run: Run) -> dict[str, str]:
-    """Returns what belongs to the headline: data, seed, epochs, time and speed."""
+def details(run: Run) -> dict[str, str]:
+    """Returns the table below the headline: data, seed, epochs, time and speed, as text."""
     config, data = run.config, run.evaluated.data
     parts = {'training': data.train, 'validation': data.validation, 'test': data.test}
-    found = {
+    table = {
         'data': f'{config.data.source}, {len(data.classes)} classes: '
         + ', '.join(f'{len(p.labels):,} {name}' for name, p in parts.items() if p is not None),
         'seed': str(config.seed),
@@ -99,30 +99,30 @@ def particulars(run: Run) -> dict[str, str]:
     }
     best = history.best(run.lines, config.train.monitor)
     if best:
-        found['best epoch'] = (
+        table['best epoch'] = (
             f'{best["epoch"]}: {best["val_accuracy"]:.2%} of the validation images, '
             f'loss {best["val_loss"]:.4f}'
         )
     if run.lines:
-        found['wall time'] = console.duration(sum(line['seconds'] for line in run.lines))
+        table['wall time'] = console.duration(sum(line['seconds'] for line in run.lines))
         speeds = [line['images_per_second'] for line in run.lines]
-        found['training images/s'] = f'{statistics.median(speeds):,.0f} in the median epoch'
-    found['weights'] = f'step {run.evaluated.classifier.step:,}, sha256 '
-    found['weights'] += run.evaluated.predictions.sha256[:16]
-    return found
+        table['training images/s'] = f'{statistics.median(speeds):,.0f} in the median epoch'
+    table['weights'] = f'step {run.evaluated.classifier.step:,}, sha256 '
+    table['weights'] += run.evaluated.predictions.sha256[:16]
+    return table
 
 
 def _epochs(run: Run) -> str:
     step = run.evaluated.classifier.step
-    own = next((line['epoch'] for line in run.lines if line['step'] == step), None)
-    ended = f'{len(run.lines)} so far' if not run.summary else str(len(run.lines))
+    epoch = next((line['epoch'] for line in run.lines if line['step'] == step), None)
+    finished = f'{len(run.lines)} so far' if not run.summary else str(len(run.lines))
     length = run.config.train.length
     of = f', of {length}' if str(length) != f'{len(run.lines)} epochs' else ''
-    return f'{ended}{of}' + (f'; weights of epoch {own}' if own else '')
+    return f'{finished}{of}' + (f'; weights of epoch {epoch}' if epoch else '')
 
 
 def settings(run: Run) -> tuple[list[Setting], list[Setting]]:
-    """Returns the keys of the config that differ from the defaults, and the others."""
+    """Returns the settings of the config that differ from the defaults, and the others."""
     defaults = configs.flat(get_defaults())
     differing: list[Setting] = []
     others: list[Setting] = []
@@ -134,7 +134,7 @@ def settings(run: Run) -> tuple[list[Setting], list[Setting]]:
 
 
 def _text(value: object) -> str:
-    """Returns a value as JSON has it, a name without its quotation marks."""
+    """Returns a value as JSON, and a string without quotation marks."""
     if isinstance(value, str):
         return value or "''"
     return json.dumps(value, default=dict)

@@ -1,4 +1,4 @@
-"""What every block of a network makes of one image."""
+"""Feature maps of each block of a network, for one image."""
 
 import textwrap
 
@@ -20,42 +20,44 @@ _HEADING = 0.2
 _ROW = _HEADING + _CELL + 0.1
 _IMAGE = 1.2
 _WORDS = (
-    'Each row: the channels of a block with the largest mean absolute value, strongest first. '
-    'Each map has a scale of its own, violet its lowest value and yellow its highest'
+    'Each row: the channels of a block with the largest mean absolute values, strongest first. '
+    'Each map has its own scale, from violet (lowest value) to yellow (highest value)'
 )
-_SIGNED = '; where some are negative: red below 0, white 0, blue above'
+_SIGNED = '; maps with negative values: red below 0, white at 0, blue above'
 
 
 def draw(
-    classifier: Classifier, image: UInt8[np.ndarray, 'height width channels'], what: str
+    classifier: Classifier, image: UInt8[np.ndarray, 'height width channels'], description: str
 ) -> Picture:
-    """Returns the strongest channels of each block for an image, a row a block.
+    """Draws the strongest channels of each block for an image, one row per block.
 
     Args:
-      what: the image in words, such as 'test image 7, a cat'.
+      description: of the image, such as 'test image 7, cat'.
     """
-    title = f'Feature maps of {what}'
-    maps = {name: found[0] for name, found in feature_maps(classifier, image[None]).items()}
+    title = f'Feature maps of {description}'
+    maps = {name: batch[0] for name, batch in feature_maps(classifier, image[None]).items()}
     if not maps:
-        return panels.sentence(NAME, title, 'This network has no convolution: it has no maps.')
+        return panels.sentence(
+            NAME, title, 'This network has no convolution: it has no feature maps.'
+        )
     figure = panels.figure(_IMAGE + 2 * MARGIN + len(maps) * _ROW)
     images.show(panels.panel(figure, MARGIN, MARGIN, _IMAGE, _IMAGE), image)
-    signed = any(found.min() < 0 for found in maps.values())
+    signed = any(block.min() < 0 for block in maps.values())
     words = _WORDS + (_SIGNED if signed else '') + '.'
     panels.write(figure, _IMAGE + 2.5 * MARGIN, MARGIN, textwrap.fill(words, 47))
-    for row, (name, found) in enumerate(maps.items()):
+    for row, (name, block) in enumerate(maps.items()):
         top = _IMAGE + 2 * MARGIN + row * _ROW
-        size = 'x'.join(map(str, found.shape))
+        size = 'x'.join(map(str, block.shape))
         panels.write(figure, MARGIN, top, name, fontweight='bold')
         panels.write(figure, WIDTH - MARGIN, top, size, ha='right', color=GREY)
-        for column, channel in enumerate(strongest(found)):
+        for column, channel in enumerate(strongest(block)):
             left = MARGIN + column * (_CELL + GAP)
             axes = panels.panel(figure, left, top + _HEADING, _CELL, _CELL)
-            _show_map(axes, found[..., channel])
-    return Picture(NAME, title, _alt(maps, what), figure)
+            _show_map(axes, block[..., channel])
+    return Picture(NAME, title, _alt(maps, description), figure)
 
 
-def strongest(maps: Float32[np.ndarray, 'rows columns features']) -> Int[np.ndarray, 'shown']:
+def strongest(maps: Float32[np.ndarray, 'rows columns features']) -> Int[np.ndarray, 'top']:
     """Returns the channels with the largest mean absolute values, at most `COLUMNS`."""
     return np.argsort(-np.abs(maps).mean((0, 1)), kind='stable')[:COLUMNS]
 
@@ -68,11 +70,11 @@ def _show_map(axes: Axes, values: Float32[np.ndarray, 'rows columns']) -> None:
         axes.imshow(values, cmap='viridis', interpolation='nearest')
 
 
-def _alt(maps: dict[str, np.ndarray], what: str) -> str:
+def _alt(maps: dict[str, np.ndarray], description: str) -> str:
     parts = []
-    for name, found in maps.items():
-        first = strongest(found)[0]
-        size = 'x'.join(map(str, found.shape))
-        mean = np.abs(found[..., first]).mean()
-        parts.append(f'{name}, {size}, most in channel {first} (mean absolute value {mean:.3g})')
-    return f'The strongest feature maps of each block for {what}: {"; ".join(parts)}.'
+    for name, block in maps.items():
+        first = strongest(block)[0]
+        size = 'x'.join(map(str, block.shape))
+        mean = np.abs(block[..., first]).mean()
+        parts.append(f'{name}, {size}, strongest channel {first} (mean absolute value {mean:.3g})')
+    return f'The strongest feature maps of each block for {description}: {"; ".join(parts)}.'

@@ -1,4 +1,4 @@
-"""What the first convolution of a network looks for."""
+"""Filters of the first convolution of a network."""
 
 from collections.abc import Sequence
 
@@ -15,36 +15,36 @@ from cifar_jax.reporting.style import WIDTH
 
 NAME, TITLE = 'filters', 'Filters of the first convolution'
 COLUMNS = 8
-_LARGEST = 0.8  # inches: a few filters need not fill the width
-_WORDS = 0.26
+_MAX_CELL = 0.8  # inches: a few filters need not fill the width
+_HEADING = 0.26
 
 
 def draw(classifier: Classifier, image_shape: Sequence[int]) -> Picture:
-    """Returns the kernels of the convolution that reads the (h, w, c) images, as tiles.
+    """Draws the kernels of the convolution that reads the (h, w, c) images.
 
-    Those of three channels are tiles in red, green and blue, of others the mean of their channels.
+    Kernels with three channels are drawn in red, green and blue; of others, the mean over channels.
     """
     kernels = first_kernels(classifier, image_shape)
     if kernels is None:
         return panels.sentence(NAME, TITLE, 'This network has no convolution: it has no filters.')
     height, width, channels, count = kernels.shape
     columns = min(COLUMNS, count)
-    cell = min(_LARGEST, (WIDTH - 2 * MARGIN - (columns - 1) * GAP) / columns)
+    cell = min(_MAX_CELL, (WIDTH - 2 * MARGIN - (columns - 1) * GAP) / columns)
     rows = -(-count // columns)
     step = cell * height / width + GAP
-    figure = panels.figure(_WORDS + MARGIN + rows * step + MARGIN)
-    zero = 'grey is 0' if channels == 3 else 'red is below 0, white 0, blue above'
-    panels.write(figure, MARGIN, MARGIN, f'Each filter has a scale of its own: {zero}.')
-    for place in range(count):
-        row, column = divmod(place, columns)
-        left, top = MARGIN + column * (cell + GAP), _WORDS + MARGIN + row * step
+    figure = panels.figure(_HEADING + MARGIN + rows * step + MARGIN)
+    zero = 'grey is 0' if channels == 3 else 'red is below 0, white is 0, blue is above'
+    panels.write(figure, MARGIN, MARGIN, f'Each filter has its own scale: {zero}.')
+    for index in range(count):
+        row, column = divmod(index, columns)
+        left, top = MARGIN + column * (cell + GAP), _HEADING + MARGIN + row * step
         axes = panels.panel(figure, left, top, cell, step - GAP)
-        _show(axes, kernels[..., place])
+        _show(axes, kernels[..., index])
     largest = np.abs(kernels).max((0, 1, 2))
     weak, strong = largest.argmin(), largest.argmax()
     alt = (
         f'{count} filters of {height}x{width}x{channels}, the first convolution of the network. '
-        f'Their largest absolute weights go from {largest[weak]:.3g} (filter {weak}) to '
+        f'Their largest absolute weights range from {largest[weak]:.3g} (filter {weak}) to '
         f'{largest[strong]:.3g} (filter {strong}).'
     )
     return Picture(NAME, TITLE, alt, figure)
@@ -53,21 +53,21 @@ def draw(classifier: Classifier, image_shape: Sequence[int]) -> Picture:
 def first_kernels(
     classifier: Classifier, image_shape: Sequence[int]
 ) -> Float32[np.ndarray, 'rows columns channels filters'] | None:
-    """Returns the kernels of the convolution that is computed first; None without one."""
+    """Returns the kernels of the first convolution, or None if there is none."""
     _, modules = summary.trace(classifier.model, image_shape)
     path = next((row.path for row in modules if row.kind == 'Conv'), None)
     if path is None:
         return None
-    own = classifier.variables['params']
+    params = classifier.variables['params']
     for name in path:
-        own = own[name]
-    return np.asarray(own['kernel'], np.float32)
+        params = params[name]
+    return np.asarray(params['kernel'], np.float32)
 
 
 def tile(
     kernel: Float32[np.ndarray, 'rows columns channels'],
 ) -> Float[np.ndarray, 'rows columns channels']:
-    """Returns a filter in [0, 1], 0 at 0.5 and its largest absolute weight at 0 or 1.
+    """Scales a filter to [0, 1]: weight 0 becomes 0.5, the largest absolute weight 0 or 1.
 
     >>> tile(np.array([[[-2.0, 0.0, 1.0]]], np.float32)).tolist()
     [[[0.0, 0.5, 0.75]]]

@@ -1,4 +1,4 @@
-"""Grids of images with a word above each."""
+"""Grids of images with captions."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,18 @@ ROWS = COLUMNS = 4
 
 
 def show(axes: Axes, image: UInt8[np.ndarray, 'h w c']) -> None:
-    """Draws an image, pixel by pixel, and nothing else."""
+    """Draws an image without interpolation, axes or frame."""
     axes.imshow(image.squeeze(), cmap='gray', vmin=0, vmax=255, interpolation='nearest')
     style.bare(axes)
 
 
-def grid(images: Sequence[np.ndarray], words: Sequence[str]) -> Figure:
-    """Returns at most 16 images, four in a row, with their words above them."""
+def grid(images: Sequence[np.ndarray], captions: Sequence[str]) -> Figure:
+    """Draws at most 16 images, four per row, with a caption above each."""
     rows = -(-len(images) // COLUMNS)
-    lines = max(text.count('\n') for text in words) + 1
+    lines = max(text.count('\n') for text in captions) + 1
     figure = style.figure(rows * (1.15 + 0.16 * lines))
     panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
-    for panel, image, text in zip(panels[: len(images)], images, words, strict=True):
+    for panel, image, text in zip(panels[: len(images)], images, captions, strict=True):
         show(panel, image)
         panel.set_title(text, fontsize=9, pad=3)
     for panel in panels[len(images) :]:

@@ -1,4 +1,4 @@
-"""The pictures that TensorBoard shows of a run under way: some of those of its report."""
+"""Pictures for TensorBoard during training: a part of those in the report."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,17 +10,17 @@ from cifar_jax.inference.classifier import Classifier
 from cifar_jax.inference.predictions import Predictions, make_logits
 from cifar_jax.reporting import (
     confusion,
+    examples,
     feature_maps,
     filters,
     grad_cam_overlays,
-    guesses,
     scores,
     style,
 )
 from cifar_jax.reporting.picture import Picture
 
-IMAGES = 1000  # of the split that are looked at
-EXPLAINED = 3
+IMAGES = 1000  # number of images that the pictures are computed from
+EXPLAINED = 3  # number of images with Grad-CAM
 
 
 def draw_parts(arrays: Arrays, **parts: Any) -> Iterator[Picture]:
@@ -32,14 +32,16 @@ def draw(classifier: Classifier, arrays: Arrays) -> Iterator[Picture]:
     """Yields the confusion matrices, sample predictions, filters, feature maps and Grad-CAM.
 
     Args:
-      arrays: images that the network is not trained on, of which the first `IMAGES` are taken.
+      arrays: images that the network is not trained on; the first `IMAGES` are used.
     """
     images, labels = (np.asarray(part[:IMAGES]) for part in arrays)
-    found = Predictions(labels, make_logits(classifier)(images), '')
+    predictions = Predictions(labels, make_logits(classifier)(images), '')
     classes = classifier.classes
     with style.applied():
-        yield from confusion.draw(scores.confusion(labels, found.classes, len(classes)), classes)
-        yield guesses.sample(Arrays(images, labels), found, classes)
+        yield from confusion.draw(
+            scores.confusion(labels, predictions.classes, len(classes)), classes
+        )
+        yield examples.sample(Arrays(images, labels), predictions, classes)
         yield filters.draw(classifier, images.shape[1:])
         yield feature_maps.draw(classifier, images[0], classes[labels[0]])
         yield grad_cam_overlays.draw(classifier, images[:EXPLAINED], labels[:EXPLAINED])

@@ -1,4 +1,4 @@
-"""One HTML page that needs no other file and no network."""
+"""Renders the report as a single HTML page without external resources."""
 
 import base64
 import shlex
@@ -11,22 +11,22 @@ from cifar_jax.reporting import confusion, facts, scores, style
 from cifar_jax.reporting.facts import Run
 from cifar_jax.reporting.picture import Picture
 
-PIXELS_PER_INCH = 72  # at least: so a point of text is a pixel
-WIDE = 400  # pixels, from which a picture keeps its width and scrolls on a phone
+PIXELS_PER_INCH = 72  # so that a point of text is at least a pixel
+WIDE = 400  # pixels: wider pictures keep their width and scroll on a phone
 
 
-class Shown(NamedTuple):
-    """A picture as the page has it."""
+class EmbeddedPicture(NamedTuple):
+    """A picture as it is embedded in the page."""
 
     title: str
     alt: str
-    source: str  # a data: address
+    source: str  # a data: URL
     width: int  # pixels
     height: int
 
     @property
     def wide(self) -> bool:
-        """Whether it would be too small in the width of a phone."""
+        """Whether it would be too small at the width of a phone."""
         return self.width > WIDE
 
 
@@ -34,18 +34,18 @@ class Section(NamedTuple):
     """A heading and the pictures below it."""
 
     title: str
-    pictures: Sequence[Shown]
+    pictures: Sequence[EmbeddedPicture]
 
 
-def shown(picture: Picture, svg: bytes) -> Shown:
-    """Returns a picture as the page has it, as the bytes of an SVG."""
+def embed(picture: Picture, svg: bytes) -> EmbeddedPicture:
+    """Returns a picture with its SVG embedded as a data URL."""
     source = f'data:image/svg+xml;base64,{base64.b64encode(svg).decode()}'
     width, height = (round(PIXELS_PER_INCH * inches) for inches in picture.figure.get_size_inches())
-    return Shown(picture.title, picture.alt, source, width, height)
+    return EmbeddedPicture(picture.title, picture.alt, source, width, height)
 
 
 def template(name: str) -> jinja2.Template:
-    """Returns a template of this room; whatever it is filled with is data and is escaped."""
+    """Returns a template of this package; all values are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader('cifar_jax', 'reporting'),
         autoescape=True,
@@ -57,11 +57,11 @@ def template(name: str) -> jinja2.Template:
 
 
 def render(run: Run, sections: Sequence[Section]) -> str:
-    """Returns the page of a run."""
+    """Returns the HTML page of a run."""
     differing, others = facts.settings(run)
     evaluated = run.evaluated
-    words = ['python', '-m', 'cifar_jax.report', '--workdir', str(evaluated.workdir.path)]
-    words += ['--split', evaluated.split]
+    report_command = ['python', '-m', 'cifar_jax.report', '--workdir', str(evaluated.workdir.path)]
+    report_command += ['--split', evaluated.split]
     return template('page.html').render(
         model=run.config.model.name,
         name=evaluated.workdir.path.resolve().name,
@@ -69,14 +69,14 @@ def render(run: Run, sections: Sequence[Section]) -> str:
         images=len(evaluated.predictions.labels),
         epochs=len(run.lines),
         headline=facts.headline(run),
-        particulars=facts.particulars(run),
-        mixups=confusion.sentences(scores.mixups(run.confusion), run.classes),
+        details=facts.details(run),
+        confused_pairs=confusion.sentences(scores.most_confused(run.confusion), run.classes),
         sections=sections,
-        share=style.share,
+        percentage=style.percentage,
         by_class=zip(run.classes, *run.by_class, strict=True),
         differing=differing,
         others=others,
         environment=run.environment,
         command=run.command,
-        report=shlex.join(words),
+        report=shlex.join(report_command),
     )

@@ -1,4 +1,4 @@
-"""What every picture of a report is: a figure with its name, its title and its words."""
+"""The type of a report's pictures: a figure with a name, a title and a description."""
 
 from typing import NamedTuple
 
@@ -6,9 +6,9 @@ from matplotlib.figure import Figure
 
 
 class Picture(NamedTuple):
-    """A figure, and what is needed to put it in a page."""
+    """A figure, with what a page needs to embed it."""
 
-    name: str  # of its files, without a suffix: 'confusion'
+    name: str  # of its files, without a suffix, such as 'confusion'
     title: str
-    alt: str  # what it shows, with its main numbers, for someone who cannot see it
+    alt: str  # description with the main numbers, for readers who cannot see it
     figure: Figure

@@ -1,4 +1,4 @@
-"""The pictures of a report, in their order: another one is another line."""
+"""The sections and pictures of a report, in order; add new pictures here."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -12,20 +12,20 @@ from cifar_jax.reporting import (
     confusion,
     curves,
     errors,
+    examples,
     feature_maps,
     filters,
     grad_cam_overlays,
-    guesses,
     samples,
 )
 from cifar_jax.reporting.facts import Run
 from cifar_jax.reporting.picture import Picture
 
-EXPLAINED = 5  # images that Grad-CAM is drawn for
+EXPLAINED = 5  # number of images with Grad-CAM
 
 
 class Section(NamedTuple):
-    """A heading of the page and what is drawn below it."""
+    """A heading of the page, and a function that draws the pictures below it."""
 
     title: str
     draw: Callable[[Run], Iterable[Picture]]
@@ -40,8 +40,8 @@ def _data(run: Run) -> Iterable[Picture]:
     yield class_counts.draw(run.evaluated.data)
 
 
-def _judgement(run: Run) -> Iterable[Picture]:
-    yield errors.in_all(run.by_class)
+def _accuracy(run: Run) -> Iterable[Picture]:
+    yield errors.total(run.by_class)
     yield calibration.draw(run.reliability)
 
 
@@ -54,8 +54,8 @@ def _confusion(run: Run) -> Iterable[Picture]:
 
 
 def _examples(run: Run) -> Iterable[Picture]:
-    yield guesses.sample(run.evaluated.arrays, run.evaluated.predictions, run.classes)
-    yield from guesses.mistakes(run.evaluated.arrays, run.evaluated.predictions, run.classes)
+    yield examples.sample(run.evaluated.arrays, run.evaluated.predictions, run.classes)
+    yield from examples.mistakes(run.evaluated.arrays, run.evaluated.predictions, run.classes)
 
 
 def _network(run: Run) -> Iterable[Picture]:
@@ -64,21 +64,21 @@ def _network(run: Run) -> Iterable[Picture]:
     yield filters.draw(run.evaluated.classifier, shape)
 
 
-def _sight(run: Run) -> Iterable[Picture]:
-    classifier, shown = run.evaluated.classifier, run.evaluated.arrays
-    what = f'{run.evaluated.split} image 0, {run.classes[shown.labels[0]]}'
-    yield feature_maps.draw(classifier, np.asarray(shown.images[0]), what)
-    images, labels = (np.asarray(part[:EXPLAINED]) for part in shown)
+def _explanations(run: Run) -> Iterable[Picture]:
+    classifier, arrays = run.evaluated.classifier, run.evaluated.arrays
+    description = f'{run.evaluated.split} image 0, {run.classes[arrays.labels[0]]}'
+    yield feature_maps.draw(classifier, np.asarray(arrays.images[0]), description)
+    images, labels = (np.asarray(part[:EXPLAINED]) for part in arrays)
     yield grad_cam_overlays.draw(classifier, images, labels)
 
 
 SECTIONS: Sequence[Section] = (
     Section('Training', _training),
     Section('Data', _data),
-    Section('Hits, errors and certainty', _judgement),
+    Section('Accuracy and calibration', _accuracy),
     Section('Classes', _classes),
     Section('Confusion', _confusion),
     Section('Examples', _examples),
     Section('Network', _network),
-    Section('What the network looks at', _sight),
+    Section('What the network looks at', _explanations),
 )

@@ -1,4 +1,4 @@
-"""How the pictures of a report look: one column of a phone wide, and colours for every eye."""
+"""Style of the pictures in a report: the width of a phone, and colours for any colour vision."""
 
 import contextlib
 import io
@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-WIDTH = 4.8  # inches: shown at 72 pixels an inch or more, a point is at least a pixel on a phone
+WIDTH = 4.8  # inches: at 72 pixels per inch or more, a point is at least a pixel on a phone
 DPI = 150
-MANY_CLASSES = 30  # from here on a class gets a line of text and no more
+MANY_CLASSES = 30  # with more classes, pictures use less space per class
 
-# Okabe and Ito, 2008, Color Universal Design: told apart with any colour vision, and in grey.
+# Okabe and Ito, 2008, Color Universal Design: distinguishable with any colour vision, and in grey.
 BLUE, RED, GREEN, SKY = '#0072B2', '#D55E00', '#009E73', '#56B4E9'
 GREY, PALE, INK = '#6E6E6E', '#D9D9D9', '#1A1A1A'
-SHADES = 'Blues'  # of counts
+SHADES = 'Blues'  # for counts
 
 _RC: dict[Any, Any] = {
     'font.family': 'DejaVu Sans',  # comes with matplotlib
@@ -43,31 +43,31 @@ _RC: dict[Any, Any] = {
     'figure.facecolor': 'white',
     'savefig.facecolor': 'white',
     'image.cmap': SHADES,
-    'text.parse_math': False,  # a class may have a dollar in its name
+    'text.parse_math': False,  # the name of a class may contain a dollar sign
     'svg.fonttype': 'path',
-    'svg.hashsalt': 'cifar_jax',  # the same picture, the same bytes
+    'svg.hashsalt': 'cifar_jax',  # makes the bytes reproducible
 }
 
 
 @contextlib.contextmanager
 def applied() -> Iterator[None]:
-    """Draws and writes in the style of a report; what was set before comes back after it."""
+    """Sets matplotlib's parameters to the style of a report within the context."""
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_RC)
-        # A class may be named in any script: boxes then stand for its letters.
+        # Names of classes may use any script; missing glyphs are drawn as boxes.
         warnings.filterwarnings('ignore', 'Glyph .* missing from font')
         yield
 
 
 def figure(height: float, width: float = WIDTH) -> Figure:
-    """Returns an empty figure of a size in inches, which keeps its texts apart."""
+    """Returns an empty figure of a size in inches, whose layout keeps texts apart."""
     return Figure(figsize=(width, height), layout='constrained')
 
 
 def files(figure: Figure) -> dict[str, bytes]:
-    """Returns a figure as the content of a PNG and an SVG file: the same bytes every time."""
-    # Once for both: placing texts takes as long as drawing them.
+    """Returns a figure as the contents of a PNG and an SVG file, with reproducible bytes."""
+    # Compute the layout once for both files: it takes as long as drawing.
     figure.draw_without_rendering()
     figure.set_layout_engine(None)
     return {'png': _file(figure, 'png', {}), 'svg': _file(figure, 'svg', {'Date': None})}
@@ -80,7 +80,7 @@ def _file(figure: Figure, suffix: str, metadata: dict[str, None]) -> bytes:
 
 
 def short(name: str, length: int = 16) -> str:
-    """Returns a class's name on one line, cut where it is too long for a picture.
+    """Returns the name of a class on one line, truncated to `length` letters.
 
     >>> short('aquarium_fish'), short('pneumonoultramicroscopic')
     ('aquarium_fish', 'pneumonoultrami…')
@@ -90,26 +90,26 @@ def short(name: str, length: int = 16) -> str:
 
 
 def percent(axis: Axes, which: str) -> None:
-    """Writes the shares along an axis, 'x' or 'y', as percentages."""
+    """Formats the fractions along an axis, 'x' or 'y', as percentages."""
     getattr(axis, f'{which}axis').set_major_formatter(PercentFormatter(1))
 
 
-def share(value: float) -> str:
-    """Returns a share as text, for a NaN 'none': nothing to be a share of.
+def percentage(value: float) -> str:
+    """Formats a fraction as a percentage, and NaN as 'none'.
 
-    >>> share(0.1234), share(float('nan'))
+    >>> percentage(0.1234), percentage(float('nan'))
     ('12.3%', 'none')
     """
     return 'none' if value != value else f'{value:.1%}'
 
 
 def bare(axes: Axes) -> None:
-    """Leaves of some axes what is drawn in them."""
+    """Removes ticks and frame from axes."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
 
 
 def row_height(classes: int) -> float:
-    """Returns the inches of a class where classes are below each other."""
+    """Returns the height, in inches, of each class in a vertical list."""
     return 0.26 if classes <= MANY_CLASSES else 0.17

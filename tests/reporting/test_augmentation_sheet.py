@@ -17,7 +17,7 @@ def config(*policy):
 
 
 @pytest.mark.slow
-def test_the_sheet_has_a_row_for_the_images_each_entry_and_all_together(tmp_path):
+def test_the_sheet_has_a_row_for_the_originals_each_entry_and_all_entries(tmp_path):
     heights = []
     for policy in ([dict(name='flip')], [dict(name='flip'), dict(name='cutout', size=4)]):
         augmentations.draw(config(*policy), tmp_path / 'sheet.png')
@@ -31,7 +31,7 @@ def test_a_caption_has_the_name_and_the_options():
     assert augmentations.caption({'name': 'shift', 'fraction': 0.1}) == 'shift\nfraction 0.1'
 
 
-def test_no_augmentation_and_no_folder_are_refused(tmp_path):
+def test_a_missing_augmentation_or_folder_raises_an_error(tmp_path):
     with pytest.raises(UserError, match='no augmentations'):
         augmentations.draw(config(), tmp_path / 'sheet.png')
     with pytest.raises(UserError, match='cannot be written'):

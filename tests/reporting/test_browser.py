@@ -1,4 +1,4 @@
-"""A report in a browser: the quick part of scripts/browser_test.py."""
+"""Checks a report in a browser: the quick part of scripts/browser_test.py."""
 
 import pytest
 
@@ -22,33 +22,35 @@ def workdir(tmp_path_factory):
     return folder
 
 
-def test_a_phone_in_the_dark_and_a_desktop_in_the_light_find_no_fault(workdir):
+def test_a_dark_phone_and_a_light_desktop_show_no_fault(workdir):
     views = (browser_test.VIEWS[1], browser_test.VIEWS[2])
     assert [view.name for view in views] == ['phone-dark', 'desktop-light']
     assert browser_test.faults(workdir, views) == []
 
 
-def test_faults_are_found(workdir):
+def test_faults_are_reported(workdir):
     path = workdir / 'report' / 'index.html'
-    whole = path.read_text()
-    shown = '<img src="data:image/png;base64,AAAA" alt=""><div style="width: 2000px">wide</div>'
-    shown += '<p style="color: #888; background: #999">faint</p>'
+    original = path.read_text()
+    broken_parts = (
+        '<img src="data:image/png;base64,AAAA" alt=""><div style="width: 2000px">wide</div>'
+    )
+    broken_parts += '<p style="color: #888; background: #999">faint</p>'
     script = '<script>console.error("broken")</script>'
     path.write_text(
-        whole.replace('<main>', f'<main>{shown}{script}').replace(
+        original.replace('<main>', f'<main>{broken_parts}{script}').replace(
             'id="epochs" value="2"', 'id="epochs" value="3"'
         )
     )
     try:
-        found = '\n'.join(browser_test.faults(workdir, browser_test.VIEWS[:1]))
+        messages = '\n'.join(browser_test.faults(workdir, browser_test.VIEWS[:1]))
     finally:
-        path.write_text(whole)
+        path.write_text(original)
     for part in (
         'broken',
         'picture is missing',
-        'no words',
+        'no alternative text',
         'too wide',
         'epochs is 3',
         'color-contrast',
     ):
-        assert part in found
+        assert part in messages

@@ -1,4 +1,4 @@
-"""The pictures that TensorBoard shows of a run under way."""
+"""Pictures for TensorBoard during training."""
 
 import pathlib
 
@@ -13,7 +13,7 @@ CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['small_vgg.py:smoke', 'numpy_cnn.py:smoke'])
-def test_pictures_are_among_the_events_and_change_no_bit_of_the_run(name, tmp_path):
+def test_pictures_are_logged_and_do_not_change_the_weights(name, tmp_path):
     def trained(pictures):
         overrides = ['--config.train.length=1 epochs', '--config.data.fraction=0.2']
         config = configs.load(

@@ -1,4 +1,4 @@
-"""The report of a workdir: its files, its page, and workdirs that are not whole."""
+"""The report of a workdir: its files, its page, and damaged workdirs."""
 
 import configparser
 import json
@@ -36,20 +36,20 @@ def trained(folder: pathlib.Path, config: str, *overrides: str) -> pathlib.Path:
 
 @pytest.fixture(scope='module')
 def reported(tmp_path_factory):
-    """The workdir of a short run in NumPy, and what its report returned."""
+    """The workdir of a short run in NumPy, and the result of `report.write`."""
     folder = trained(tmp_path_factory.mktemp('run') / 'workdir', 'numpy_cnn.py:smoke')
     return folder, report.write(folder, 'test')
 
 
 @pytest.fixture
 def workdir(reported, tmp_path):
-    """A copy that a test may spoil."""
+    """A copy that a test may modify."""
     return shutil.copytree(reported[0], tmp_path / 'workdir')
 
 
 @pytest.fixture
-def undrawn(monkeypatch):
-    """Reports without pictures, for tests of the page's words."""
+def no_pictures(monkeypatch):
+    """Makes reports without pictures, for tests of the page's text."""
     monkeypatch.setattr(pictures, 'SECTIONS', ())
 
 
@@ -61,23 +61,23 @@ def numbers(folder: pathlib.Path) -> dict[str, str]:
     return dict(re.findall('<data id="([a-z0-9]+)" value="([^"]*)"', page(folder)))
 
 
-def refusal(folder: pathlib.Path) -> str:
-    with pytest.raises(UserError) as caught:
+def error_message(folder: pathlib.Path) -> str:
+    with pytest.raises(UserError) as exc_info:
         report.write(folder, 'test')
-    assert str(caught.value).endswith('.')
-    return str(caught.value)
+    assert str(exc_info.value).endswith('.')
+    return str(exc_info.value)
 
 
-def test_every_picture_is_there_as_png_and_svg_and_in_the_page(reported):
+def test_every_picture_is_written_as_png_and_svg_and_embedded(reported):
     folder, result = reported
-    wanted = {f'{name}.{suffix}' for name in NAMES for suffix in ('png', 'svg')}
-    assert {path.name for path in (folder / 'report').iterdir()} == wanted | {'index.html'}
-    assert {pathlib.Path(path).name for path in result['pictures']} == wanted
+    expected = {f'{name}.{suffix}' for name in NAMES for suffix in ('png', 'svg')}
+    assert {path.name for path in (folder / 'report').iterdir()} == expected | {'index.html'}
+    assert {pathlib.Path(path).name for path in result['pictures']} == expected
     assert result['report'] == str(folder / 'report' / 'index.html')
     assert page(folder).count('<img src="data:image/svg+xml;base64,') == len(NAMES)
 
 
-def test_the_page_asks_for_nothing_else(reported):
+def test_the_page_needs_no_other_resource(reported):
     without_pictures = re.sub('data:[^"]*', '', page(reported[0]))
     assert not re.search(r'https?:|//|url\(|@import|<script|<link|href=', without_pictures)
 
@@ -90,20 +90,20 @@ def test_the_same_workdir_gives_the_same_bytes(reported):
     assert {path.name: path.read_bytes() for path in (folder / 'report').iterdir()} == before
 
 
-def test_the_numbers_are_those_of_evaluate(reported):
+def test_the_metrics_equal_those_of_evaluate(reported):
     folder, result = reported
-    wanted = evaluate(folder, 'test')
-    shown = numbers(folder)
+    expected = evaluate(folder, 'test')
+    on_page = numbers(folder)
     for key in ('split', 'images', 'loss', 'accuracy', 'top5', 'sha256'):
-        assert result[key] == wanted[key]
+        assert result[key] == expected[key]
     for key in ('images', 'loss', 'accuracy', 'top5'):
-        assert float(shown[key]) == wanted[key]
-    assert float(shown['ece']) == result['ece']
+        assert float(on_page[key]) == expected[key]
+    assert float(on_page['ece']) == result['ece']
 
 
-def test_the_page_has_the_config_s_differences_the_environment_and_the_command(reported):
+def test_the_page_has_changed_settings_environment_and_command(reported):
     folder, _ = reported
-    differing, others = page(folder).split('keys that have their defaults')
+    differing, others = page(folder).split('settings with their default values')
     assert '<td>0.2</td><td class="soft">1.0</td>' in differing.split('<h2>Config')[1]
     assert 'clip_norm' not in differing
     assert 'clip_norm' in others
@@ -113,7 +113,7 @@ def test_the_page_has_the_config_s_differences_the_environment_and_the_command(r
 
 
 @pytest.mark.slow
-def test_a_run_of_jax_without_validation_is_reported(tmp_path, undrawn):
+def test_a_run_of_jax_without_validation_is_reported(tmp_path, no_pictures):
     folder = trained(tmp_path / 'w', 'cifar100_25.py:base_smoke', 'data.validation=none')
     with pytest.raises(UserError, match='without a validation split: use --split test'):
         report.write(folder, 'validation')
@@ -121,7 +121,7 @@ def test_a_run_of_jax_without_validation_is_reported(tmp_path, undrawn):
     assert 'best epoch' not in page(folder)
 
 
-def test_an_interrupted_run_is_reported_with_the_epochs_that_ended(workdir, undrawn):
+def test_an_interrupted_run_is_reported_with_its_finished_epochs(workdir, no_pictures):
     (workdir / 'summary.json').unlink()
     with (workdir / 'metrics.jsonl').open('a') as file:
         file.write('{"epoch": 3, "ste')
@@ -131,7 +131,7 @@ def test_an_interrupted_run_is_reported_with_the_epochs_that_ended(workdir, undr
     assert 'accuracy' in numbers(workdir)
 
 
-def test_names_of_classes_are_data(workdir, undrawn):
+def test_names_of_classes_are_escaped(workdir, no_pictures):
     path = workdir / 'preprocessing.json'
     stored = json.loads(path.read_text())
     stored['classes'][:2] = ['<script>alert(1)</script>', '$x_{$ & "y"']
@@ -141,14 +141,14 @@ def test_names_of_classes_are_data(workdir, undrawn):
     assert '&lt;script&gt;alert(1)' in page(workdir)
 
 
-def test_a_folder_that_is_no_workdir_is_answered_with_one_sentence(tmp_path):
-    assert 'No workdir' in refusal(tmp_path / 'nowhere')
-    assert 'is not the workdir of a run' in refusal(tmp_path)
+def test_a_folder_that_is_not_a_workdir_is_one_sentence(tmp_path):
+    assert 'No workdir' in error_message(tmp_path / 'nowhere')
+    assert 'is not the workdir of a run' in error_message(tmp_path)
 
 
-def test_a_run_without_a_checkpoint_is_answered_with_one_sentence(workdir):
+def test_a_run_without_a_checkpoint_is_one_sentence(workdir):
     shutil.rmtree(workdir / 'checkpoints')
-    assert 'has no checkpoint yet: train it first' in refusal(workdir)
+    assert 'has no checkpoint yet: train it first' in error_message(workdir)
 
 
 @pytest.mark.parametrize(
@@ -161,47 +161,47 @@ def test_a_run_without_a_checkpoint_is_answered_with_one_sentence(workdir):
         ('summary.json', '[]', 'of another version of cifar_jax or damaged'),
     ],
 )
-def test_a_damaged_file_is_answered_with_one_sentence(workdir, name, content, part):
+def test_a_damaged_file_is_one_sentence(workdir, name, content, part):
     (workdir / name).write_text(content)
-    message = refusal(workdir)
+    message = error_message(workdir)
     assert name in message
     assert part in message
 
 
 @pytest.mark.parametrize('change', [{'rate': None}, {'val_loss': 'low'}, {'seconds': True}])
-def test_a_line_of_metrics_of_another_version_is_named(workdir, change):
+def test_an_invalid_line_of_metrics_is_named(workdir, change):
     lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
     lines[1] |= change
     (workdir / 'metrics.jsonl').write_text('\n'.join(map(json.dumps, lines)))
-    assert 'metrics.jsonl is of another version of cifar_jax or damaged in line 2' in refusal(
+    assert 'metrics.jsonl is of another version of cifar_jax or damaged in line 2' in error_message(
         workdir
     )
 
 
-def test_outputs_that_are_not_finite_are_answered_with_one_sentence(workdir, monkeypatch):
-    found = predictions.read(Workdir(workdir), 'test')
-    found.logits[0, 0] = float('nan')
-    monkeypatch.setattr(predictions, 'of', lambda *_: found)
-    assert 'not finite' in refusal(workdir)
+def test_outputs_that_are_not_finite_is_one_sentence(workdir, monkeypatch):
+    stored = predictions.read(Workdir(workdir), 'test')
+    stored.logits[0, 0] = float('nan')
+    monkeypatch.setattr(predictions, 'of', lambda *_: stored)
+    assert 'not finite' in error_message(workdir)
 
 
-def test_an_environment_of_another_version_is_named(workdir):
+def test_a_config_without_an_environment_is_one_sentence(workdir):
     stored = json.loads((workdir / 'config.json').read_text())
     del stored['environment']
     (workdir / 'config.json').write_text(json.dumps(stored))
-    assert 'of another version of cifar_jax or damaged' in refusal(workdir)
+    assert 'of another version of cifar_jax or damaged' in error_message(workdir)
 
 
-def test_a_run_with_zca_s_matrix_is_reported(reported, workdir, undrawn):
+def test_a_run_with_zca_whitening_is_reported(reported, workdir, no_pictures):
     path = workdir / 'preprocessing.json'
     path.write_text(json.dumps(json.loads(path.read_text()) | {'whitened': True}))
-    assert 'whitening.npz is missing' in refusal(workdir)
+    assert 'whitening.npz is missing' in error_message(workdir)
     np.savez(workdir / 'whitening.npz', whitening=np.eye(3072, dtype=np.float32))
     shutil.rmtree(workdir / 'predictions')
     assert report.write(workdir, 'test')['accuracy'] == reported[1]['accuracy']
 
 
-def test_the_command_prints_the_path_and_ends_with_one_object(workdir, undrawn, capsys):
+def test_the_command_prints_the_path_and_json(workdir, no_pictures, capsys):
     command.main(['--workdir', str(workdir), '--json'])
     *_, path, last = capsys.readouterr().out.splitlines()
     assert path == str(workdir / 'report' / 'index.html')
@@ -217,17 +217,17 @@ def test_the_command_prints_the_path_and_ends_with_one_object(workdir, undrawn, 
         ['--workdir', 'w', '--augmentations'],
     ],
 )
-def test_the_command_refuses_what_belongs_to_its_other_form(arguments, capsys):
-    with pytest.raises(SystemExit) as caught:
+def test_options_of_the_two_forms_of_the_command_are_not_mixed(arguments, capsys):
+    with pytest.raises(SystemExit) as exc_info:
         command.main(arguments)
-    assert caught.value.code == 2
+    assert exc_info.value.code == 2
     assert 'error:' in capsys.readouterr().err
 
 
-def test_a_wheel_holds_the_templates():
+def test_the_templates_are_package_data():
     settings = configparser.ConfigParser()
     settings.read(CONFIGS.parent / 'setup.cfg')
     patterns = settings['options.package_data']['cifar_jax.reporting'].split(', ')
     folder = CONFIGS.parent / 'cifar_jax' / 'reporting'
-    held = {path.name for pattern in patterns for path in folder.glob(pattern)}
-    assert held == {path.name for path in folder.iterdir() if path.suffix in ('.html', '.css')}
+    packaged = {path.name for pattern in patterns for path in folder.glob(pattern)}
+    assert packaged == {path.name for path in folder.iterdir() if path.suffix in ('.html', '.css')}

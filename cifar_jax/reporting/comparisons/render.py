@@ -58,7 +58,7 @@ def write(comparison: Comparison, folder: pathlib.Path, command: str) -> list[pa
         for picture in pictures:
             images = style.files(picture.figure)
             contents |= {f'{picture.name}.{suffix}': image for suffix, image in images.items()}
-            shown.append(page.shown(picture, images['svg']))
+            shown.append(page.embed(picture, images['svg']))
     texts = {
         'comparison.html': _page(comparison, shown, command),
         'comparison.md': _markdown(comparison, pictures, command),
@@ -204,7 +204,7 @@ def _text(value: Any) -> Any:
     return ' '.join(map(str, value)) if isinstance(value, list) else value
 
 
-def _page(comparison: Comparison, pictures: Sequence[page.Shown], command: str) -> str:
+def _page(comparison: Comparison, pictures: Sequence[page.EmbeddedPicture], command: str) -> str:
     return page.template('comparison.html').render(
         names=[row.name for row in comparison.rows],
         columns=COLUMNS,
