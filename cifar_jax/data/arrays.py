@@ -4,7 +4,7 @@ import hashlib
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int, Int32, UInt8
 
 from cifar_jax.errors import UserError
 
@@ -15,14 +15,26 @@ class Arrays(NamedTuple):
     images: UInt8[np.ndarray, 'n h w c']
     labels: Int32[np.ndarray, ' n']
 
+    def take(self, rows: Int[np.ndarray, ' some']) -> 'Arrays':
+        """Returns the images and labels of some rows, in their order."""
+        return Arrays(self.images[rows], self.labels[rows])
+
 
 class Dataset(NamedTuple):
-    """A data set with the names of its classes, in label order."""
+    """A data set as its source gives it.
+
+    classes: their names, in label order.
+    validation: the images that the data set itself sets apart to validate on; None where it does
+      not, and they are drawn from the training images.
+    names: of the training images, where they are drawn by name: see `splits.stratified_by_name`.
+    """
 
     name: str
     train: Arrays
     test: Arrays
     classes: tuple[str, ...]
+    validation: Arrays | None = None
+    names: tuple[str, ...] | None = None
 
 
 def digest(arrays: Arrays) -> str:

@@ -31,14 +31,16 @@ def prepare(config: ConfigDict, normalizer: normalize.Normalizer | None = None) 
     """Returns the data of `config.data`.
 
     Args:
-      normalizer: what was fitted before, where it was: ZCA's fit takes long.
+      normalizer: that of a run, where it was fitted before: ZCA's fit takes long.
 
     Raises:
       UserError: the set is not there, is too large, or cannot be split as asked.
     """
     dataset = sources.load(config)
-    train, validation = splits.split(
-        dataset.train, config.validation, config.validation_fraction, config.split_seed
-    )
+    train, validation = dataset.train, dataset.validation
+    if validation is None:
+        train, validation = splits.split(
+            dataset, config.validation, config.validation_fraction, config.split_seed
+        )
     normalizer = normalizer or normalize.fit(train.images, config)
     return Prepared(train, validation, dataset.test, dataset.classes, normalizer)

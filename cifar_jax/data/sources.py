@@ -1,6 +1,6 @@
 """Named data sets as arrays: one function each, and its entry in `SOURCES`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -38,6 +38,7 @@ def digits(config: ConfigDict) -> Dataset:
 
     size = config.image_size or 32
     bunch = load_digits()
+    check_memory('digits', 3 * len(bunch.target) * size**2, config.memory_gb)
     grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
     sizes = [
         Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR) for image in grey
@@ -61,9 +62,7 @@ def archive(path: str, config: ConfigDict) -> Dataset:
 
 def folder(path: str, config: ConfigDict) -> Dataset:
     """A folder of class folders of images: see `folders.load`; 32x32 where no size is given."""
-    place = Path(path).expanduser().resolve()
-    decoded = folders.load(place, config.image_size or 32, config.damaged, config.memory_gb)
-    return _dataset(place.name, decoded, config.labels)
+    return folders.load(Path(path).expanduser().resolve(), config)
 
 
 def tfds(name: str, config: ConfigDict) -> Dataset:
@@ -97,21 +96,34 @@ def load(config: ConfigDict) -> Dataset:
     fraction: a stratified share of the training and of the test set, the same in every run.
 
     Raises:
-      UserError: the source is unknown, cannot be had or exceeds `memory_gb`; a value is impossible.
+      UserError: the source is unknown, is not there or exceeds `memory_gb`; a value is impossible.
     """
     check(config)
     prefix, colon, rest = config.source.partition(':')
     data = PREFIXES[prefix](rest, config) if colon else SOURCES[prefix](config)
-    sizes = data.train.images.nbytes + data.test.images.nbytes
-    check_memory(data.name, sizes, config.memory_gb)
+    parts = [part for part in (data.train, data.validation, data.test) if part is not None]
+    check_memory(data.name, sum(part.images.nbytes for part in parts), config.memory_gb)
     keep = config.classes or len(data.classes)
     if not 2 <= keep <= len(data.classes):
         raise UserError(
             f'config.data.classes={config.classes} must be from 2 to {len(data.classes)}, the '
             f'classes of {data.name}, or 0 for all.'
         )
-    train, test = (_reduce(part, keep, config.fraction) for part in (data.train, data.test))
-    return Dataset(data.name, train, test, data.classes[:keep])
+    if keep == len(data.classes) and config.fraction == 1:
+        return data
+    train = _kept(data.train.labels, 'training', data.classes, keep, config.fraction)
+    test = _kept(data.test.labels, 'test', data.classes, keep, config.fraction)
+    validation = data.validation and data.validation.take(
+        _kept(data.validation.labels, 'validation', data.classes, keep, config.fraction)
+    )
+    return Dataset(
+        data.name,
+        data.train.take(train),
+        data.test.take(test),
+        data.classes[:keep],
+        validation,
+        data.names and tuple(data.names[row] for row in train),
+    )
 
 
 def check(config: ConfigDict) -> None:
@@ -133,6 +145,7 @@ def check(config: ConfigDict) -> None:
     size, classes = config.image_size, config.classes
     require(size >= 0, 'data.image_size', size, "be 1 or more, or 0 for the set's own size")
     require_choice('data.damaged', config.damaged, folders.DAMAGED)
+    require_choice('data.draw', config.draw, folders.DRAWS)
     require(0 < config.fraction <= 1, 'data.fraction', config.fraction, 'be above 0 and at most 1')
     rule = 'be 2 or more, or 0 for all classes'
     require(classes == 0 or classes >= 2, 'data.classes', classes, rule)
@@ -166,15 +179,14 @@ def _resized(dataset: Dataset, config: ConfigDict) -> Dataset:
     return dataset._replace(train=train, test=test)
 
 
-def _reduce(part: Arrays, classes: int, fraction: float) -> Arrays:
-    rows = np.flatnonzero(part.labels < classes)
-    if fraction < 1:
-        rows = rows[_share(part.labels[rows], fraction)]
-    if len(rows) == len(part.labels):
-        return part
-    return Arrays(part.images[rows], part.labels[rows])
-
-
-def _share(labels: Int[np.ndarray, ' n'], fraction: float) -> Int[np.ndarray, ' share']:
-    kept, _ = splits.stratified(labels, 1 - fraction, DRAW)
-    return kept
+def _kept(
+    labels: Int[np.ndarray, ' n'], part: str, names: Sequence[str], classes: int, fraction: float
+) -> Int[np.ndarray, ' kept']:
+    """Returns the indices of the first classes' images, or of a stratified share of them."""
+    rows = np.flatnonzero(labels < classes)
+    if fraction == 1:
+        return rows
+    otherwise = 'keep all images (--config.data.fraction=1)'
+    splits.refuse_single_images(labels[rows], names, part, otherwise)
+    share, _ = splits.stratified(labels[rows], 1 - fraction, DRAW)
+    return rows[share]

@@ -19,7 +19,8 @@ def get_defaults() -> ConfigDict:
                 dir='~/tensorflow_datasets',  # where prepared sets live, as TFDS has it
                 labels='fine',  # cifar100: 'fine' (100 classes) or 'coarse' (20)
                 image_size=0,  # height and width to resize to; 0: the set's own, 32 for a folder
-                damaged='stop',  # folder: of an image that cannot be read 'stop', or 'skip' it
+                damaged='stop',  # folder: 'stop' at an image that cannot be read, or 'skip' it
+                draw='names',  # folder: draw test and validation images by 'names', or by 'count'
                 classes=0,  # keep only the first k classes; 0 keeps all
                 fraction=1.0,  # keep a stratified share of every split
                 validation='stratified',  # 'stratified', 'last', 'random' or 'none'

@@ -21,7 +21,7 @@ except ImportError:  # Windows has none: there, two runs in one workdir are not 
     fcntl = None  # type: ignore[assignment]
 
 # What may differ between a run and its continuation: it changes no number, or only adds steps.
-_MAY_CHANGE = ('mesh.', 'ops.', 'log.', 'data.dir', 'eval_batch_size')
+_MAY_CHANGE = ('mesh.', 'ops.', 'log.', 'data.dir', 'data.memory_gb', 'eval_batch_size')
 
 _COUNTS = ('epoch', 'step', 'seconds')  # in every line of metrics.jsonl
 
@@ -122,7 +122,9 @@ def read_config(workdir: Workdir) -> ConfigDict:
     stored = _read_config_file(workdir)
     try:
         values = _tuples(stored['config'])
-        for key, value in _ADDED.items():
+        # The parts of a folder were drawn by the number of its images.
+        draw = 'count' if values['data']['source'].startswith('folder:') else 'names'
+        for key, value in (_ADDED | {'data.draw': draw}).items():
             group, _, leaf = key.rpartition('.')
             (values[group] if group else values).setdefault(leaf, value)
         config = ConfigDict(values)

@@ -1,16 +1,16 @@
 """Folders of images: their order, their parts, and each bad one in a sentence."""
 
 import logging
-import os
 import time
 
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 from test_image_files import claiming
 
-from cifar_jax.data import progress, sources, splits
+from cifar_jax.data import folders, pipeline, progress, sources, splits
 from cifar_jax.errors import UserError
 from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.experiment.run import train
@@ -71,34 +71,143 @@ def test_images_are_32x32_where_no_size_is_given(tmp_path):
     assert sources.load(config(tmp_path, image_size=9)).train.images.shape == (8, 9, 9, 3)
 
 
-def test_a_fixed_stratified_fifth_is_the_test_set(tmp_path, caplog):
+def test_about_a_fifth_of_each_class_is_the_test_set_whatever_the_split_seed(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     classes_of(tmp_path, count=20, names=('a', 'b', 'c'))
     data, again = (sources.load(config(tmp_path, split_seed=seed)) for seed in (0, 1))
-    assert splits.class_counts(data.test.labels, 3).tolist() == [4, 4, 4]
+    assert splits.class_counts(data.test.labels, 3).min() >= 1
+    assert 6 <= len(data.test.labels) <= 18
     assert sorted(greys(data.train) + greys(data.test)) == [*range(60)]
     assert [grey // 20 for grey in greys(data.test)] == data.test.labels.tolist()
     assert greys(data.test) == greys(again.test)
     assert 'a fixed fifth is the test set' in caplog.text
 
 
+def parts_of(path, **changes):
+    """Returns the greys of the training, the validation and the test images."""
+    data = pipeline.prepare(config(path, **changes))
+    return [set(greys(part)) for part in (data.train, data.validation, data.test)]
+
+
+def test_images_that_are_added_move_no_other_to_another_part(tmp_path):
+    classes_of(tmp_path, count=20)
+    before = parts_of(tmp_path)
+    for place, name in enumerate(('cat', 'dog')):
+        for i in range(50):
+            write(tmp_path / name / f'new {i}.png', 100 + 50 * place + i)
+    after = parts_of(tmp_path)
+    assert [{grey for grey in part if grey < 40} for part in after] == before
+    assert all(any(grey >= 100 for grey in part) for part in after)
+
+
+def test_a_draw_by_count_is_that_of_runs_before_there_were_draws_by_name(tmp_path):
+    classes_of(tmp_path, count=20, names=('a', 'b', 'c'))
+    labels = np.repeat([0, 1, 2], 20)
+    train, test = train_test_split(np.arange(60), test_size=12, stratify=labels, random_state=0)
+    train = np.sort(train)
+    train, validation = train_test_split(
+        train, test_size=10, stratify=labels[train], random_state=0
+    )
+    assert parts_of(tmp_path, draw='count') == [{*train}, {*validation}, {*test}]
+
+
+def test_training_images_that_cannot_be_read_move_no_other(tmp_path):
+    for part in ('train', 'test'):
+        classes_of(tmp_path / part, count=20)
+    before = parts_of(tmp_path)
+    (tmp_path / 'train' / 'cat' / '03.png').write_bytes(b'')
+    after = parts_of(tmp_path, damaged='skip')
+    assert after == [part - {3} for part in before[:2]] + before[2:]
+
+
+# The folders of the parts
+
+
 @pytest.mark.parametrize(
-    ('there', 'taken'),
-    [(['validation', 'val', 'test'], 'test'), (['val', 'validation'], 'validation')],
+    ('train', 'test'),
+    [
+        ('train', 'test'),
+        ('Training', 'Testing'),
+        ('Train', 'Test'),
+        ('TRAIN', 'val'),
+        ('train', 'valid'),
+        ('training', 'Validation'),
+    ],
 )
-def test_test_goes_before_validation_and_val_which_is_said(tmp_path, caplog, there, taken):
-    classes_of(tmp_path / 'train')
-    for count, name in enumerate(there, 1):
-        classes_of(tmp_path / name, count=count)
+def test_parts_are_known_by_their_common_names_in_any_case(tmp_path, train, test):
+    classes_of(tmp_path / train)
+    classes_of(tmp_path / test, count=2)
     data = sources.load(config(tmp_path))
-    assert len(data.test.labels) == 2 * (there.index(taken) + 1)
-    for name in {*there} - {taken}:
-        assert f'{tmp_path / name} is not read: train and {taken} are.' in caplog.text
+    assert data.classes == ('cat', 'dog')
+    assert (len(data.train.labels), len(data.test.labels)) == (10, 4)
 
 
-def test_a_class_may_be_called_train(tmp_path):
-    data = sources.load(config(classes_of(tmp_path, names=('car', 'train'))))
-    assert data.classes == ('car', 'train')
+@pytest.mark.parametrize('name', ['val', 'Valid', 'validation'])
+@pytest.mark.parametrize('method', ['stratified', 'last'])
+def test_val_beside_train_and_test_is_the_validation_part(tmp_path, caplog, name, method):
+    caplog.set_level(logging.INFO)
+    for count, part in enumerate(('train', name, 'test'), 1):
+        classes_of(tmp_path / part, count=count)
+    data = pipeline.prepare(config(tmp_path, validation=method))
+    sizes = [len(part.labels) for part in (data.train, data.validation, data.test)]
+    assert sizes == [2, 4, 6]
+    assert f'{tmp_path / name} is the validation part' in caplog.text
+
+
+@pytest.mark.parametrize('changes', [{'validation': 'none'}, {'draw': 'count'}])
+def test_val_is_not_read_without_validation_or_in_a_draw_by_count(tmp_path, caplog, changes):
+    for part in ('train', 'val', 'test'):
+        classes_of(tmp_path / part)
+    (tmp_path / 'val' / 'cat' / '00.png').write_bytes(b'')
+    data = sources.load(config(tmp_path, **changes))
+    assert data.validation is None
+    assert f'{tmp_path / "val"} is not read: train and test are.' in caplog.text
+
+
+def test_the_first_classes_and_a_share_are_kept_of_all_parts(tmp_path):
+    for part in ('train', 'val', 'test'):
+        classes_of(tmp_path / part, count=10, names=('a', 'b', 'c'))
+    data = pipeline.prepare(config(tmp_path, classes=2, fraction=0.5))
+    for part in (data.train, data.validation, data.test):
+        assert splits.class_counts(part.labels, 3).tolist() == [5, 5, 0]
+
+
+def test_a_class_of_one_image_is_named_where_a_share_is_asked_for(tmp_path):
+    classes_of(tmp_path / 'train', count=4)
+    classes_of(tmp_path / 'test', count=4)
+    write(tmp_path / 'train' / 'eel' / '0.png')
+    write(tmp_path / 'test' / 'eel' / '0.png')
+    with pytest.raises(UserError, match=r"'eel' has a single training image.*fraction=1"):
+        sources.load(config(tmp_path, fraction=0.5))
+
+
+@pytest.mark.parametrize('names', [['train'], ['Test', 'valid'], ['test'], ['Training', 'train']])
+def test_folders_named_like_parts_are_never_classes(tmp_path, names):
+    for name in names:
+        classes_of(tmp_path / name)
+    message = refusal(tmp_path)
+    assert f'holds only {" and ".join(names)}' in message
+    assert 'it needs the folders train and test' in message
+
+
+@pytest.mark.parametrize('names', [('train', 'Train', 'test'), ('train', 'val', 'validation')])
+def test_two_folders_for_the_same_part_are_refused(tmp_path, names):
+    for name in names:
+        classes_of(tmp_path / name)
+    assert 'mean the same part of a data set: keep one' in refusal(tmp_path)
+
+
+def test_other_folders_beside_the_parts_are_not_read_which_is_said(tmp_path, caplog):
+    for name in ('train', 'test', 'more'):
+        classes_of(tmp_path / name)
+    assert sources.load(config(tmp_path)).classes == ('cat', 'dog')
+    assert f'{tmp_path / "more"} is not read: train and test are.' in caplog.text
+
+
+@pytest.mark.parametrize('names', [('car', 'train'), ('Test', 'car', 'val')])
+def test_a_class_may_be_named_like_a_part(tmp_path, names):
+    data = sources.load(config(classes_of(tmp_path, names=names)))
+    assert data.classes == names
 
 
 def test_images_may_lie_deeper(tmp_path):
@@ -108,7 +217,7 @@ def test_images_may_lie_deeper(tmp_path):
     assert 200 in greys(data.train) + greys(data.test)
 
 
-def test_hidden_files_and_what_is_no_image_are_passed_over_and_counted(tmp_path, caplog):
+def test_hidden_files_and_other_files_are_ignored_and_counted(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     classes_of(tmp_path)
     write(tmp_path / 'cat' / '._00.png')
@@ -119,7 +228,7 @@ def test_hidden_files_and_what_is_no_image_are_passed_over_and_counted(tmp_path,
     data = sources.load(config(tmp_path))
     assert data.classes == ('cat', 'dog')
     assert len(data.train.labels) + len(data.test.labels) == 10
-    assert '2 hidden files and files that are no images are passed over' in caplog.text
+    assert '2 hidden files and files that are not images are ignored' in caplog.text
 
 
 def test_the_order_of_writing_and_the_number_of_threads_change_nothing(tmp_path, monkeypatch):
@@ -130,7 +239,7 @@ def test_the_order_of_writing_and_the_number_of_threads_change_nothing(tmp_path,
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(path.read_bytes())
     one = sources.load(config(tmp_path / 'a'))
-    monkeypatch.setattr(os, 'cpu_count', lambda: 1)
+    monkeypatch.setattr(folders, 'cores', lambda: [0])
     two = sources.load(config(tmp_path / 'b'))
     for first, second in zip(one.train + one.test, two.train + two.test, strict=True):
         np.testing.assert_array_equal(first, second)
@@ -237,7 +346,7 @@ def test_a_damaged_image_stops_the_run_and_is_named(tmp_path, content):
     path.write_bytes(content)
     message = refusal(tmp_path)
     assert message.startswith(f'{path} ')
-    assert message.endswith(' it, or pass over such files with --config.data.damaged=skip.')
+    assert message.endswith(' it, or skip such files with --config.data.damaged=skip.')
 
 
 def test_or_it_is_skipped_named_and_counted(tmp_path, caplog):
@@ -289,6 +398,7 @@ def test_on_a_terminal_a_bar_tells_how_many_are_done(capsys, monkeypatch):
 # A whole run
 
 
+@pytest.mark.slow
 def test_a_folder_of_digits_trains_and_evaluates(tmp_path):
     bunch = load_digits()
     for row in range(100):
@@ -304,5 +414,5 @@ def test_a_folder_of_digits_trains_and_evaluates(tmp_path):
     whole.log.tensorboard = False
     assert train(whole, tmp_path / 'run')['finished']
     result = evaluate(tmp_path / 'run', 'test')
-    assert result['images'] == 20
+    assert result['images'] == len(sources.load(whole.data).test.labels)
     assert 0 <= result['accuracy'] <= 1

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from cifar_jax.data import normalize, splits
-from cifar_jax.data.arrays import Arrays
+from cifar_jax.data.arrays import Arrays, Dataset
 from cifar_jax.errors import UserError
 from cifar_jax.experiment.defaults import get_defaults
 
@@ -55,12 +55,14 @@ def test_training_images_come_out_centred_with_unit_deviation(method):
 @pytest.mark.parametrize('split', ['stratified', 'last', 'random'])
 def test_validation_images_do_not_shape_the_normaliser(method, split):
     arrays = Arrays(pixels(100), (np.arange(100) % 5).astype(np.int32))
-    train, validation = splits.split(arrays, split, 0.2, 0)
+    classes = tuple('abcde')
+    train, validation = splits.split(Dataset('', arrays, arrays, classes), split, 0.2, 0)
     expected = normalize.fit(train.images, config(normalize=method))
     spoilt = arrays.images.copy()
     held_out = (spoilt[:, None] == validation.images[None]).all(axis=(2, 3, 4)).any(axis=1)
     spoilt[held_out] = 255
-    train, _ = splits.split(Arrays(spoilt, arrays.labels), split, 0.2, 0)
+    arrays = Arrays(spoilt, arrays.labels)
+    train, _ = splits.split(Dataset('', arrays, arrays, classes), split, 0.2, 0)
     fitted = normalize.fit(train.images, config(normalize=method))
     for got, want in zip(fitted, expected, strict=True):
         assert np.array_equal(got, want)

@@ -522,6 +522,6 @@ def test_cifar100_has_20_coarse_classes_of_2500_images():
 @pytest.mark.realdata
 def test_five_percent_of_cifar10_split_as_s0_did():
     data = real('cifar10', fraction=0.05)
-    train, validation = splits.split(data.train, 'stratified', 0.2, 0)
+    train, validation = splits.split(data, 'stratified', 0.2, 0)
     assert (len(train.labels), len(validation.labels), len(data.test.labels)) == (2000, 500, 500)
     assert set(splits.class_counts(train.labels, 10)) == {200}

@@ -175,7 +175,7 @@ def test_a_config_of_another_version_is_refused(workdir, change):
 def make_older(workdir: Workdir) -> None:
     """Takes the keys out of config.json that were added later."""
     older = stored(workdir)['config']
-    for key in ('image_size', 'damaged', 'zca_epsilon'):
+    for key in ('image_size', 'damaged', 'draw', 'zca_epsilon'):
         del older['data'][key]
     del older['init_from']
     store(workdir, config=older)
@@ -186,6 +186,15 @@ def test_a_run_of_before_a_key_was_added_has_their_defaults(workdir):
     data = workdirs.read_config(workdir).data
     assert (data.image_size, data.damaged) == (0, 'stop')
     assert 'data.image_size (0 there, 64 here)' in refusal(workdir, data__image_size=64)
+
+
+@pytest.mark.parametrize(('source', 'draw'), [('folder:pictures', 'count'), ('digits', 'names')])
+def test_an_older_run_on_a_folder_keeps_its_draw_by_count(workdir, source, draw):
+    make_older(workdir)
+    older = stored(workdir)['config']
+    older['data']['source'] = source
+    store(workdir, config=older)
+    assert workdirs.read_config(workdir).data.draw == draw
 
 
 def test_a_run_of_before_a_key_was_added_is_evaluated_and_goes_on(tmp_path):
