@@ -1,28 +1,28 @@
-"""How fast we train on this CPU, against the same networks in PyTorch and in Keras on TensorFlow.
+"""Compare our training speed on this CPU with PyTorch and Keras on TensorFlow.
 
     pip install -e '.[bench]'
-    python scripts/benchmark.py --plot benchmark.svg     # all of it
+    python scripts/benchmark.py --plot benchmark.svg     # everything
     python scripts/benchmark.py --models SmallVGG --precisions float32 --epoch-rounds 0
     python scripts/benchmark.py --peers torch:eager,keras:graph --ours auto,xla
     python scripts/benchmark.py --growth --models SmallVGG,SENet --plot growth.svg
-    python scripts/benchmark.py --quick                  # does it run?
+    python scripts/benchmark.py --quick                  # a short test run
 
-Ours is what `python -m cifar_jax.main` runs. Every contestant is a process of its own that lives
-through all rounds of a network and works only while it is asked to; the rounds interleave them.
-Warm-up and compilation are not counted. Speeds are those of the median round, ratios the median
-of each round's ratio to the peer that is fastest, of all its modes:
+All train the same networks; ours by the programs of `python -m cifar_jax.main`. Each contestant is
+a separate process that lives through all rounds of a network and is idle while the others work.
+Rounds interleave the contestants; warm-up and compilation are not counted. Speeds are medians over
+the rounds; a ratio is the median of each round's ratio to the fastest mode of all peers:
 
-    torch:eager, torch:compile      channels-last, fused optimizer, allocator that keeps its memory;
+    torch:eager, torch:compile      channels-last, fused optimizer, freed memory is kept for reuse;
                                     also torch:max-autotune and other modes of torch.compile
     keras:graph, keras:jit          a loop of tf.function steps, jit_compile off and on;
-                                    also keras:fit and keras:fit-jit, the same by Model.fit
+                                    also keras:fit and keras:fit-jit, which use Model.fit
 
-A step is timed on images that are ready, which ours still gathers and normalises. An epoch has
-random flips and crops with a padding of 4; the peers', in the mode whose step was fastest, is timed
-in two forms: images augmented one by one by a DataLoader or tf.data, and whole batches augmented
-by tensor operations. The peak is the machine's fastest matrix product. `--growth` shows how the
-time and the memory of our step grow with batch, width and data. Run it pinned (`taskset`) to
-leave cores to others: it takes those that it may use.
+A step is timed on images in memory; ours includes gathering and normalising them. An epoch has
+random flips and crops with a padding of 4. The peers' epochs, in the mode with the fastest step,
+are timed in two forms: images augmented one by one by a DataLoader or tf.data, and batches
+augmented by tensor operations. The peak is the machine's fastest matrix product. `--growth`
+measures how the time and the memory of our step grow with batch, width and data. All cores that the
+process may use are used; limit them with `taskset`.
 """
 
 import argparse
@@ -55,27 +55,36 @@ PACKAGES = ('torch', 'keras', 'tensorflow', 'tensorflow-cpu')
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Returns the command line's options."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    known = ', '.join(BATCHES)
-    add('--models', type=_words, default=MODELS, help=f'of {known}')
+    networks = ', '.join(BATCHES)
+    add('--models', type=_words, default=MODELS, help=f'networks out of {networks}')
     add('--precisions', type=_words, default=('float32', 'bfloat16'))
-    add('--ours', type=_words, default=('auto',), help='config.ops.backend; the first is compared')
+    add(
+        '--ours',
+        type=_words,
+        default=('auto',),
+        help='values of config.ops.backend; ratios are for the first',
+    )
     add('--peers', type=_words, default=tuple(PEERS), help='such as torch,keras:jit')
-    add('--batch', type=int, help='images in a step; 500 for AirbenchShape, 128 for others')
-    add('--threads', type=int, default=process.cores(), help='cores to use; all that it may')
+    add(
+        '--batch',
+        type=int,
+        help='images per step; by default 500 for AirbenchShape, 128 for the others',
+    )
+    add('--threads', type=int, default=process.cores(), help='cores to use; by default all')
     add('--rounds', type=int, default=5)
-    add('--seconds', type=float, default=4.0, help='of steps by each contestant in a round')
+    add('--seconds', type=float, default=4.0, help='seconds of steps per contestant and round')
     add('--epoch-rounds', type=int, default=3, help='0 measures no epochs')
     add('--epoch-images', type=int, default=10_000)
     add('--workers', type=int, default=2, help="processes of PyTorch's DataLoader")
     add('--data', choices=('auto', 'cifar10', 'synthetic'), default='auto')
-    add('--growth', action='store_true', help='how our time and memory grow, instead')
-    add('--quick', action='store_true', help='one short round: does it run?')
-    add('--plot', type=pathlib.Path, help='write a picture here (.png or .svg)')
+    add('--growth', action='store_true', help='measure how our time and memory grow instead')
+    add('--quick', action='store_true', help='one short round, as a test')
+    add('--plot', type=pathlib.Path, help='write a plot to this file (.png or .svg)')
     add('--json', action='store_true', help='print one JSON object on the last line')
     options = parser.parse_args(arguments)
     for problem in _problems(options):
@@ -91,32 +100,36 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _problems(options: argparse.Namespace) -> list[str]:
-    """Returns what is wrong with the options, a sentence each."""
+    """Returns the errors of the options, one sentence each."""
     peers = [results.framework(peer) for peer in options.peers]
     choices = {'models': BATCHES, 'precisions': ('float32', 'bfloat16')}
-    found = [
-        f"--{option} has no '{name}': choose from {', '.join(known)}"
-        for option, known in choices.items()
+    problems = [
+        f"--{option} has no '{name}': choose from {', '.join(values)}"
+        for option, values in choices.items()
         for name in getattr(options, option)
-        if name not in known
+        if name not in values
     ]
-    found += [f"--peers has no '{name}': choose from torch, keras" for name in {*peers} - {*PEERS}]
+    problems += [
+        f"--peers has no '{name}': choose from torch, keras" for name in {*peers} - {*PEERS}
+    ]
     if not 1 <= options.threads <= process.cores():
-        found.append(f'--threads={options.threads}: from 1 to {process.cores()}, the cores it may')
+        problems.append(f'--threads={options.threads}: choose 1 to {process.cores()}')
     if options.rounds < 1 or options.epoch_rounds < 0 or not options.ours:
-        found.append('--rounds is at least 1, --epoch-rounds 0, and --ours names a backend')
-    largest = options.batch or max(BATCHES.get(name, 0) for name in options.models)
-    if options.epoch_images < largest and not options.quick:
-        found.append(f'--epoch-images={options.epoch_images} is less than a batch of {largest}')
-    return found
+        problems.append('--rounds must be at least 1, --epoch-rounds at least 0, --ours not empty')
+    largest_batch = options.batch or max(BATCHES.get(name, 0) for name in options.models)
+    if options.epoch_images < largest_batch and not options.quick:
+        problems.append(
+            f'--epoch-images={options.epoch_images} is less than a batch of {largest_batch}'
+        )
+    return problems
 
 
 def contestants(options: argparse.Namespace) -> list[str]:
-    """Returns the contestants, ours first; a peer without a mode stands for all of its modes."""
-    found = [f'ours:{name}' for name in options.ours]
+    """Returns the contestants, ours first; a peer without a mode means all of its modes."""
+    names = [f'ours:{name}' for name in options.ours]
     for peer in options.peers:
-        found += [peer] if ':' in peer else [f'{peer}:{mode}' for mode in PEERS[peer]]
-    return found
+        names += [peer] if ':' in peer else [f'{peer}:{mode}' for mode in PEERS[peer]]
+    return names
 
 
 def tasks(options: argparse.Namespace, folder: str) -> list[Task]:
@@ -135,45 +148,45 @@ def tasks(options: argparse.Namespace, folder: str) -> list[Task]:
     ]
 
 
-def prepare(options: argparse.Namespace, todo: list[Task], images: int) -> dict[str, Any]:
-    """Writes the images into the tasks' folder, and returns what `bench.prepare` prints."""
-    lines = ''.join(json.dumps(task._asdict()) + '\n' for task in todo)
-    arguments = [todo[0].folder, str(images), options.data]
+def prepare(options: argparse.Namespace, tasks_to_run: list[Task], images: int) -> dict[str, Any]:
+    """Runs `bench.prepare`, which writes the images into the tasks' folder; returns its output."""
+    lines = ''.join(json.dumps(task._asdict()) + '\n' for task in tasks_to_run)
+    arguments = [tasks_to_run[0].folder, str(images), options.data]
     return process.run_module('bench.prepare', arguments, lines)
 
 
-def compare(options: argparse.Namespace, folder: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """Returns the rows of all networks, and what they were measured with."""
+def compare(options: argparse.Namespace, folder: str, log: Callable[[str], None]) -> dict[str, Any]:
+    """Returns the rows of all networks, the peak and the environment."""
     effort = Effort(options.rounds, options.epoch_rounds, options.seconds, options.epoch_images)
-    todo = tasks(options, folder)
-    say('prepares')
-    known = prepare(options, todo, options.epoch_images)
-    able = [p for p in options.precisions if p == 'float32' or known['bfloat16']]
-    say('measures the peak')
-    peaks = process.run_module('bench.peak', [str(options.threads), *able])
+    tasks_to_run = tasks(options, folder)
+    log('preparing')
+    prepared = prepare(options, tasks_to_run, options.epoch_images)
+    precisions = [p for p in options.precisions if p == 'float32' or prepared['bfloat16']]
+    log('measuring the peak')
+    peaks = process.run_module('bench.peak', [str(options.threads), *precisions])
     rows: list[Row] = []
-    for task, described in zip(todo, known.pop('tasks'), strict=True):
-        if task.precision not in able:
+    for task, described in zip(tasks_to_run, prepared.pop('tasks'), strict=True):
+        if task.precision not in precisions:
             rows.append(Row(task.model, task.precision, task.batch, NO_BFLOAT16, 0, {}))
             continue
         sizes = {key: described.pop(key) for key in ('parameters', 'flops')}
         task = task._replace(**described)
-        rows += measure(task, contestants(options), effort, sizes, say)
-    return {**known, 'peak_gflops': peaks, 'rows': rows}
+        rows += measure(task, contestants(options), effort, sizes, log)
+    return {**prepared, 'peak_gflops': peaks, 'rows': rows}
 
 
-def grow(options: argparse.Namespace, folder: str, say: Callable[[str], None]) -> dict[str, Any]:
+def grow(options: argparse.Namespace, folder: str, log: Callable[[str], None]) -> dict[str, Any]:
     """Returns the points of `bench.growth`, in the first precision and with the first backend."""
-    todo = [t for t in tasks(options, folder) if t.precision == options.precisions[0]]
-    say('prepares')
-    known = prepare(options, todo, max(growth.IMAGES))
-    del known['tasks']
+    tasks_to_run = [t for t in tasks(options, folder) if t.precision == options.precisions[0]]
+    log('preparing')
+    prepared = prepare(options, tasks_to_run, max(growth.IMAGES))
+    del prepared['tasks']
     points = []
-    for task in todo:
+    for task in tasks_to_run:
         task = task._replace(images=options.epoch_images)
         varied = growth.variations(task, options.quick)
-        points += growth.grow(varied, options.ours[0], options.seconds, say)
-    return {**known, 'points': points}
+        points += growth.grow(varied, options.ours[0], options.seconds, log)
+    return {**prepared, 'points': points}
 
 
 def main() -> None:
@@ -182,27 +195,27 @@ def main() -> None:
     process.use_cores(options.threads)
     console = Console(stderr=options.json)
     with tempfile.TemporaryDirectory() as folder, console.status('') as status:
-        say = status.update if console.is_terminal else console.print
-        found = (grow if options.growth else compare)(options, folder, say)
+        log = status.update if console.is_terminal else console.print
+        result = (grow if options.growth else compare)(options, folder, log)
     about = {
         'processor': processor(),
         'threads': options.threads,
         'versions': {name: _version(name) for name in PACKAGES},
         'command': {key: str(value) for key, value in vars(options).items()},
     }
-    title = f'{about["processor"]}, {options.threads} threads, {found["data"]}'
+    title = f'{about["processor"]}, {options.threads} threads, {result["data"]}'
     if options.growth:
-        console.print(growth.table(found['points'], title))
+        console.print(growth.table(result['points'], title))
         if options.plot:
-            plots.growths(found['points'], title, options.plot)
-        found['points'] = [growth.record(point) for point in found['points']]
+            plots.growths(result['points'], title, options.plot)
+        result['points'] = [growth.record(point) for point in result['points']]
     else:
-        console.print(results.table(found['rows'], found['peak_gflops'], f'images/s on {title}'))
+        console.print(results.table(result['rows'], result['peak_gflops'], f'images/s on {title}'))
         if options.plot:
-            plots.comparison(found['rows'], title, options.plot)
-        found['rows'] = [results.record(row, found['peak_gflops']) for row in found['rows']]
+            plots.comparison(result['rows'], title, options.plot)
+        result['rows'] = [results.record(row, result['peak_gflops']) for row in result['rows']]
     if options.json:
-        print(json.dumps({**about, **found}))
+        print(json.dumps({**about, **result}))
 
 
 def _version(package: str) -> str | None:

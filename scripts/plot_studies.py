@@ -1,10 +1,10 @@
-"""Draw the studies that docs/studies.md describes, from the runs in results/.
+"""Draw the plots of docs/studies.md from the runs in results/.
 
     python scripts/plot_studies.py
 
-S0's: accuracy and speed against depth (docs/numpy_depth.svg), convergence against the rate
-(docs/numpy_rate.svg). S1's: accuracy against depth and batch norm (docs/s1_networks.svg), once
-its runs are there. Every dot is a seed, every line their mean; curves are one a seed.
+S0: accuracy and speed over depth (docs/numpy_depth.svg), loss curves by learning rate
+(docs/numpy_rate.svg). S1: accuracy over depth and batch norm (docs/s1_networks.svg), if there are
+runs. Each dot is a seed, each line the mean of the seeds; loss curves are drawn per seed.
 """
 
 import itertools
@@ -28,11 +28,11 @@ DOCS = finished.ROOT / 'docs'
 COLOURS = plt.get_cmap('viridis')
 S1_SPECS = ('configs/cifar100_25.py:base_a', 'configs/cifar100_25.py:improved_a')
 S1_KEYS = {'train.length', 'model.widths', 'model.batch_norm'}
-STYLES = (':', '-.', '--', '-')  # from shallow to deep
+STYLES = (':', '-.', '--', '-')  # from shallow to deep networks
 
 
 def plain(run: Run) -> bool:
-    """Tells whether a run is S0's recipe: plain SGD, one image a step, He's start, no dropout."""
+    """Returns whether a run has S0's recipe: SGD, batch size 1, He initialization, no dropout."""
     if not run.in_numpy:
         return False
     config = run.config
@@ -46,17 +46,17 @@ def plain(run: Run) -> bool:
 
 
 def depth(runs: list[Run], path: pathlib.Path) -> None:
-    """Draws test accuracy and images/s against the number of blocks, a line for each rate."""
+    """Draws test accuracy and images/s over the number of blocks, one line per learning rate."""
     figure, panels = plt.subplots(1, 2, figsize=(8, 3.4), layout='constrained')
     rates = sorted({_rate(run) for run in runs if convolutions(run) > 1})
     for number, rate in enumerate(rates):
-        own = [run for run in runs if _rate(run) == rate]
-        _line(panels[0], own, _accuracy('test'), f'C{number}', f'rate {rate:g}')
+        members = [run for run in runs if _rate(run) == rate]
+        _line(panels[0], members, _accuracy('test'), f'C{number}', f'rate {rate:g}')
     _line(panels[1], runs, lambda run: run.top_speed, 'C2', 'any rate')
     panels[0].axhline(10, color='grey', lw=0.8, ls=':')
     panels[0].text(2.5, 10.4, 'chance', color='grey', ha='center', va='bottom')
     panels[0].set_ylabel('test accuracy, %')
-    panels[1].set_ylabel('images a second in the fastest epoch')
+    panels[1].set_ylabel('images/s in the fastest epoch')
     for panel in panels:
         panel.set_xlabel('blocks of convolution, max-pooling and ReLU')
         panel.set_xticks([1, 2, 3])
@@ -66,16 +66,16 @@ def depth(runs: list[Run], path: pathlib.Path) -> None:
 
 
 def rate(runs: list[Run], path: pathlib.Path) -> None:
-    """Draws the losses of one block after each epoch, a colour for each rate."""
+    """Draws the losses of networks with one block over the epochs, one colour per learning rate."""
     figure, panels = plt.subplots(1, 2, figsize=(8, 3.6), layout='constrained', sharey=True)
-    own = [run for run in runs if convolutions(run) == 1]
-    rates = sorted({_rate(run) for run in own})
+    single_block = [run for run in runs if convolutions(run) == 1]
+    rates = sorted({_rate(run) for run in single_block})
     for number, value in enumerate(rates):
         colour = COLOURS(number / max(1, len(rates) - 1) * 0.9)
-        seeds = [run for run in own if _rate(run) == value]
+        seeds = [run for run in single_block if _rate(run) == value]
         for panel, key in zip(panels, ('train_loss', 'val_loss'), strict=True):
             _curves(panel, seeds, key, 1, color=colour, label=f'rate {value:g}')
-    for panel, title in zip(panels, ('training, as it went', 'validation'), strict=True):
+    for panel, title in zip(panels, ('training (running mean)', 'validation'), strict=True):
         panel.set_title(title, fontsize=10)
         panel.axhline(2.3026, color='grey', lw=0.8, ls=':')
         panel.set_ylim(1, 3)
@@ -94,21 +94,21 @@ def rate(runs: list[Run], path: pathlib.Path) -> None:
 
 
 def in_s1(run: Run) -> bool:
-    """Tells whether a run is of S1's study: BaseNet or ImprovedNet + (a), shortened."""
+    """Returns whether a run belongs to S1's study: BaseNet or ImprovedNet with (a), shortened."""
     keys = {key for key, _ in run.overrides}
     return run.spec in S1_SPECS and 'train.length' in keys and keys <= S1_KEYS
 
 
 def networks(runs: list[Run], path: pathlib.Path) -> None:
-    """Draws accuracy against depth, and after each epoch, a colour for each use of batch norm.
+    """Draws accuracy over depth, and over the epochs, one colour per placement of batch norm.
 
     Raises:
-      UserError: runs of different lengths, which cannot be compared.
+      UserError: the runs have different lengths, so they cannot be compared.
     """
     lengths = sorted({run.config['train']['length'] for run in runs})
     if len(lengths) > 1:
         raise UserError(
-            f"S1's study has runs of {' and '.join(lengths)} in results/: keep those of one length."
+            f"S1's study has runs of {' and '.join(lengths)} in results/: keep one length."
         )
     splits = [
         split
@@ -120,11 +120,11 @@ def networks(runs: list[Run], path: pathlib.Path) -> None:
     )
     depths = sorted({convolutions(run) for run in runs})
     for number, label in enumerate(sorted({_norm(run) for run in runs})):
-        own = [run for run in runs if _norm(run) == label]
+        members = [run for run in runs if _norm(run) == label]
         for panel, split in zip(panels, splits, strict=False):
-            _line(panel, own, _accuracy(split), f'C{number}', label)
+            _line(panel, members, _accuracy(split), f'C{number}', label)
         for count, style in zip(depths, itertools.cycle(STYLES), strict=False):
-            seeds = [run for run in own if convolutions(run) == count]
+            seeds = [run for run in members if convolutions(run) == count]
             name = f'{label}, {count}'
             _curves(
                 panels[-1], seeds, 'val_accuracy', 100, color=f'C{number}', ls=style, label=name
@@ -136,13 +136,13 @@ def networks(runs: list[Run], path: pathlib.Path) -> None:
     panels[-1].set_title('validation, after each epoch', fontsize=10)
     panels[0].set_ylabel('accuracy, %')
     panels[0].legend(frameon=False, fontsize=8)
-    beside = {'loc': 'center left', 'bbox_to_anchor': (1, 0.5)}
-    panels[-1].legend(frameon=False, fontsize=8, title='convolutions', **beside)
+    legend_position = {'loc': 'center left', 'bbox_to_anchor': (1, 0.5)}
+    panels[-1].legend(frameon=False, fontsize=8, title='convolutions', **legend_position)
     _save(figure, panels, path)
 
 
 def convolutions(run: Run) -> int:
-    """Returns how many convolutions the network of S0's or S1's run has."""
+    """Returns the number of convolutions in the network of a run of S0 or S1."""
     model = run.config['model']
     if run.in_numpy:
         return sum(layer[0] == 'conv' for layer in model['layers'])
@@ -167,7 +167,7 @@ def _accuracy(split: str) -> Callable[[Run], float]:
 def _line(
     panel: Any, runs: Sequence[Run], value: Callable[[Run], float], colour: str, label: str
 ) -> None:
-    """Draws values against the number of convolutions: a dot a run, a line through the means."""
+    """Draws values over the number of convolutions: one dot per run, a line through the means."""
     depths = sorted({convolutions(run) for run in runs})
     means = [statistics.mean(value(r) for r in runs if convolutions(r) == d) for d in depths]
     panel.plot(depths, means, color=colour, label=label)
@@ -175,7 +175,7 @@ def _line(
 
 
 def _curves(panel: Any, runs: Sequence[Run], key: str, unit: float, **style: Any) -> None:
-    """Draws a value of metrics.jsonl against the epochs, a curve a run, labelled once."""
+    """Draws a value of metrics.jsonl over the epochs: one curve per run, one label in total."""
     for run in runs:
         panel.plot(
             [line['epoch'] for line in run.lines],
@@ -190,14 +190,14 @@ def _curves(panel: Any, runs: Sequence[Run], key: str, unit: float, **style: Any
 def _save(figure: Any, panels: Sequence[Any], path: pathlib.Path) -> None:
     for panel in panels:
         panel.spines[['top', 'right']].set_visible(False)
-    # The same picture, the same bytes.
+    # Makes the bytes reproducible.
     with plt.rc_context({'svg.hashsalt': 'cifar_jax'}):
         figure.savefig(path, metadata={'Date': None})
     plt.close(figure)
 
 
 def main() -> None:
-    """Runs the script; a mistake ends it with one sentence and status 1."""
+    """Runs the script; user errors end it with one sentence and status 1."""
     with console.mistakes_as_sentences():
         runs = finished.read_all()
         s0, s1 = [run for run in runs if plain(run)], [run for run in runs if in_s1(run)]
@@ -206,7 +206,7 @@ def main() -> None:
         if s1:
             networks(s1, DOCS / 's1_networks.svg')
         else:
-            print("results/ has no run of S1's study yet: docs/studies.md has its command.")
+            print("results/ has no runs of S1's study yet; docs/studies.md has the command.")
 
 
 if __name__ == '__main__':

@@ -1,10 +1,10 @@
-"""Run every variant of every config for a few steps on its real data: does it train?
+"""Train every variant of every config for a few steps on its real data, as a smoke test.
 
     python scripts/smoke.py [--config FILE ...] [--jobs N]
 
-Networks have their full size; three steps of eight images, two percent of the data. NumPy's take
-an epoch. The variants `digits` and `smoke` are left to the tests. Ends with a table of times; a
-variant that fails is named with its error, and the status is 1.
+Networks have their full size. JAX networks train for three steps of eight images, NumPy networks
+for one epoch, on two percent of the data. The variants `digits` and `smoke` are left to the tests.
+Prints a table of times. If a variant fails, its error is printed and the status is 1.
 """
 
 import argparse
@@ -28,7 +28,7 @@ EPOCH = ('train.length=1 epochs',)
 
 
 def specs(paths: list[pathlib.Path]) -> list[str]:
-    """Returns FILE[:variant] of every variant that has real data, the default one first."""
+    """Returns FILE[:variant] of each variant with real data, the default one first."""
     return [
         f'{path}:{variant}' if variant else str(path)
         for path in paths
@@ -38,25 +38,25 @@ def specs(paths: list[pathlib.Path]) -> list[str]:
 
 
 def task(spec: str, out: pathlib.Path) -> grid.Task:
-    """Returns a short run of a variant, in a folder of its name."""
+    """Returns the task of a short run of a variant, in a folder with its name."""
     in_numpy = configs.load(spec).model.name == numpy_network.MODEL
     settings = (*ALL, *(EPOCH if in_numpy else STEPS))
-    [found] = grid.tasks(out, [spec], [0], settings)
-    return found._replace(workdir=Workdir(out / configs.name(spec)))
+    [single] = grid.tasks(out, [spec], [0], settings)
+    return single._replace(workdir=Workdir(out / configs.name(spec)))
 
 
 def main() -> None:
-    """Runs the script; a mistake ends it with one sentence and status 1."""
+    """Runs the script; user errors end it with one sentence and status 1."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--config', nargs='+', type=pathlib.Path, metavar='FILE')
-    parser.add_argument('--jobs', type=int, default=len(lib.cores()), help='default: one a core')
+    parser.add_argument('--jobs', type=int, default=len(lib.cores()), help='default: one per core')
     args = parser.parse_args()
     paths = args.config or sorted((ROOT / 'configs').glob('*.py'))
-    began = time.monotonic()
+    start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, console.mistakes_as_sentences():
         jobs = [Job(task(spec, pathlib.Path(folder))) for spec in specs(paths)]
         loop.run(jobs, lib.shares(args.jobs), 'none', show.Display(jobs, args.jobs))
-    title = f'{len(jobs)} variants, {console.duration(time.monotonic() - began)}'
+    title = f'{len(jobs)} variants, {console.duration(time.monotonic() - start)}'
     rows = [
         {'variant': job.task.name, 'time': console.duration(job.seconds), 'state': job.state}
         for job in jobs

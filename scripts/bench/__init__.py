@@ -1,1 +1,1 @@
-"""The parts of scripts/benchmark.py: each contestant runs in a process of its own."""
+"""The modules of scripts/benchmark.py, which runs each contestant in a separate process."""

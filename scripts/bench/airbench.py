@@ -1,4 +1,4 @@
-"""A network of the shape of airbench94, built of this package's layers."""
+"""A network of the shape of airbench94, built from this package's layers."""
 
 import jax.numpy as jnp
 from flax import linen as nn

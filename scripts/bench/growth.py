@@ -1,4 +1,4 @@
-"""How the time and the memory of our step grow with batch, width and data."""
+"""Measures how the time and the memory of our training step grow with batch, width and data."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,63 +16,65 @@ IMAGES = (10_000, 20_000, 30_000, 40_000, 50_000)
 
 
 class Point(NamedTuple):
-    """One run of some steps in a fresh process; NaN where it could not run."""
+    """The result of some steps in a new process; NaN if they failed."""
 
     model: str
     varied: str  # 'batch', 'width' or 'images'
     value: float
     batch: int
-    seconds: float  # of a step
-    bytes: float  # most resident while it trains, compilation not counted
+    seconds: float  # per step
+    bytes: float  # peak resident memory while training, without compilation
     note: str = ''
 
 
 def record(point: Point) -> dict[str, Any]:
-    """Returns a point for JSON, which has no NaN."""
+    """Returns a point as a dictionary for JSON, without NaN."""
     measured = {'images_per_second': point.batch / point.seconds} if not point.note else {}
-    unable = {'seconds': None, 'bytes': None} if point.note else {}
-    return {**point._asdict(), **unable, **measured}
+    failed = {'seconds': None, 'bytes': None} if point.note else {}
+    return {**point._asdict(), **failed, **measured}
 
 
 def variations(task: Task, quick: bool = False) -> list[tuple[str, Task]]:
-    """Returns what is varied and the task of each point; the other two stay as in `task`."""
-    found = [
+    """Returns the name of the varied quantity and the task for each point to measure."""
+    tasks = [
         *(('batch', task._replace(batch=batch)) for batch in BATCHES),
         *(('width', task._replace(width=width)) for width in WIDTHS),
         *(('images', task._replace(images=images)) for images in IMAGES),
     ]
-    return found[:1] if quick else found
+    return tasks[:1] if quick else tasks
 
 
 def grow(
-    points: Sequence[tuple[str, Task]], ops: str, seconds: float, say: Callable[[str], None]
+    points: Sequence[tuple[str, Task]], ops: str, seconds: float, log: Callable[[str], None]
 ) -> list[Point]:
-    """Returns the measured points.
+    """Measures the points.
 
     Args:
-      ops: config.ops.backend.
-      seconds: of steps for each.
+      points: from `variations`.
+      ops: the value of config.ops.backend.
+      seconds: seconds of steps per point.
+      log: is called with a line of progress.
     """
-    found = []
+    measured = []
     for varied, task in points:
         value = float(getattr(task, varied))
-        say(f'{task.model}: {varied} {value:g}')
+        log(f'{task.model}: {varied} {value:g}')
         try:
             with Process('ours', ops, task) as process:
                 process.steps(2)
-                process.forget_memory()
+                process.reset_peak_memory()
                 count = max(2, math.ceil(2 * seconds / process.steps(2)))
                 step = process.steps(count) / count
                 memory = process.memory()
-            found.append(Point(task.model, varied, value, task.batch, step, memory))
+            measured.append(Point(task.model, varied, value, task.batch, step, memory))
         except ContestantError as error:
             nan = float('nan')
-            found.append(Point(task.model, varied, value, task.batch, nan, nan, str(error)))
-    return found
+            measured.append(Point(task.model, varied, value, task.batch, nan, nan, str(error)))
+    return measured
 
 
 def exponents(points: Sequence[Point]) -> dict[str, float]:
-    """Returns p where seconds and bytes grow as value^p from the first to the last point."""
+    """Returns the exponents p of seconds and bytes ~ value^p, from the first to the last point."""
     first, last = points[0], points[-1]
     if first.value == last.value:
         return {'seconds': float('nan'), 'bytes': float('nan')}
@@ -84,18 +86,18 @@ def exponents(points: Sequence[Point]) -> dict[str, float]:
 
 
 def series(points: Sequence[Point]) -> Mapping[tuple[str, str], list[Point]]:
-    """Returns the points by network and by what is varied."""
-    found: dict[tuple[str, str], list[Point]] = {}
+    """Returns the points, grouped by network and varied quantity."""
+    groups: dict[tuple[str, str], list[Point]] = {}
     for point in points:
-        found.setdefault((point.model, point.varied), []).append(point)
-    return found
+        groups.setdefault((point.model, point.varied), []).append(point)
+    return groups
 
 
 def table(points: Sequence[Point], title: str) -> Table:
     """Returns the points as a table."""
     grid = Table(title=title, box=box.SIMPLE)
     grid.add_column('network')
-    for heading in ('', 'ms a step', 'images/s', 'peak memory'):
+    for heading in ('', 'ms per step', 'images/s', 'peak memory'):
         grid.add_column(heading, justify='right')
     for (model, varied), members in series(points).items():
         for point in members:
@@ -103,5 +105,5 @@ def table(points: Sequence[Point], title: str) -> Table:
             memory = point.note or f'{point.bytes / 1e6:.0f} MB'
             grid.add_row(model, f'{varied} {point.value:g}', *cells, memory)
         powers = exponents(members)
-        grid.add_row('', 'power', f'{powers["seconds"]:.2f}', '', f'{powers["bytes"]:.2f}')
+        grid.add_row('', 'exponent', f'{powers["seconds"]:.2f}', '', f'{powers["bytes"]:.2f}')
     return grid

@@ -1,4 +1,4 @@
-"""Our networks in Keras, functional, as its users write them; layers have our variables' names."""
+"""Our networks in Keras's functional API; layers are named like our modules."""
 
 import keras
 from keras import layers
@@ -13,7 +13,7 @@ def _conv(width: int, kernel: int, name: str, strides: int = 1, bias: bool = Fal
 
 
 def _logits(classes: int, name: str, bias: bool = True):
-    """The last layer, in float32 whatever the others compute in."""
+    """The last layer, which always computes in float32."""
     return layers.Dense(classes, use_bias=bias, dtype='float32', name=name)
 
 
@@ -26,7 +26,7 @@ class DropBlock(layers.Layer):
         self.seeds = keras.random.SeedGenerator(0)
 
     def call(self, x, training=False):
-        """Identity at evaluation."""
+        """Returns x with blocks dropped in training, and x itself at evaluation."""
         if not training:
             return x
         shape = (keras.ops.shape(x)[0], *x.shape[1:3], 1)
@@ -119,10 +119,10 @@ def inception(classes: int = 10) -> keras.Model:
 
 
 class Whitening(layers.Conv2D):
-    """A 2x2 convolution whose kernel is not trained, and whose bias is."""
+    """A 2x2 convolution with a frozen kernel and a trained bias."""
 
     def build(self, input_shape):
-        """Makes the kernel and the bias."""
+        """Creates the kernel and the bias."""
         super().build(input_shape)
         self._kernel.trainable = False
 

@@ -1,4 +1,4 @@
-"""Our side: the programs that `python -m cifar_jax.main` runs, and what they are made of."""
+"""Our contestant, which runs the programs of `python -m cifar_jax.main`."""
 
 import functools
 import pathlib
@@ -34,13 +34,13 @@ SPECS = {
     'AirbenchShape': 'senet.py',
 }
 AUGMENT = (dict(name='flip'), dict(name='translate', pixels=PIXELS, mode='zero'))
-# Only while a benchmark reads a config: elsewhere there is no such model.
+# Registers the model only while the benchmark reads a config and builds programs.
 with_airbench = functools.partial(mock.patch.dict, models.MODELS, AirbenchShape=AirbenchShape)
 
 
 @with_airbench()
 def config_of(task: Task, ops: str = 'auto', augment: tuple[dict, ...] = ()) -> ConfigDict:
-    """Returns the config of a task: what a user would give as a file and options."""
+    """Returns the config of a task, as if given by a user as a file and options."""
     widths = defaults(models.MODELS[task.model])['widths']
     overrides = {
         'model.name': task.model,
@@ -55,7 +55,7 @@ def config_of(task: Task, ops: str = 'auto', augment: tuple[dict, ...] = ()) -> 
 
 
 def data_of(task: Task, config: ConfigDict) -> Prepared:
-    """Returns the images of a task as a run has them."""
+    """Returns the images of a task, prepared as in a run."""
     folder = pathlib.Path(task.folder)
     images, labels = np.load(folder / 'images.npy'), np.load(folder / 'labels.npy')
     count = task.images or len(labels)
@@ -71,18 +71,18 @@ def build(task: Task, mode: str) -> Contestant:
     config = config_of(task, mode)
     mesh = parallel.make_mesh(config.mesh.devices, task.batch)
     data = data_of(task, config)
-    plain = functools.cache(lambda: _runner(config, data, mesh))
-    augmented = functools.cache(lambda: _runner(config_of(task, mode, AUGMENT), data, mesh))
+    without_augmentation = functools.cache(lambda: _runner(config, data, mesh))
+    with_augmentation = functools.cache(lambda: _runner(config_of(task, mode, AUGMENT), data, mesh))
     return Contestant(
         parameters=describe(task)['parameters'],
-        steps=lambda count: plain()(count),
-        epoch=lambda _, count: augmented()(count or len(data.train.labels) // task.batch),
+        steps=lambda count: without_augmentation()(count),
+        epoch=lambda _, count: with_augmentation()(count or len(data.train.labels) // task.batch),
     )
 
 
 @with_airbench()
 def _runner(config: ConfigDict, data: Prepared, mesh: Mesh) -> Callable[[int], None]:
-    """Returns a function that takes so many steps further, as `loop.run` does between saves."""
+    """Returns a function that runs a number of steps, as `loop.run` does between checkpoints."""
     plan = loop.plan(config, data)
     program = loop.programs(plan, mesh, len(data.train.labels))
     training = on_device(data.train, mesh)
@@ -107,12 +107,12 @@ def _runner(config: ConfigDict, data: Prepared, mesh: Mesh) -> Callable[[int], N
 
 @with_airbench()
 def describe(task: Task) -> dict[str, Any]:
-    """Returns what the peers must know of our config, and the size of the network.
+    """Returns the settings that the peers need from our config, and the size of the network.
 
     Returns:
-      parameters: numbers in all variables but the moving statistics.
-      flops: of a training step for one image: two for each multiply-add of the forward pass, the
-        gradient of the inputs and that of the weights, without those that nobody needs.
+      parameters: the number of values in all variables except the moving statistics.
+      flops: FLOPs of a training step per image: two for each multiply-add of the forward pass, the
+        gradients for inputs and those for weights, without gradients that are not needed.
     """
     config = config_of(task)
     plan = loop.plan(config, data_of(task, config))

@@ -1,10 +1,10 @@
-"""The machine's fastest square matrix product: a process of its own.
+"""Measures the machine's fastest square matrix product, in a separate process.
 
     python -m bench.peak THREADS PRECISION ...
 
-prints a JSON object of GFLOP/s by precision. The best of several sizes and of JAX, NumPy (float32
-only) and PyTorch, where it is installed. None of their libraries is at its best on every
-processor: a network's convolutions can be above this.
+prints a JSON object of GFLOP/s by precision: the best of several sizes, and of JAX, NumPy (float32
+only) and PyTorch if it is installed. None of these is optimal on every processor, so a network's
+convolutions can exceed this rate.
 """
 
 import json
@@ -18,13 +18,13 @@ SIZES = (1024, 2048, 3072)
 
 
 def gflops(multiply: Callable[[], object], size: int, seconds: float = 1.0) -> float:
-    """Returns the rate of the fastest of as many products as fit into the seconds."""
+    """Returns the rate of the fastest product among those computed within `seconds`."""
     multiply()
     best, end = float('inf'), time.perf_counter() + seconds
     while time.perf_counter() < end:
-        began = time.perf_counter()
+        start = time.perf_counter()
         multiply()
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.perf_counter() - start)
     return 2e-9 * size**3 / best
 
 
@@ -40,7 +40,7 @@ def numpy_peak() -> float:
 
 
 def jax_peak(precision: str) -> float:
-    """Returns JAX's rate, on all cores that this process may use."""
+    """Returns JAX's rate, on all cores available to this process."""
     import jax
     import jax.numpy as jnp
 
@@ -53,7 +53,7 @@ def jax_peak(precision: str) -> float:
 
 
 def torch_peak(threads: int, precision: str) -> float:
-    """Returns PyTorch's rate, 0 where it is not installed."""
+    """Returns PyTorch's rate, or 0 if it is not installed."""
     try:
         import torch
     except ModuleNotFoundError:
@@ -71,11 +71,11 @@ def torch_peak(threads: int, precision: str) -> float:
 def main() -> None:
     """Runs the program."""
     threads, *precisions = sys.argv[1:]
-    found = {}
+    peaks = {}
     for precision in precisions:
         rates = [torch_peak(int(threads), precision), jax_peak(precision)]
-        found[precision] = max(rates + [numpy_peak()] * (precision == 'float32'))
-    print(json.dumps(found))
+        peaks[precision] = max(rates + [numpy_peak()] * (precision == 'float32'))
+    print(json.dumps(peaks))
 
 
 if __name__ == '__main__':

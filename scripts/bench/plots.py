@@ -1,4 +1,4 @@
-"""The pictures of the benchmark."""
+"""Plots of the benchmark."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 
 
 def comparison(rows: Sequence[Row], title: str, path: pathlib.Path) -> None:
-    """Draws images/s of each contestant's best mode, one panel for steps and each epoch."""
+    """Draws images/s of ours and of each peer's best mode, in one panel per kind of measurement."""
     rows = [row for row in rows if row.seconds]
     kinds = list(dict.fromkeys(row.what for row in rows))
     figure, panels = plt.subplots(
@@ -34,14 +34,14 @@ def comparison(rows: Sequence[Row], title: str, path: pathlib.Path) -> None:
 def _bars(panel: plt.Axes, rows: Sequence[Row]) -> None:
     ours = results.ours_in(rows)
     width = 0.8 / (len(ours) + len(FRAMEWORKS))
-    for place, name in enumerate((*ours, *FRAMEWORKS)):
+    for index, name in enumerate((*ours, *FRAMEWORKS)):
         best = [name if name in ours else results.fastest(row, [name]) for row in rows]
         speeds = [
-            results.speed(row, who) if who in row.seconds else 0.0
-            for row, who in zip(rows, best, strict=True)
+            results.speed(row, contestant) if contestant in row.seconds else 0.0
+            for row, contestant in zip(rows, best, strict=True)
         ]
         bars = panel.bar(
-            [at + (place + 0.5) * width - 0.4 for at in range(len(rows))],
+            [at + (index + 0.5) * width - 0.4 for at in range(len(rows))],
             speeds,
             width,
             label=FRAMEWORKS.get(name, name),
@@ -53,24 +53,24 @@ def _bars(panel: plt.Axes, rows: Sequence[Row]) -> None:
 
 
 def growths(points: Sequence[Point], title: str, path: pathlib.Path) -> None:
-    """Draws the time and the memory of a step against batch, width and data."""
-    found: Mapping[tuple[str, str], list[Point]] = growth.series(points)
+    """Draws the time and the memory of a step over batch, width and data."""
+    groups: Mapping[tuple[str, str], list[Point]] = growth.series(points)
     varied = list(dict.fromkeys(point.varied for point in points))
     figure, panels = plt.subplots(
         2, len(varied), figsize=(3.2 * len(varied), 5), squeeze=False, layout='constrained'
     )
-    for column, what in enumerate(varied):
-        for (model, key), members in found.items():
-            if key == what:
+    for column, quantity in enumerate(varied):
+        for (model, key), members in groups.items():
+            if key == quantity:
                 values = [point.value for point in members]
                 upper, lower = panels[:, column]
                 upper.plot(values, [1e3 * p.seconds for p in members], 'o-', label=model)
                 lower.plot(values, [p.bytes / 1e6 for p in members], 'o-', label=model)
         for panel in panels[:, column]:
-            panel.set_xlabel(what)
+            panel.set_xlabel(quantity)
             panel.set_ylim(bottom=0)
             panel.spines[['top', 'right']].set_visible(False)
-    panels[0, 0].set_ylabel('ms a step')
+    panels[0, 0].set_ylabel('ms per step')
     panels[1, 0].set_ylabel('peak memory, MB')
     panels[0, 0].legend(frameon=False)
     figure.suptitle(title)

@@ -1,9 +1,9 @@
-"""Writes the images, and tells what our configs come to: a process of its own, for it runs JAX.
+"""Writes the images and describes the tasks, in a separate process, since it runs JAX.
 
     python -m bench.prepare FOLDER IMAGES SOURCE
 
-reads tasks, one a line, and prints a JSON object with one description of `bench.ours.describe`
-a task, the versions, where the images are from, and whether this processor has bfloat16.
+reads tasks, one per line, and prints a JSON object: the result of `bench.ours.describe` for each
+task, the environment, the source of the images, and whether this processor has bfloat16.
 """
 
 import json
@@ -24,21 +24,21 @@ from cifar_jax.training.precision import compute_dtype
 
 
 def images_of(source: str, count: int) -> tuple[np.ndarray, np.ndarray, str]:
-    """Returns uint8[n 32 32 3], int32[n] and what they are.
+    """Returns images uint8[n 32 32 3], labels int32[n] and their name.
 
     Args:
-      source: 'cifar10', 'synthetic', or 'auto': CIFAR-10 where it is prepared.
+      source: 'cifar10', 'synthetic', or 'auto' for CIFAR-10 if it is prepared, else synthetic.
     """
     try:
         if source == 'synthetic':
-            raise UserError('asked for')
+            raise UserError('synthetic images were requested')
         train = sources.load(get_defaults().data).train
         return train.images[:count], train.labels[:count], 'CIFAR-10'
     except UserError:
         if source == 'cifar10':
             raise
     generator = np.random.default_rng(0)
-    # Smooth, as photographs are: 4x4 patches of one colour and some noise.
+    # Smooth like photographs: 4x4 patches of one colour, with some noise.
     patches = generator.integers(32, 224, (count, 8, 8, 3)).repeat(4, 1).repeat(4, 2)
     images = (patches + generator.integers(-32, 32, patches.shape)).astype(np.uint8)
     return images, generator.integers(0, 10, count).astype(np.int32), 'synthetic images'
@@ -52,13 +52,13 @@ def main() -> None:
     np.save(pathlib.Path(folder) / 'labels.npy', labels)
     tasks = [Task(**json.loads(line)) for line in sys.stdin]
     described = [ours.describe(task) for task in tasks]
-    found = {
+    result = {
         'tasks': described,
         'environment': environment(backend.chosen()),
         'data': kind,
         'bfloat16': compute_dtype('bfloat16')[0] == jnp.bfloat16,
     }
-    print(json.dumps(found))
+    print(json.dumps(result))
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""The benchmark's side of a contestant's process."""
+"""Starts the contestants' processes and exchanges requests with them."""
 
 import json
 import os
@@ -15,7 +15,7 @@ SCRIPTS = pathlib.Path(__file__).resolve().parents[1]
 
 
 class ContestantError(Exception):
-    """A contestant cannot run or has died: one sentence."""
+    """A contestant cannot run or has died; the message is one sentence."""
 
 
 def cores() -> int:
@@ -26,14 +26,14 @@ def cores() -> int:
 
 
 def use_cores(count: int) -> None:
-    """Keeps this process and those it starts on so many of its cores, where the system can."""
+    """Limits this process and its children to `count` cores, if the system supports it."""
     if hasattr(os, 'sched_setaffinity'):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 
-# glibc gives large arrays back to the system when they are freed, and fetches pages anew for the
-# next ones. Measured: keeping them makes eager PyTorch's steps up to 15 % faster. PyTorch's tuning
-# guide recommends another allocator for that; ours runs as its users run it.
+# glibc returns freed large arrays to the system and requests new pages for the next ones. Keeping
+# the memory makes eager PyTorch up to 15 % faster (measured). PyTorch's tuning guide recommends
+# another allocator for this purpose. Our own contestant runs unchanged, as its users run it.
 KEEP_MEMORY = {
     'MALLOC_MMAP_THRESHOLD_': str(2**32),
     'MALLOC_TRIM_THRESHOLD_': str(2**34),
@@ -42,7 +42,7 @@ KEEP_MEMORY = {
 
 
 def environment(framework: str = 'ours') -> dict[str, str]:
-    """Returns the environment of a contestant: no accelerator, and this folder's modules."""
+    """Returns the environment variables of a contestant: CPU only, with this folder's modules."""
     path = filter(None, (str(SCRIPTS), os.environ.get('PYTHONPATH')))
     return {
         **os.environ,
@@ -55,18 +55,19 @@ def environment(framework: str = 'ours') -> dict[str, str]:
 
 
 def run_module(name: str, arguments: Sequence[str], text: str = '') -> dict[str, Any]:
-    """Runs `python -m name` to its end and returns the JSON object on its last line."""
+    """Runs `python -m name` and returns the JSON object on its last line."""
     command = [sys.executable, '-m', name, *arguments]
-    done = subprocess.run(
+    result = subprocess.run(
         command, input=text, stdout=subprocess.PIPE, env=environment(), text=True, check=True
     )
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(result.stdout.splitlines()[-1])
 
 
 class Process:
-    """A contestant that lives until it is closed; it works only while it is asked to.
+    """The process of a contestant, which works only on request and lives until it is closed.
 
-    Raises ContestantError where its framework is not installed, or it dies.
+    Raises:
+      ContestantError: the framework is not installed, or the process died.
     """
 
     def __init__(self, framework: str, mode: str, task: Task) -> None:
@@ -93,7 +94,7 @@ class Process:
             self.close()
 
     def close(self) -> None:
-        """Ends the process, which first ends those that it started."""
+        """Ends the process, which first ends its own children."""
         try:
             self._process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
@@ -102,19 +103,19 @@ class Process:
         self._errors.close()
 
     def steps(self, count: int) -> float:
-        """Returns the seconds that so many training steps take."""
+        """Runs `count` training steps and returns their seconds."""
         return self._exchange({'do': 'steps', 'count': count})['seconds']
 
     def epoch(self, form: str, batches: int | None = None) -> float:
-        """Returns the seconds of an epoch, or of its first batches."""
+        """Runs an epoch, or its first batches, and returns the seconds."""
         return self._exchange({'do': 'epoch', 'form': form, 'batches': batches})['seconds']
 
-    def forget_memory(self) -> None:
-        """Counts the most resident bytes from now on, on Linux."""
-        self._exchange({'do': 'forget memory'})
+    def reset_peak_memory(self) -> None:
+        """Resets the peak of resident memory; works on Linux only."""
+        self._exchange({'do': 'reset peak memory'})
 
     def memory(self) -> int:
-        """Returns the most bytes that were resident at a time."""
+        """Returns the peak of resident memory in bytes."""
         return self._exchange({'do': 'memory'})['bytes']
 
     def _exchange(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -129,8 +130,8 @@ class Process:
         if not answer:
             self._process.wait()
             self._errors.seek(0)
-            last = [line.strip() for line in self._errors if line.strip()][-1:]
-            answer = {'error': f'it died: {"".join(last) or self._process.returncode}'}
+            last_line = [line.strip() for line in self._errors if line.strip()][-1:]
+            answer = {'error': f'it died: {"".join(last_line) or self._process.returncode}'}
         if 'error' in answer:
             raise ContestantError(answer['error'])
         return answer

@@ -1,4 +1,4 @@
-"""PyTorch's side: channels-last, fused optimizers, eager or compiled."""
+"""PyTorch: channels-last, fused optimizers, eager or compiled."""
 
 import pathlib
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ Batches = Iterator[tuple[Tensor, Tensor]]
 
 
 class Augmented(Dataset):
-    """Images cropped, mirrored and normalised one by one, as torchvision's transforms do it."""
+    """A data set of images, cropped, flipped and normalised one by one, as by torchvision."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, mean: Tensor, std: Tensor) -> None:
         self.images = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
@@ -35,8 +35,8 @@ class Augmented(Dataset):
         return (image.float().div(255) - self.mean) / self.std, self.labels[index]
 
 
-def of_tensors(data: Augmented, batch: int) -> Batches:
-    """Augments whole batches by tensor operations: the fastest form, as airbench does it."""
+def per_batch(data: Augmented, batch: int) -> Batches:
+    """Yields batches augmented by tensor operations, the fastest form, as in airbench."""
     padded = F.pad(data.images, (PIXELS,) * 4)
     windows = padded.unfold(2, 32, 1).unfold(3, 32, 1)  # n c rows columns 32 32, all views
     windows = windows.permute(0, 2, 3, 1, 4, 5)
@@ -44,13 +44,13 @@ def of_tensors(data: Augmented, batch: int) -> Batches:
     for index in order[: len(order) // batch * batch].split(batch):
         row, column = torch.randint(0, 2 * PIXELS + 1, (2, batch))
         images = windows[index, row, column]
-        mirrored = torch.rand(batch, 1, 1, 1) < 0.5
-        images = torch.where(mirrored, images.flip(-1), images)
+        flipped = torch.rand(batch, 1, 1, 1) < 0.5
+        images = torch.where(flipped, images.flip(-1), images)
         yield (images.float().div_(255) - data.mean) / data.std, data.labels[index]
 
 
 def build(task: Task, mode: str) -> Contestant:
-    """Returns PyTorch's contestant; `mode` is 'eager', 'compile' or a mode of torch.compile."""
+    """Returns the PyTorch contestant; `mode` is 'eager', 'compile' or a mode of torch.compile."""
     torch.set_num_threads(task.threads)
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
@@ -59,7 +59,7 @@ def build(task: Task, mode: str) -> Contestant:
     folder = pathlib.Path(task.folder)
     mean, std = (torch.tensor(values).reshape(-1, 1, 1) for values in (task.mean, task.std))
     data = Augmented(np.load(folder / 'images.npy'), np.load(folder / 'labels.npy'), mean, std)
-    ready = [pair for pair, _ in zip(of_tensors(data, task.batch), range(4), strict=False)]
+    ready = [pair for pair, _ in zip(per_batch(data, task.batch), range(4), strict=False)]
     ready = [(x.contiguous(memory_format=torch.channels_last), y) for x, y in ready]
     loader = DataLoader(
         data,
@@ -75,7 +75,7 @@ def build(task: Task, mode: str) -> Contestant:
             train_step(*ready[step % len(ready)])
 
     def epoch(form: str, batches: int | None) -> None:
-        source = of_tensors(data, task.batch) if form == TENSORS else iter(loader)
+        source = per_batch(data, task.batch) if form == TENSORS else iter(loader)
         for step, (images, labels) in enumerate(source):
             if step == batches:
                 break

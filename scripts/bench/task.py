@@ -1,26 +1,26 @@
-"""What the contestants are asked to do, and what they offer."""
+"""The data types shared by the benchmark and its contestants."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 PIXELS = 4  # of padding before the random crop
 
-# The ways in which a peer's epoch reads its images.
+# How a peer augments the images of an epoch: one by one, or whole batches by tensor operations.
 USUAL, TENSORS = 'usual', 'tensors'
 
 
 class Task(NamedTuple):
-    """One network to train; plain data, which goes to a contestant as JSON."""
+    """One network to train; plain data, sent to a contestant as JSON."""
 
     model: str
     batch: int
     precision: str  # 'float32' or 'bfloat16'
     threads: int
-    folder: str  # of images.npy uint8[n 32 32 3] and labels.npy int32[n], an epoch's
-    images: int = 0  # of those in the folder; 0 are all
-    workers: int = 2  # processes of PyTorch's DataLoader
-    width: float = 1.0  # factor of the widths, ours only
-    # From the config that our side runs, for the peers to do the same.
+    folder: str  # with images.npy uint8[n 32 32 3] and labels.npy int32[n] of an epoch
+    images: int = 0  # number of images to use; 0 means all
+    workers: int = 2  # number of processes of PyTorch's DataLoader
+    width: float = 1.0  # factor on the widths; ours only
+    # From our config, so that the peers do the same.
     optimizer: dict[str, Any] = {}  # noqa: RUF012 (never changed)
     smoothing: float = 0.0
     mean: tuple[float, ...] = ()
@@ -28,9 +28,9 @@ class Task(NamedTuple):
 
 
 class Contestant(NamedTuple):
-    """A network ready to be trained; every call returns when its work is done."""
+    """A network that is ready to train; each call returns when the work is done."""
 
     parameters: int
-    steps: Callable[[int], None]  # so many training steps, on images that are ready
-    # One epoch with augmentation: the way of reading, and how many batches (None: all).
+    steps: Callable[[int], None]  # runs a number of training steps on images in memory
+    # Runs one epoch with augmentation; arguments: the form, and the number of batches (None: all).
     epoch: Callable[[str, int | None], None]

@@ -1,7 +1,7 @@
-"""Our networks in PyTorch, as its users write them; submodules have the names of our variables.
+"""Our networks in PyTorch; submodules are named like our modules.
 
-A convolution with stride 2 pads by 1 on both sides, as PyTorch does it, where ours ('SAME') pads
-after the image only. SENet is therefore ours of a mirrored image with mirrored kernels.
+With stride 2, PyTorch's convolutions pad by 1 on both sides; ours ('SAME') pad only at the end. So
+this SENet equals ours on mirrored images with mirrored kernels.
 """
 
 from collections import OrderedDict
@@ -20,7 +20,7 @@ class DropBlock(nn.Module):
         self.rate, self.size = rate, size
 
     def forward(self, x: Tensor) -> Tensor:
-        """Identity at evaluation."""
+        """Returns x with blocks dropped in training, and x itself at evaluation."""
         if not self.training:
             return x
         batch, _, height, width = x.shape
@@ -31,7 +31,7 @@ class DropBlock(nn.Module):
 
 
 class Ninth(nn.Module):
-    """A ninth of the logits, as airbench94 scales them."""
+    """Divides the logits by 9, as airbench94 does."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns x / 9."""
@@ -43,7 +43,7 @@ def _conv(inputs: int, width: int, kernel: int = 3, stride: int = 1, bias: bool 
 
 
 def _numbered(layers: Iterator[nn.Module]) -> nn.Sequential:
-    """Returns a sequence whose layers are called as Flax calls those without a name."""
+    """Returns a sequence whose layers are numbered by kind, as Flax names modules."""
     kinds = {nn.Conv2d: 'Conv', nn.BatchNorm2d: 'BatchNorm', nn.Linear: 'Dense'}
     names: OrderedDict[str, nn.Module] = OrderedDict()
     counts: dict[str, int] = {}
@@ -162,7 +162,7 @@ def _unit(inputs: int, width: int, kernel: int) -> nn.Sequential:
 
 
 class InceptionModule(nn.Module):
-    """Four branches side by side."""
+    """Four parallel branches."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Copies our variables into the peers' networks, whose layers have the same names."""
+"""Copies our variables into the peers' networks, whose layers have the same names as ours."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-# PyTorch's and Keras's names of a layer's variables by ours; a batch norm's bias is Keras's beta.
+# The names of variables in PyTorch and Keras, by our names; Keras calls a batch norm's bias beta.
 TORCH = {'kernel': 'weight', 'scale': 'weight', 'mean': 'running_mean', 'var': 'running_var'}
 KERAS = {
     'kernel': 'kernel',
@@ -18,7 +18,7 @@ KERAS = {
 
 
 def flat(variables: Mapping[str, Any]) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Yields a layer's dotted name, what the variable is to it, and its value."""
+    """Yields the dotted name of the layer, the name of the variable, and its value."""
     for kind in variables:
         for path, value in jax.tree_util.tree_leaves_with_path(variables[kind]):
             *layer, name = (entry.key for entry in path)
@@ -29,7 +29,7 @@ def to_torch(variables: Mapping[str, Any], model: Any, *, mirrored: bool = False
     """Sets a PyTorch network's parameters and statistics.
 
     Args:
-      mirrored: in both directions, see `bench.torch_models`.
+      mirrored: whether to mirror the kernels in both directions, see `bench.torch_models`.
     """
     import torch
 
@@ -59,5 +59,5 @@ def to_keras(variables: Mapping[str, Any], model: Any) -> None:
     """Sets a Keras network's variables."""
     for layer, name, value in flat(variables):
         keras_layer = model.get_layer(layer)
-        own = 'beta' if name == 'bias' and hasattr(keras_layer, 'beta') else KERAS[name]
-        getattr(keras_layer, own).assign(value)
+        keras_name = 'beta' if name == 'bias' and hasattr(keras_layer, 'beta') else KERAS[name]
+        getattr(keras_layer, keras_name).assign(value)

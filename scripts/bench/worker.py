@@ -1,9 +1,9 @@
-"""A contestant's process: reads a request a line, does it, and answers with a line.
+"""The process of a contestant: reads one request per line and answers each with one line.
 
     python -m bench.worker FRAMEWORK MODE
 
 The first line is the task. Requests are {"do": "steps", "count": n}, {"do": "epoch", "form": f,
-"batches": n or null}, {"do": "memory"} and {"do": "forget memory"}; answers {"seconds": s},
+"batches": n or null}, {"do": "memory"} and {"do": "reset peak memory"}; answers {"seconds": s},
 {"bytes": b} or {"error": "a sentence"}.
 """
 
@@ -25,7 +25,7 @@ MODULES = {'ours': 'bench.ours', 'torch': 'bench.pytorch', 'keras': 'bench.keras
 
 def main() -> None:
     """Answers requests until the input ends."""
-    # Libraries print to standard output too: they get standard error instead.
+    # Send what libraries print to standard error, and keep standard output for the answers.
     answers = os.fdopen(os.dup(1), 'w', buffering=1)
     os.dup2(2, 1)
     framework, mode = sys.argv[1:]
@@ -44,20 +44,20 @@ def main() -> None:
 def _answer(contestant: Contestant, request: dict[str, Any]) -> dict[str, Any]:
     if request['do'] == 'memory':
         return {'bytes': _peak_memory()}
-    if request['do'] == 'forget memory':
-        with contextlib.suppress(OSError):  # elsewhere than on Linux compilation counts too
+    if request['do'] == 'reset peak memory':
+        with contextlib.suppress(OSError):  # on other systems than Linux, compilation counts too
             pathlib.Path('/proc/self/clear_refs').write_text('5')
         return {'bytes': _peak_memory()}
-    began = time.perf_counter()
+    start = time.perf_counter()
     if request['do'] == 'steps':
         contestant.steps(request['count'])
     else:
         contestant.epoch(request['form'], request['batches'])
-    return {'seconds': time.perf_counter() - began}
+    return {'seconds': time.perf_counter() - start}
 
 
 def _peak_memory() -> int:
-    """Returns the most bytes that were resident at a time."""
+    """Returns the peak of resident memory in bytes."""
     with contextlib.suppress(OSError):
         for line in pathlib.Path('/proc/self/status').read_text().splitlines():
             if line.startswith('VmHWM:'):

@@ -154,10 +154,10 @@ def test_a_run_without_a_checkpoint_is_one_sentence(workdir):
 @pytest.mark.parametrize(
     ('name', 'content', 'part'),
     [
-        ('config.json', '{"config', 'cannot be read'),
+        ('config.json', '{"config', 'is damaged'),
         ('config.json', '{"config": {"seed": 0}}', 'of another version of cifar_jax or damaged'),
         ('preprocessing.json', '{}', 'is damaged'),
-        ('summary.json', '{"finished', 'cannot be read'),
+        ('summary.json', '{"finished', 'is damaged'),
         ('summary.json', '[]', 'of another version of cifar_jax or damaged'),
     ],
 )

@@ -1,4 +1,4 @@
-"""The benchmark's arithmetic, its options, its processes and what it says of them."""
+"""The benchmark: its arithmetic, options, processes and messages."""
 
 import io
 import json
@@ -27,21 +27,21 @@ TASK = Task('SmallVGG', 8, 'float32', 1, '')
 
 @pytest.fixture
 def folder(tmp_path):
-    """24 images where the contestants look for them."""
+    """A folder with 24 images, as the contestants read them."""
     generator = np.random.default_rng(0)
     np.save(tmp_path / 'images.npy', generator.integers(0, 256, (24, 32, 32, 3), np.uint8))
     np.save(tmp_path / 'labels.npy', generator.integers(0, 10, 24).astype(np.int32))
     return str(tmp_path)
 
 
-def test_speed_is_that_of_the_median_round():
+def test_speed_is_the_median_over_rounds():
     assert results.speed(ROW, 'keras:jit') == 30 / 4
 
 
-def test_fastest_looks_at_one_framework_only():
+def test_fastest_considers_only_the_given_frameworks():
     assert results.fastest(ROW, ['torch']) == 'torch:compile'
     assert results.fastest(ROW, ['torch', 'keras']) == 'torch:compile'
-    assert results.fastest(ROW, ['nobody']) is None
+    assert results.fastest(ROW, ['unknown']) is None
 
 
 def test_ratio_is_the_median_of_the_rounds_own_ratios():
@@ -49,24 +49,24 @@ def test_ratio_is_the_median_of_the_rounds_own_ratios():
 
 
 def test_record_compares_our_first_backend_with_the_fastest_peer():
-    found = results.record(ROW, {'float32': 60.0})
-    assert found['fastest_peer'] == 'torch:compile'
-    assert found['ratio'] == 1.5
-    assert found['gflops'] == 30.0
-    assert found['share_of_peak'] == 0.5
-    json.dumps(found, allow_nan=False)
+    values = results.record(ROW, {'float32': 60.0})
+    assert values['fastest_peer'] == 'torch:compile'
+    assert values['ratio'] == 1.5
+    assert values['gflops'] == 30.0
+    assert values['share_of_peak'] == 0.5
+    json.dumps(values, allow_nan=False)
 
 
 def test_record_without_peers_has_no_ratio():
-    found = results.record(ROW._replace(seconds={'ours:auto': [1.0]}), {})
-    assert 'ratio' not in found
-    assert 'share_of_peak' not in found
+    values = results.record(ROW._replace(seconds={'ours:auto': [1.0]}), {})
+    assert 'ratio' not in values
+    assert 'share_of_peak' not in values
 
 
 def test_table_shows_speeds_ratio_share_and_notes():
-    nothing = Row('SENet', 'bfloat16', 128, benchmark.NO_BFLOAT16, 0, {})
+    not_measured = Row('SENet', 'bfloat16', 128, benchmark.NO_BFLOAT16, 0, {})
     console = Console(width=160, record=True, file=io.StringIO())
-    console.print(results.table([ROW, nothing], {'float32': 60.0}, 'title'))
+    console.print(results.table([ROW, not_measured], {'float32': 60.0}, 'title'))
     text = console.export_text()
     for part in ('20 (compile)', '1.50', '50%', 'it died', 'no bf16 here'):
         assert part in text
@@ -85,54 +85,54 @@ def test_growth_of_a_square_has_exponent_two():
     assert growth.exponents(points) == pytest.approx({'seconds': 2.0, 'bytes': 0.0})
 
 
-def test_growth_notes_what_could_not_run():
+def test_growth_records_a_failed_point():
     point = growth.Point('a', 'width', 1.0, 8, math.nan, math.nan, 'it died')
     assert growth.record(point)['seconds'] is None
 
 
-def test_flops_leave_out_what_nobody_needs(folder):
-    found = ours.describe(TASK._replace(folder=folder))
+def test_flops_exclude_the_gradient_for_the_images(folder):
+    description = ours.describe(TASK._replace(folder=folder))
     convolutions = [(32, 3, 32), (32, 32, 32), (16, 32, 64), (16, 64, 64), (8, 64, 128)]
     convolutions.append((8, 128, 128))
-    each = [side**2 * 9 * a * b for side, a, b in convolutions]
-    assert found['flops'] == 2 * (3 * (sum(each) + 2048 * 10) - each[0])
-    assert found['parameters'] == 307_498
-    assert found['optimizer']['name'] == 'adam'
+    multiply_adds = [side**2 * 9 * a * b for side, a, b in convolutions]
+    assert description['flops'] == 2 * (3 * (sum(multiply_adds) + 2048 * 10) - multiply_adds[0])
+    assert description['parameters'] == 307_498
+    assert description['optimizer']['name'] == 'adam'
 
 
-def test_a_frozen_first_layer_has_no_gradient_to_count(folder):
-    found = ours.describe(TASK._replace(folder=folder, model='AirbenchShape'))
+def test_flops_exclude_the_gradient_of_a_frozen_first_layer(folder):
+    description = ours.describe(TASK._replace(folder=folder, model='AirbenchShape'))
     first = 31**2 * 4 * 3 * 24
     sides = [(31, 24, 64), (15, 64, 64), (15, 64, 256), (7, 256, 256), (7, 256, 256), (3, 256, 256)]
     rest = sum(side**2 * 9 * a * b for side, a, b in sides) + 2560
-    assert found['flops'] == 2 * (first + 3 * rest)
+    assert description['flops'] == 2 * (first + 3 * rest)
 
 
 @pytest.mark.slow
 def test_our_contestant_trains(folder, monkeypatch):
     monkeypatch.setenv('CIFAR_JAX_CACHE', '')
-    found = ours.build(TASK._replace(folder=folder, width=0.25, images=16), 'auto')
-    found.epoch(USUAL, None)
+    contestant = ours.build(TASK._replace(folder=folder, width=0.25, images=16), 'auto')
+    contestant.epoch(USUAL, None)
 
 
 def test_pytorch_contestant_answers_over_its_pipe(folder):
     pytest.importorskip('torch', reason='PyTorch is not installed')
     optimizer = dict(name='adam', rate=1e-3, b1=0.9, b2=0.999, eps=1e-8, l2=0.0)
-    known = dict(optimizer=optimizer, mean=(0.5,) * 3, std=(0.5,) * 3, workers=0)
-    with Process('torch', 'eager', TASK._replace(folder=folder, **known)) as process:
+    settings = dict(optimizer=optimizer, mean=(0.5,) * 3, std=(0.5,) * 3, workers=0)
+    with Process('torch', 'eager', TASK._replace(folder=folder, **settings)) as process:
         assert process.parameters == 307_498
         assert process.steps(2) > 0
         assert process.epoch(USUAL) > 0
         assert process.epoch(TENSORS, 1) > 0
 
 
-def test_a_contestant_that_dies_says_why():
+def test_a_contestant_that_dies_gives_the_reason():
     with pytest.raises(ContestantError, match='mxnet'):
         Process('mxnet', 'eager', TASK)
 
 
 class FakeProcess:
-    """Takes a second a step; Keras is not there."""
+    """Takes a second per step; Keras is not installed."""
 
     def __init__(self, framework, mode, task):
         if framework == 'keras':
@@ -155,7 +155,7 @@ class FakeProcess:
         return 3.0 if form == USUAL else 2.0
 
 
-def test_a_peer_that_is_not_installed_is_a_note_and_the_rest_is_measured(monkeypatch):
+def test_a_missing_peer_is_noted_and_the_others_are_measured(monkeypatch):
     monkeypatch.setattr(measure, 'Process', FakeProcess)
     rows = measure.measure(
         TASK,
@@ -174,9 +174,9 @@ def test_a_peer_that_is_not_installed_is_a_note_and_the_rest_is_measured(monkeyp
 
 def test_a_peer_stands_for_all_of_its_modes():
     options = benchmark.parse(['--peers', 'torch:eager,keras', '--ours', 'auto,xla'])
-    found = benchmark.contestants(options)
-    assert found[:3] == ['ours:auto', 'ours:xla', 'torch:eager']
-    assert found[3:] == [f'keras:{mode}' for mode in benchmark.PEERS['keras']]
+    names = benchmark.contestants(options)
+    assert names[:3] == ['ours:auto', 'ours:xla', 'torch:eager']
+    assert names[3:] == [f'keras:{mode}' for mode in benchmark.PEERS['keras']]
 
 
 @pytest.mark.parametrize(

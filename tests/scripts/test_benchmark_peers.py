@@ -1,4 +1,4 @@
-"""The benchmark's peers are our networks: as many parameters, the same logits."""
+"""The peers' networks in the benchmark have our parameters and give our logits."""
 
 import functools
 
@@ -19,7 +19,7 @@ IMAGES = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
 
 @functools.cache
 def ours(name):
-    """Returns a network's variables, statistics far from the first ones, and its logits."""
+    """Returns random variables of a network, moving statistics included, and its logits."""
     model = AirbenchShape(10) if name == 'AirbenchShape' else models.create(name, 10)
     images = jnp.asarray(IMAGES)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
@@ -44,7 +44,7 @@ def _parameters(variables):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
-def test_pytorch_network_is_ours(name):
+def test_a_pytorch_network_gives_our_logits(name):
     torch = pytest.importorskip('torch', reason='PyTorch is not installed')
     from bench import torch_models
 
@@ -61,7 +61,7 @@ def test_pytorch_network_is_ours(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
-def test_keras_network_is_ours(name):
+def test_a_keras_network_gives_our_logits(name):
     pytest.importorskip('keras', reason='Keras is not installed')
     from bench import keras_models, keras_tf
 

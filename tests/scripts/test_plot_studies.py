@@ -1,4 +1,4 @@
-"""Which runs the plots of the studies draw, and that they are drawn."""
+"""The plots of the studies, and the selection of their runs."""
 
 import pathlib
 
@@ -12,7 +12,7 @@ A = 'configs/cifar100_25.py:'
 
 
 def run_of(name, overrides, *, model, length='8 epochs', test=True) -> runs.Run:
-    """A run of S1's study, two epochs of which are known."""
+    """Returns a run of S1's study with two epochs."""
     lines = [{'epoch': n, 'val_accuracy': 0.2 * n, 'images_per_second': 5.0} for n in (1, 2)]
     summary = {'val_accuracy': 0.4} | ({'test': {'accuracy': 0.3}} if test else {})
     config = {'seed': 0, 'model': model, 'train': {'length': length}}
@@ -31,17 +31,17 @@ STUDY = [
 ]
 
 
-def test_s0s_plots_leave_out_what_s0_did_not_have():
-    left_out = {
+def test_s0s_plots_exclude_runs_with_other_recipes():
+    excluded = {
         run.spec.rpartition(':')[2]
         for run in runs.read_all()
         if run.in_numpy and not plot_studies.plain(run)
     }
-    assert left_out == {'adam', 'batches', 'corrected', 'dropout', 'normal'}
+    assert excluded == {'adam', 'batches', 'corrected', 'dropout', 'normal'}
     assert not any(plot_studies.plain(run) for run in runs.read_all() if not run.in_numpy)
 
 
-def test_s1s_study_is_its_shortened_runs_alone():
+def test_s1s_study_contains_only_its_shortened_runs():
     assert all(map(plot_studies.in_s1, STUDY))
     [base, *_] = STUDY
     assert not plot_studies.in_s1(base._replace(overrides=()))
@@ -54,12 +54,12 @@ def test_depth_is_the_number_of_convolutions():
 
 
 @pytest.mark.parametrize(('test', 'panels'), [(True, 3), (False, 2)])
-def test_s1s_plot_has_a_panel_for_each_split_and_one_of_curves(tmp_path, test, panels):
-    drawn = [
+def test_s1s_plot_has_a_panel_per_split_and_one_with_curves(tmp_path, test, panels):
+    study = [
         run_of(run.spec[len(A) :], run.overrides, model=run.config['model'], test=test)
         for run in STUDY
     ]
-    plot_studies.networks(drawn, tmp_path / 'a.svg')
+    plot_studies.networks(study, tmp_path / 'a.svg')
     text = (tmp_path / 'a.svg').read_text()
     assert text.count('<g id="axes_') == panels
     assert '<dc:date>' not in text

@@ -29,7 +29,7 @@ def folder(tmp_path):
 
 
 def with_seed(folder: pathlib.Path, seed: int, **summary: float) -> pathlib.Path:
-    """Another seed of a run, started in a workdir."""
+    """Returns a copy of a run with another seed, started with a workdir."""
     target = folder.with_name(f'{folder.name}{seed}')
     shutil.copytree(folder, target)
     stored = json.loads((target / 'config.json').read_text())
@@ -42,12 +42,12 @@ def with_seed(folder: pathlib.Path, seed: int, **summary: float) -> pathlib.Path
 
 
 @pytest.mark.parametrize(('name', 'mark', 'table'), pages.TABLES)
-def test_a_table_of_a_page_is_that_of_the_results(groups, name, mark, table):
+def test_a_table_of_a_page_is_generated_from_the_results(groups, name, mark, table):
     text = (runs.ROOT / name).read_text()
     assert f'<!-- {mark} -->\n\n{table(groups)}\n\n<!-- end of {mark} -->' in text
 
 
-def test_results_md_is_that_of_the_results(groups):
+def test_results_md_is_generated_from_the_results(groups):
     assert (runs.ROOT / 'docs' / 'results.md').read_text() == published.page(groups)
 
 
@@ -63,10 +63,10 @@ def test_the_headline_has_the_best_run_of_each_network_by_validation_accuracy(fo
 def test_seeds_of_one_command_are_one_group(folder):
     with_seed(folder, 1)
     with_seed(folder, 2)
-    found = runs.groups(runs.read_all(folder.parent))
+    groups = runs.groups(runs.read_all(folder.parent))
     command = "--config configs/senet.py:short '--config.train.length=10 epochs'"
-    assert list(found) == [command]
-    assert [run.config['seed'] for run in found[command]] == [0, 1, 2]
+    assert list(groups) == [command]
+    assert [run.config['seed'] for run in groups[command]] == [0, 1, 2]
 
 
 def test_runs_with_other_overrides_are_another_group(folder):
@@ -76,7 +76,7 @@ def test_runs_with_other_overrides_are_another_group(folder):
     assert len(runs.groups(runs.read_all(folder.parent))) == 2
 
 
-def test_a_seed_that_ran_twice_is_refused(folder):
+def test_a_seed_that_ran_twice_raises_an_error(folder):
     shutil.copytree(folder, folder.with_name('again'))
     with pytest.raises(UserError, match=r'again and .*senet are one command with one seed'):
         runs.groups(runs.read_all(folder.parent))
@@ -93,7 +93,7 @@ def test_a_group_has_mean_and_sample_deviation(folder):
     assert f'validation {expected}' in published.page(runs.groups(members))
 
 
-def test_a_split_that_one_of_the_runs_lacks_is_left_out(folder):
+def test_a_split_that_is_missing_in_one_run_is_left_out(folder):
     other = with_seed(folder, 1)
     summary = json.loads((other / 'summary.json').read_text())
     del summary['test']
@@ -118,12 +118,12 @@ def test_every_published_experiment_has_a_row():
 
 
 @pytest.mark.parametrize('command', [*published.commands()])
-def test_a_command_of_a_published_row_is_right(command):
+def test_a_command_of_a_published_row_is_valid(command):
     spec, overrides = runs.parsed(['--config', *shlex.split(command)])
     configs.load(str(runs.ROOT / spec), [f'--config.{key}={text}' for key, text in overrides])
 
 
-def test_a_row_is_answered_by_no_other_override_than_the_seed(folder):
+def test_a_row_only_matches_runs_without_other_overrides(folder):
     groups = runs.groups(runs.read_all(folder.parent))
     page = published.page(groups)
     [full] = [line for line in page.splitlines() if line.endswith('| `configs/senet.py` |')]
@@ -131,7 +131,7 @@ def test_a_row_is_answered_by_no_other_override_than_the_seed(folder):
     assert '| - one cycle, 10 epochs |  | test 88.07 % (0.42)' in page
 
 
-def test_what_answers_no_row_is_listed_all_the_same(folder):
+def test_runs_that_match_no_row_are_listed_too(folder):
     text = (folder / 'config.json').read_text()
     (folder / 'config.json').write_text(text.replace('10 epochs', '11 epochs'))
     page = published.page(runs.groups(runs.read_all(folder.parent)))
@@ -156,34 +156,34 @@ def test_a_damaged_or_unfinished_folder_is_named_in_one_sentence(folder, name, c
         (folder / name).unlink()
     else:
         (folder / name).write_text(content)
-    with pytest.raises(UserError, match=sentence) as caught:
+    with pytest.raises(UserError, match=sentence) as exc_info:
         runs.read_all(folder.parent)
-    assert '\n' not in str(caught.value)
-    assert str(folder) in str(caught.value)
+    assert '\n' not in str(exc_info.value)
+    assert str(folder) in str(exc_info.value)
 
 
-def test_a_run_is_kept_without_its_own_path(folder, tmp_path, monkeypatch):
+def test_a_run_is_stored_without_its_workdir_option(folder, tmp_path, monkeypatch):
     workdir = with_seed(folder, 1)
     (workdir / 'preprocessing.json').write_text('{}')
     (workdir / 'initial.npz').write_bytes(b'large')
     monkeypatch.setattr(runs, 'RESULTS', tmp_path / 'kept')
     results.keep(workdir)
-    kept = tmp_path / 'kept' / workdir.name
-    assert sorted(path.name for path in kept.iterdir()) == sorted(results.FILES)
-    command = json.loads((kept / 'config.json').read_text())['command']
+    stored = tmp_path / 'kept' / workdir.name
+    assert sorted(path.name for path in stored.iterdir()) == sorted(results.FILES)
+    command = json.loads((stored / 'config.json').read_text())['command']
     assert command == (
         'python -m cifar_jax.main --config configs/senet.py:short '
         "'--config.train.length=10 epochs' --config.seed=1"
     )
-    assert runs.read(kept)._replace(folder=workdir) == runs.read(workdir)
+    assert runs.read(stored)._replace(folder=workdir) == runs.read(workdir)
 
 
-def test_numpy_runs_were_tested_once_on_the_weights_that_they_report(groups):
+def test_numpy_runs_were_tested_with_the_weights_they_report(groups):
     for members in groups.values():
         for run in members if members[0].in_numpy else []:
             assert run.summary['test']['sha256'] == run.summary['sha256']
             assert run.summary['test']['images'] == 500
 
 
-def test_a_row_of_a_table_may_hold_any_character():
+def test_cells_of_a_table_are_escaped():
     assert runs.table('a >b', [('x|y', 1)]) == '| a | b |\n| --- | ---: |\n| x\\|y | 1 |'

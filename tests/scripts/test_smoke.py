@@ -1,4 +1,4 @@
-"""Which variants scripts/smoke.py trains; they are trained by the script itself."""
+"""The selection of variants in scripts/smoke.py."""
 
 import pytest
 
@@ -7,7 +7,7 @@ import smoke
 CONFIGS = sorted((smoke.ROOT / 'configs').glob('*.py'))
 
 
-def test_every_variant_is_there_but_the_small_ones():
+def test_every_variant_with_real_data_is_selected():
     configs = smoke.ROOT / 'configs'
     assert smoke.specs([configs / 'complex_net.py', configs / 'senet.py']) == [
         f'{configs}/complex_net.py',
