@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from cifar_jax.data import augment, normalize, sources
+from cifar_jax.data import augment, normalize, sources, splits
 from cifar_jax.data.arrays import Dataset
 from cifar_jax.data.augment import Batch
 from cifar_jax.errors import UserError
@@ -34,7 +34,7 @@ def draw(config: ConfigDict, path: pathlib.Path) -> None:
             "This config has no augmentations: set config.data.augment=[{'name': ...}]."
         )
     data = sources.load(config.data)
-    batch = _first(data, config.seed)
+    batch = _sample(data, config.seed)
     rows = [('original', batch)]
     key = jax.random.key(config.seed)
     for position, entry in enumerate(policy):
@@ -55,10 +55,9 @@ def caption(entry: Mapping[str, Any] | ConfigDict) -> str:
     return '\n'.join([entry['name'], *(f'{key} {value}' for key, value in options.items())])
 
 
-def _first(data: Dataset, seed: int) -> Batch:
-    """Returns the first training image of each class, in the order of the labels."""
-    _, first = np.unique(data.train.labels, return_index=True)
-    chosen = first[:IMAGES]
+def _sample(data: Dataset, seed: int) -> Batch:
+    """Returns training images drawn over the classes."""
+    chosen = splits.sample(data.train.labels, IMAGES, seed)
     return Batch(
         images=normalize.to_unit(jnp.asarray(data.train.images[chosen])),
         labels=jax.nn.one_hot(data.train.labels[chosen], len(data.classes)),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from cifar_jax.data import splits
 from cifar_jax.data.arrays import Arrays
 from cifar_jax.inference.predictions import Predictions
 from cifar_jax.reporting import images, style
@@ -17,12 +18,12 @@ TOP_CLASSES = 5  # number of bars otherwise
 
 
 def sample(arrays: Arrays, predictions: Predictions, classes: Sequence[str]) -> Picture:
-    """Draws random images, each beside the probabilities of the classes.
+    """Draws images at random over the classes, each beside the probabilities of the classes.
 
     With more than ten classes, only the five most probable ones are shown.
     """
-    count = min(SAMPLES, len(predictions.labels))
-    rows = np.random.default_rng(SEED).choice(len(predictions.labels), count, replace=False)
+    rows = splits.sample(predictions.labels, SAMPLES, SEED)
+    count = len(rows)
     bars = len(classes) if len(classes) <= MAX_CLASSES else TOP_CLASSES
     figure = style.figure(count * (0.45 + 0.165 * bars))
     grid = figure.subplots(count, 2, width_ratios=[1, 1.7], squeeze=False)

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
+from cifar_jax.data import splits
 from cifar_jax.data.arrays import Arrays
 from cifar_jax.inference.classifier import Classifier
 from cifar_jax.inference.predictions import Predictions, make_logits
@@ -19,6 +18,7 @@ from cifar_jax.reporting import (
 )
 from cifar_jax.reporting.picture import Picture
 
+SEED = 0  # fixed, so that the pictures of all epochs show the same images
 IMAGES = 1000  # number of images that the pictures are computed from
 EXPLAINED = 3  # number of images with Grad-CAM
 
@@ -32,9 +32,10 @@ def draw(classifier: Classifier, arrays: Arrays) -> Iterator[Picture]:
     """Yields the confusion matrices, sample predictions, filters, feature maps and Grad-CAM.
 
     Args:
-      arrays: images that the network is not trained on; the first `IMAGES` are used.
+      arrays: images that the network is not trained on, of which `IMAGES` are drawn over the
+        classes.
     """
-    images, labels = (np.asarray(part[:IMAGES]) for part in arrays)
+    images, labels = arrays.take(splits.sample(arrays.labels, IMAGES, SEED))
     predictions = Predictions(labels, make_logits(classifier)(images), '')
     classes = classifier.classes
     with style.applied():

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
+from cifar_jax.data import splits
 from cifar_jax.reporting import (
     architecture,
     calibration,
@@ -21,6 +20,7 @@ from cifar_jax.reporting import (
 from cifar_jax.reporting.facts import Run
 from cifar_jax.reporting.picture import Picture
 
+SEED = 0  # fixed, so that every report of a split shows the same images
 EXPLAINED = 5  # number of images with Grad-CAM
 
 
@@ -66,9 +66,10 @@ def _network(run: Run) -> Iterable[Picture]:
 
 def _explanations(run: Run) -> Iterable[Picture]:
     classifier, arrays = run.evaluated.classifier, run.evaluated.arrays
-    description = f'{run.evaluated.split} image 0, {run.classes[arrays.labels[0]]}'
-    yield feature_maps.draw(classifier, np.asarray(arrays.images[0]), description)
-    images, labels = (np.asarray(part[:EXPLAINED]) for part in arrays)
+    rows = splits.sample(arrays.labels, EXPLAINED, SEED)
+    images, labels = arrays.take(rows)
+    description = f'{run.evaluated.split} image {rows[0]}, {run.classes[labels[0]]}'
+    yield feature_maps.draw(classifier, images[0], description)
     yield grad_cam_overlays.draw(classifier, images, labels)
 
 

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from cifar_jax.data import splits
 from cifar_jax.data.arrays import Arrays
 from cifar_jax.data.normalize import Normalizer
 from cifar_jax.data.pipeline import Prepared
+from cifar_jax.inference.classifier import Classifier
+from cifar_jax.inference.evaluation import Evaluated
 from cifar_jax.inference.predictions import Predictions
 from cifar_jax.reporting import (
     calibration,
@@ -18,12 +21,24 @@ from cifar_jax.reporting import (
     curves,
     errors,
     examples,
+    feature_maps,
+    filters,
+    grad_cam_overlays,
+    live,
+    pictures,
     samples,
     scores,
     style,
 )
+from cifar_jax.reporting.facts import Run
+from cifar_jax.reporting.picture import Picture
 
 CLASSES = ('plane', 'car', 'bird', 'cat')
+
+
+def only(kind, **fields):
+    """Returns a named tuple with these fields, and None for the others."""
+    return kind(**dict.fromkeys(kind._fields) | fields)
 
 
 def line(epoch: int, **values):
@@ -161,7 +176,7 @@ def test_many_classes_are_reduced_to_the_top_five():
         picture = examples.sample(arrays(predictions.labels), predictions, names)
         panels = picture.figure.axes[1::2]
         assert len(panels) == examples.SAMPLES
-        rows = np.random.default_rng(examples.SEED).choice(60, examples.SAMPLES, replace=False)
+        rows = splits.sample(predictions.labels, examples.SAMPLES, examples.SEED)
         for panel, row in zip(panels, rows, strict=True):
             widths = [patch.get_width() for patch in panel.patches]
             assert len(widths) == bars
@@ -184,11 +199,39 @@ def test_the_sample_is_labelled_and_reproducible():
     titles = [axes.get_title() for axes in first.figure.axes]
     assert titles == [axes.get_title() for axes in second.figure.axes]
     assert len(titles) == 16
-    assert set(titles) <= set(CLASSES)
+    assert [titles.count(name) for name in CLASSES] == [4] * 4
     for axes in first.figure.axes:
         pixels = np.asarray(axes.images[0].get_array())
         (row,) = np.flatnonzero((train.images == pixels).all(axis=(1, 2, 3)))
         assert axes.get_title() == CLASSES[train.labels[row]]
+
+
+@pytest.mark.parametrize(
+    ('draw', 'explained'), [(live.draw, live.EXPLAINED), (pictures.SECTIONS[-1].draw, 4)]
+)
+def test_images_that_stand_in_the_order_of_their_classes_are_drawn_over_them(
+    draw, explained, monkeypatch
+):
+    ordered = arrays(np.repeat([0, 1, 2, 3], 300))
+    drawn = {}
+    stub = Picture('', '', '', None)
+    for module in (filters, feature_maps, grad_cam_overlays, confusion):
+        name = module.__name__.rpartition('.')[2]
+        monkeypatch.setattr(
+            module, 'draw', lambda *args, name=name: drawn.update({name: args}) or [stub]
+        )
+    monkeypatch.setattr(
+        live, 'make_logits', lambda _: lambda x: np.eye(4, dtype=np.float32)[[0] * len(x)]
+    )
+    classifier = only(Classifier, classes=CLASSES)
+    data = only(Prepared, test=ordered)
+    run = only(Run, evaluated=only(Evaluated, classifier=classifier, data=data, split='test'))
+    [*(draw(classifier, ordered) if draw is live.draw else draw(run))]
+    _, images, labels = drawn['grad_cam_overlays']
+    assert len({*labels[:4]}) == explained
+    assert np.array_equal(drawn['feature_maps'][1], images[0])
+    if draw is live.draw:
+        assert drawn['confusion'][0].sum(axis=1).tolist() == [live.IMAGES / 4] * 4
 
 
 def test_a_grid_that_is_not_full_has_no_empty_axes():
