@@ -3,6 +3,10 @@
 import os
 import tempfile
 
+# Compiling takes most of the tests' time, and their programs run for moments. Before JAX is
+# imported, so that the commands that tests start inherit it; .ci/run tests optimised code, too.
+os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+
 import jax
 import pytest
 

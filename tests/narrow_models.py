@@ -68,15 +68,18 @@ def variables(model: nn.Module) -> Mapping[str, Any]:
 
     Biases are low, so that ReLUs give many zeros too.
     """
-    init = jax.jit(functools.partial(model.init, train=False))
-    start = comparison.float64(dict(init(jax.random.key(0), batch(0)[0])))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), batch(0)[0], train=False))
     rng = np.random.default_rng(0)
 
-    def perturb(path, array):
-        low = 0.4 if path[-1].key == 'bias' else 0.0
-        return array + 0.3 * rng.normal(size=array.shape) - low
+    def draw(path, leaf):
+        noise, kind = rng.normal(size=leaf.shape), path[-1].key
+        if kind == 'kernel':
+            return jnp.asarray(noise * np.sqrt(2 / np.prod(leaf.shape[:-1]) + 0.09))
+        return jnp.asarray(
+            0.3 * noise + {'scale': 1.0, 'var': 1.0, 'bias': -0.4, 'mean': 0.0}[kind]
+        )
 
-    return jax.tree_util.tree_map_with_path(perturb, start)
+    return jax.tree_util.tree_map_with_path(draw, dict(shapes))
 
 
 @functools.cache
