@@ -31,18 +31,18 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@console.mistakes_as_sentences()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; a user's mistake ends it with one sentence and status 1."""
     args = parser().parse_args(arguments)
     console.show_log()
-    with console.mistakes_as_sentences():
-        from cifar_jax.reporting.comparisons import render
-        from cifar_jax.reporting.comparisons.compare import compare
+    from cifar_jax.reporting.comparisons import render
+    from cifar_jax.reporting.comparisons.compare import compare
 
-        comparison = compare(args.workdirs, args.split)
-        again = ['python', '-m', 'cifar_jax.compare', *map(str, args.workdirs)]
-        again += ['--split', args.split, '--out', str(args.out)]
-        paths = render.write(comparison, args.out, shlex.join(again))
+    comparison = compare(args.workdirs, args.split)
+    again = ['python', '-m', 'cifar_jax.compare', *map(str, args.workdirs)]
+    again += ['--split', args.split, '--out', str(args.out)]
+    paths = render.write(comparison, args.out, shlex.join(again))
     for table in render.tables(comparison):
         console.table(*table)
     for note in comparison.notes:

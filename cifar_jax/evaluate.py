@@ -25,14 +25,14 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@console.mistakes_as_sentences()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; a user's mistake ends it with one sentence and status 1."""
     args = parser().parse_args(arguments)
     console.show_log()
-    with console.mistakes_as_sentences():
-        from cifar_jax.inference.evaluation import evaluate
+    from cifar_jax.inference.evaluation import evaluate
 
-        result = evaluate(args.workdir, args.split, args.checkpoint, args.data_dir)
+    result = evaluate(args.workdir, args.split, args.checkpoint, args.data_dir)
     columns = ('split', 'images', 'loss', 'accuracy', 'top5')
     shown = [result['split'], result['images'], f'{result["loss"]:.4f}']
     shown += [f'{result[key]:.2%}' for key in ('accuracy', 'top5')]

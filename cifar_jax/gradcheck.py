@@ -20,23 +20,23 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@console.mistakes_as_sentences()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; an error beyond the tolerance ends it with status 1, naming the layer."""
     args, overrides = parser().parse_known_args(arguments)
     console.show_log()
-    with console.mistakes_as_sentences():
-        from cifar_jax.experiment import config as configs
+    from cifar_jax.experiment import config as configs
 
-        config = configs.load(args.config, overrides)
-        from cifar_jax.crosscheck import check as report
-        from cifar_jax.data import progress
+    config = configs.load(args.config, overrides)
+    from cifar_jax.crosscheck import check as report
+    from cifar_jax.data import progress
 
-        result = report.check(
-            config,
-            images=args.images,
-            with_differences=not args.no_differences,
-            track=lambda layers: progress.shown(layers, len(layers), 'layers checked'),
-        )
+    result = report.check(
+        config,
+        images=args.images,
+        with_differences=not args.no_differences,
+        track=lambda layers: progress.shown(layers, len(layers), 'layers checked'),
+    )
     console.table(*report.table(args.config, result))
     for failure in result['failures']:
         print(f'cifar_jax: {failure}', file=sys.stderr)

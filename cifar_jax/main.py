@@ -27,21 +27,21 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@console.mistakes_as_sentences()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; a user's mistake ends it with one sentence and status 1."""
     args, overrides = parser().parse_known_args(arguments)
     console.show_log()
-    with console.mistakes_as_sentences():
-        from cifar_jax.experiment import config as configs
+    from cifar_jax.experiment import config as configs
 
-        config = configs.load(args.config, overrides)
-        # JAX is loaded after the arguments are known to be right.
-        from cifar_jax.experiment.run import train
+    config = configs.load(args.config, overrides)
+    # JAX is loaded after the arguments are known to be right.
+    from cifar_jax.experiment.run import train
 
-        folder = args.workdir or pathlib.Path('runs') / configs.name(args.config)
-        typed = sys.argv[1:] if arguments is None else arguments
-        command = shlex.join(['python', '-m', 'cifar_jax.main', *typed])
-        summary = train(config, folder, command=command, profile=args.profile, draw=_draw)
+    folder = args.workdir or pathlib.Path('runs') / configs.name(args.config)
+    typed = sys.argv[1:] if arguments is None else arguments
+    command = shlex.join(['python', '-m', 'cifar_jax.main', *typed])
+    summary = train(config, folder, command=command, profile=args.profile, draw=_draw)
     if args.json:
         print(json.dumps(summary))
     sys.exit(0 if summary['finished'] else 130)

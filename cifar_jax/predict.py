@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@console.mistakes_as_sentences()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; a user's mistake ends it with one sentence and status 1."""
     args = parser().parse_args(arguments)
@@ -44,20 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser().error(f'--top {args.top} is impossible: 1 or more')
     console.show_log(sys.stderr)
     problems: list[str] = []
-    with console.mistakes_as_sentences():
-        from cifar_jax.data import progress
-        from cifar_jax.inference import new_images
+    from cifar_jax.data import progress
+    from cifar_jax.inference import new_images
 
-        files = new_images.files(args.images, sys.stdin.buffer.read)
-        answers = new_images.answers(args.workdir, files, args.checkpoint)
-        if args.json:
-            for answer in _without(problems, answers):
-                print(json.dumps(answer.line(args.top)), flush=True)
-        else:
-            shown = progress.shown(answers, len(files), 'images')
-            rows = [row for a in _without(problems, shown) for row in a.rows(args.top)]
-            if rows:
-                console.table(str(args.workdir), ('image', 'class', 'probability'), rows)
+    files = new_images.files(args.images, sys.stdin.buffer.read)
+    answers = new_images.answers(args.workdir, files, args.checkpoint)
+    if args.json:
+        for answer in _without(problems, answers):
+            print(json.dumps(answer.line(args.top)), flush=True)
+    else:
+        shown = progress.shown(answers, len(files), 'images')
+        rows = [row for a in _without(problems, shown) for row in a.rows(args.top)]
+        if rows:
+            console.table(str(args.workdir), ('image', 'class', 'probability'), rows)
     sys.exit(1 if problems else 0)
 
 

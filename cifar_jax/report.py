@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@console.mistakes_as_sentences()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; a user's mistake ends it with one sentence and status 1."""
     args, overrides = parser().parse_known_args(arguments)
@@ -41,23 +42,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.workdir and (args.config or args.out or overrides):
         parser().error('--workdir takes the config of its run, and writes in it')
     console.show_log()
-    with console.mistakes_as_sentences():
-        if args.workdir:
-            from cifar_jax.reporting import build as report
-
-            result = report.write(args.workdir, args.split, args.data_dir)
-        else:
-            from cifar_jax.experiment import config as configs
-
-            config = configs.load(args.config, overrides)
-            from cifar_jax.reporting import augmentations
-
-            augmentations.draw(config, args.out)
     if args.workdir:
+        from cifar_jax.reporting import build as report
+
+        result = report.write(args.workdir, args.split, args.data_dir)
         print(result['report'])
         if args.json:
             print(json.dumps(result))
     else:
+        from cifar_jax.experiment import config as configs
+
+        config = configs.load(args.config, overrides)
+        from cifar_jax.reporting import augmentations
+
+        augmentations.draw(config, args.out)
         print(args.out)
 
 

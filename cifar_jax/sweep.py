@@ -57,29 +57,29 @@ def _seeds(text: str) -> list[int]:
 
 def _count(text: str, least: int = 1) -> int:
     if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least {least}")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least {least}")
     return int(text)
 
 
+@console.mistakes_as_sentences()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; a user's mistake ends it with one sentence and status 1."""
     args = parser().parse_args(arguments)
-    with console.mistakes_as_sentences():
-        from cifar_jax.sweeping import grid
+    from cifar_jax.sweeping import grid
 
-        tasks = grid.tasks(args.out, args.config, args.seeds, args.set, args.grid)
-        from cifar_jax.machine import cores
-        from cifar_jax.sweeping import jobs as lib
-        from cifar_jax.sweeping import loop, show, state
+    tasks = grid.tasks(args.out, args.config, args.seeds, args.set, args.grid)
+    from cifar_jax.machine import cores
+    from cifar_jax.sweeping import jobs as lib
+    from cifar_jax.sweeping import loop, show, state
 
-        jobs = lib.plan(tasks, args.evaluate)
-        if args.dry_run:
-            for job in jobs:
-                print(f'{job.state}: python -m cifar_jax.main {shlex.join(job.task.arguments)}')
-            return
-        loop.sweep(jobs, args.out, args.jobs or len(cores()), args.evaluate)
-        rows = show.rows(jobs)
-    show.table(str(args.out), rows)
+    jobs = lib.plan(tasks, args.evaluate)
+    if args.dry_run:
+        for job in jobs:
+            print(f'{job.state}: python -m cifar_jax.main {shlex.join(job.task.arguments)}')
+        return
+    loop.sweep(jobs, args.out, args.jobs or len(cores()), args.evaluate)
+    rows = show.rows(jobs)
+    console.table(str(args.out), show.COLUMNS, [[*row.values()] for row in rows])
     for line in show.failures(jobs):
         print(line, file=sys.stderr)
     states = {job.state for job in jobs}

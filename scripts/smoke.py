@@ -57,11 +57,8 @@ def main() -> None:
         jobs = [Job(task(spec, pathlib.Path(folder))) for spec in specs(paths)]
         loop.run(jobs, lib.shares(args.jobs), 'none', show.Display(jobs, args.jobs))
     title = f'{len(jobs)} variants, {console.duration(time.monotonic() - start)}'
-    rows = [
-        {'variant': job.task.name, 'time': console.duration(job.seconds), 'state': job.state}
-        for job in jobs
-    ]
-    show.table(title, rows)
+    rows = [(job.task.name, console.duration(job.seconds), job.state) for job in jobs]
+    console.table(title, ('variant', 'time', 'state'), rows)
     for job in jobs:
         if job.state == 'failed':
             print(f'{job.task.spec} failed: {job.error}', file=sys.stderr)

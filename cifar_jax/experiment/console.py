@@ -1,7 +1,9 @@
 """What every command prints: its log, tables, and mistakes as sentences."""
 
+import argparse
 import contextlib
 import logging
+import os
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,13 +17,20 @@ def show_log(stream: Any = None) -> None:
 
     On standard output, unless another stream is given.
     """
-    handler = logging.StreamHandler(stream or sys.stdout)
+    handler = _Lines(stream or sys.stdout)
     handler.setFormatter(logging.Formatter('%(message)s'))
     logger = logging.getLogger('cifar_jax')
     logger.setLevel(logging.INFO)
     logger.handlers = [handler]
     logger.propagate = False
     logging.getLogger('absl').setLevel(logging.ERROR)
+
+
+class _Lines(logging.StreamHandler):
+    """Writes lines, and where it cannot, says so instead of printing a traceback and going on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, logging's name
+        raise
 
 
 def duration(seconds: float) -> str:
@@ -40,14 +49,14 @@ def duration(seconds: float) -> str:
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Prints a table, as wide as it needs to be where there is no terminal.
 
-    What it says is no markup, such as a file called '[red]'.
+    Cells and title are shown as they are, without rich's markup: a file may be called '[red]'.
     """
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Column, Table
     from rich.text import Text
 
-    headings = [Column(column, overflow='fold') for column in columns]
+    headings = [Column(escape(column), overflow='fold') for column in columns]
     shown = Table(*headings, title=escape(title), title_justify='left')
     for row in rows:
         shown.add_row(*(Text(str(cell)) for cell in row))
@@ -62,12 +71,20 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
 def mistakes_as_sentences() -> Iterator[None]:
     """Ends the program with one sentence and status 1 where the user or the system is at fault.
 
-    Ctrl-C ends it with status 130, as a shell does.
+    Ctrl-C ends it with status 130, as a shell does; a reader of its output that goes away, such as
+    `head`, ends it with status 1 and no sentence.
     """
     try:
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
     except UserError as error:
         message = str(error)
+    except BrokenPipeError:
+        # What is still to be written would raise again as the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except OSError as error:  # a full disk, a folder that may not be written
         message = f'{error.filename}: {error.strerror}' if error.filename else str(error)
     except KeyboardInterrupt:
@@ -80,4 +97,7 @@ def mistakes_as_sentences() -> Iterator[None]:
 
 def is_path(text: str) -> pathlib.Path:
     """Returns a path with `~` expanded, for argparse."""
-    return pathlib.Path(text).expanduser()
+    try:
+        return pathlib.Path(text).expanduser()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"'{text}' begins with an unknown home folder") from None

@@ -51,6 +51,7 @@ def train(
       UserError: whatever the user can mend, see the modules that this calls.
     """
     workdir = Workdir(folder)
+    workdirs.check_path(workdir)
     keep_freed_memory()
     if config.model.name == numpy_network.MODEL:
         return _train_in_numpy(config, workdir, command, profile, draw)

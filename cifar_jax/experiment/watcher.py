@@ -58,7 +58,7 @@ class Watcher:
         self._batch, self._every = batch_size, every
         self._profile = profile
         self._draw, self._draw_every = draw, draw_every
-        self._console = Console()
+        self._console = Console(markup=False)
         self._progress: Progress | None = None
         self._tensorboard = tensorboard
         self._events: Events | None = None

@@ -152,6 +152,21 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
+def check_path(workdir: Workdir) -> None:
+    """Refuses a path that orbax writes checkpoints to and cannot restore them from.
+
+    Raises:
+      UserError: the path has one of the characters that file patterns are made of.
+    """
+    path = workdir.path.absolute()
+    special = next((character for character in str(path) if character in '[*?\\'), '')
+    if special:
+        raise UserError(
+            f'{path} has a {special} in it, and no checkpoint could be restored from there: choose '
+            'a --workdir without [, *, ? and backslash.'
+        )
+
+
 def prepare(workdir: Workdir, config: ConfigDict, command: str) -> list[str]:
     """Writes config.json for a new run, or checks that the run there may go on with `config`.
 

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
+from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
 
 Pair = tuple[str, str]  # a key of the config and the text of its value
@@ -130,7 +131,9 @@ def _task(out: pathlib.Path, spec: str, overrides: tuple[Pair, ...], seed: int) 
     group = '-'.join((configs.name(spec), *parts))
     if len(group) > _LONGEST:
         group = f'{group[:_LONGEST]}-{_digest(spec, overrides)}'
-    return Task(Workdir(out / f'{group}-seed{seed}'), group, spec, overrides, seed, config)
+    workdir = Workdir(out / f'{group}-seed{seed}')
+    workdirs.check_path(workdir)
+    return Task(workdir, group, spec, overrides, seed, config)
 
 
 def _safe(text: str) -> str:

@@ -4,7 +4,6 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,7 +16,6 @@ from cifar_jax.sweeping import estimate, state
 from cifar_jax.sweeping.jobs import Job
 
 _LIVE_SECONDS, _PLAIN_SECONDS = 1, 60  # between looks at the progress of the runs
-_WIDTH = 200  # of a table in a file: names stay on one line
 COLUMNS = ('name', 'epochs', 'validation', 'test', 'time a run', 'images/s', 'state')
 _SHOWN = ('training', 'evaluating', 'training elsewhere')
 
@@ -119,16 +117,6 @@ def rows(jobs: Sequence[Job]) -> list[dict[str, str]]:
         )
         found.append(dict(zip(COLUMNS, cells, strict=True)))
     return found
-
-
-def table(title: str, found: Sequence[dict[str, Any]]) -> None:
-    """Prints rows of the same keys as a table, unbroken where there is no terminal."""
-    first, *others = found[0]
-    shown = Table(Column(first, overflow='fold'), *others, title=title, title_justify='left')
-    for row in found:
-        shown.add_row(*map(str, row.values()))
-    terminal = Console()
-    (terminal if terminal.is_terminal else Console(width=_WIDTH)).print(shown)
 
 
 def failures(jobs: Sequence[Job]) -> list[str]:

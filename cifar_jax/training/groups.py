@@ -24,6 +24,7 @@ from jaxtyping import PyTree
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cifar_jax.checks import require
 from cifar_jax.errors import UserError, nearest
@@ -145,7 +146,7 @@ def table(groups: Sequence[Group], variables: Mapping[str, PyTree]) -> str:
         group = groups[int(label)] if label != REST else {'pattern': 'all others'}
         changes = (f'{key}={value}' for key, value in group.items() if key != 'pattern')
         size = sum(leaf.size for leaf in leaves)
-        lines.add_row(group['pattern'], ', '.join(changes), f'{len(leaves):,}', f'{size:,}')
+        lines.add_row(Text(group['pattern']), ', '.join(changes), f'{len(leaves):,}', f'{size:,}')
     console = Console(width=100, color_system=None)
     with console.capture() as capture:
         console.print(lines)

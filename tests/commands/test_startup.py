@@ -1,5 +1,6 @@
-"""What a command imports before it knows that its arguments are right."""
+"""How a command starts: what it imports, and refuses, before its work begins."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -44,4 +45,35 @@ def test_a_misspelt_key_is_refused_before_anything_slow_is_imported(command, arg
     assert done.returncode == 1
     assert "did you mean 'train.length'?" in done.stderr.splitlines()[-1]
     assert 'ml_collections' in imported
+    assert not imported & SLOW
+
+
+LOG = """\
+import logging
+from cifar_jax.experiment import console
+
+console.show_log()
+with console.mistakes_as_sentences():
+    logging.getLogger('cifar_jax').info('a line')
+    raise AssertionError('not reached')
+"""
+TABLE = LOG.replace("logging.getLogger('cifar_jax').info('a line')", "console.table('', ['x'], [])")
+
+
+@pytest.mark.parametrize('words', [('-m', 'cifar_jax.main', '--help'), ('-c', LOG), ('-c', TABLE)])
+def test_output_that_nobody_reads_ends_a_command_quietly(words):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+    assert done.returncode in (0, 1)
+    assert done.stderr == ''
+
+
+def test_the_home_of_an_unknown_user_is_refused():
+    imported, done = run('evaluate', '--workdir', '~nobody_of_this_name/run')
+    assert done.returncode == 2
+    assert "'~nobody_of_this_name/run' begins with an unknown home folder" in done.stderr
     assert not imported & SLOW

@@ -53,6 +53,14 @@ def store(workdir: Workdir, **changes: Any) -> None:
     workdir.config.write_text(json.dumps(stored(workdir) | changes))
 
 
+@pytest.mark.parametrize('name', ['a[b]', 'a*', '?', 'a\\b'])
+def test_a_path_from_which_checkpoints_cannot_be_restored_is_refused(tmp_path, name):
+    workdirs.check_path(Workdir(tmp_path / 'a{b} c'))
+    for path in (tmp_path / name, tmp_path / name / 'run'):
+        with pytest.raises(UserError, match='choose a --workdir without'):
+            workdirs.check_path(Workdir(path))
+
+
 def test_config_json_holds_the_config_the_versions_the_processor_and_the_command(workdir):
     content = stored(workdir)
     assert content['command'] == COMMAND

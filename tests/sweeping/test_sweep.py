@@ -157,7 +157,7 @@ def test_values_that_no_file_name_can_tell_apart_get_a_digest():
         (['configs/smal_vgg.py'], {}, 'No config file configs/smal_vgg.py'),
         ([f'{VGG}s'], {}, "no variant 'smokes'"),
         ([VGG], {'grids': ['schedule.rat=1,2']}, "No config key 'schedule.rat'"),
-        ([VGG], {'grids': ['schedule.rate=1,fast']}, 'rate=fast'),
+        ([VGG], {'grids': ['schedule.rate=1,fast']}, "rate='fast'"),
         ([VGG], {'grids': ['model.widths=(8,),8']}, 'widths'),
         ([VGG], {'settings': ['ema']}, 'write key=value'),
         ([VGG], {'settings': ['ema=0.5'], 'grids': ['ema=0.1']}, 'ema is set 2 times'),
