@@ -298,6 +298,7 @@ def test_a_dry_run_lists_the_commands_and_starts_none(tmp_path, capsys):
     assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_named_and_leaves_the_others_alone(unbroken):
     _, done = unbroken
     found = json.loads(done.stdout.splitlines()[-1])
@@ -309,6 +310,7 @@ def test_a_run_that_fails_is_named_and_leaves_the_others_alone(unbroken):
         assert part in error
 
 
+@pytest.mark.slow
 def test_the_last_table_has_a_row_a_config_with_mean_and_deviation(unbroken):
     found = json.loads(unbroken[1].stdout.splitlines()[-1])
     [row] = found['table']
@@ -319,6 +321,7 @@ def test_the_last_table_has_a_row_a_config_with_mean_and_deviation(unbroken):
     assert '±' in row['validation']
 
 
+@pytest.mark.slow
 def test_finished_runs_are_not_run_and_evaluated_again(unbroken, capsys):
     out, done = unbroken
     before = {path: path.stat().st_mtime_ns for path in out.glob('*/*')}
@@ -337,6 +340,7 @@ def wait_for(happened, process: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_stopped_and_then_killed_goes_on_to_the_same_table(
     unbroken, tmp_path, capsys
 ):
