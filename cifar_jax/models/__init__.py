@@ -1,4 +1,4 @@
-"""Image classifiers by name: a new model is one file and one entry here."""
+"""Image classifiers by name; to add a model, write one file and add an entry here."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,14 +30,16 @@ MODELS: dict[str, type[ImageModel]] = {
 
 
 def create(name: str, classes: int, dtype: Any = jnp.float32, **options: Any) -> ImageModel:
-    """Returns the named model, a function from images [batch h w c] to logits [batch classes].
+    """Creates a model, which maps images [batch h w c] to logits [batch classes].
 
     Args:
-      dtype: of the computation; parameters are float32.
-      options: fields of the model's class; lists count as tuples.
+      name: a key of `MODELS`.
+      classes: number of classes.
+      dtype: dtype of the computation; parameters are float32.
+      options: fields of the model's class; lists are converted to tuples.
 
     Raises:
-      UserError: there is no such model or option, or the model cannot have such a value.
+      UserError: the model or an option is unknown, or the value of an option is invalid.
 
     >>> create('SmallVGG', 10, widths=[8, 16]).widths
     (8, 16)

@@ -13,8 +13,8 @@ from cifar_jax.ops.pool import max_pool
 class BaseNet(ImageModel):
     """[conv 5x5 valid, ReLU, max-pool 2] for each width; flatten; dense, ReLU; dense.
 
-    24,197 parameters for 25 classes, 32x32x3 images and the default options (S1); kernels start
-    as Keras starts them (Glorot uniform), biases at 0.
+    24,197 parameters for 25 classes, 32x32x3 images and the default options (S1); kernels are
+    initialized as in Keras (Glorot uniform), biases with 0.
 
     Options:
         widths: output features of each convolution.
@@ -37,7 +37,7 @@ class BaseNet(ImageModel):
         train: bool,
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
-        """Returns the units of the dense layer before the head."""
+        """Returns the output of the dense layer before the head."""
         x = images.astype(self.dtype)
         for width in self.widths:
             x = Conv(
@@ -54,5 +54,5 @@ class BaseNet(ImageModel):
 
     @nn.nowrap
     def check(self) -> None:
-        """Raises UserError for options that do not go together."""
+        """Raises UserError for options that are invalid or do not fit together."""
         check_lengths(self, 'widths')

@@ -1,4 +1,4 @@
-"""A model as the few blocks that it consists of: what pictures of it have a row or a box for."""
+"""A model as a short list of blocks, the units that pictures of a model show."""
 
 import collections
 from collections.abc import Sequence
@@ -11,22 +11,22 @@ from cifar_jax.models.summary import Row
 
 
 class Block(NamedTuple):
-    """A module of the model's own that has kernels, and those behind it up to the next such one.
+    """A top-level module with kernels, and the modules after it up to the next one with kernels.
 
-    So no model needs a list: a convolution with its batch norm and dropout is a block, and an SE
-    block with all that is in it. Pooling and activations that the model applies between its
-    modules belong to none.
+    For example, a convolution with its batch norm and dropout is a block, and so is an SE block
+    with everything inside. Pooling and activations that the model applies between its modules
+    belong to no block.
     """
 
     name: str  # of its first module
     contents: str  # 'Conv 3x3, BatchNorm', or 'SEBlock: 2 Conv 3x3, 2 BatchNorm, 2 Dense'
-    convolves: bool
-    input: tuple[int, ...]  # the shape of what it reads, without the batch
-    output: tuple[int, ...]  # the shape of what its first module returns, before any pooling
-    maps: str  # the module that returns its maps: its first ReLU, or else what has that shape last
-    parameters: int  # trained ones
-    statistics: int  # batch norm's moving ones
-    flops: int  # of convolutions and dense layers for one image, two a multiply-add
+    convolves: bool  # whether it contains a convolution
+    input: tuple[int, ...]  # shape of its input, without the batch
+    output: tuple[int, ...]  # shape of the output of its first module, before any pooling
+    maps: str  # name of the module with its feature maps: its first ReLU, or the last of that shape
+    parameters: int  # number of trainable parameters
+    statistics: int  # number of moving statistics of batch norm
+    flops: int  # of convolutions and dense layers for one image; a multiply-add is two
 
 
 def of(model: nn.Module, image_shape: Sequence[int]) -> list[Block]:
@@ -47,8 +47,8 @@ def of(model: nn.Module, image_shape: Sequence[int]) -> list[Block]:
 
 def _block(group: list[Row], variables: dict[str, Any], rows: list[Row]) -> Block:
     first = group[0]
-    same = [row for row in group if row.output == first.output]
-    rectified = [row for row in same if row.rectifies]
+    same_shape = [row for row in group if row.output == first.output]
+    rectified = [row for row in same_shape if row.rectifies]
     parameters, statistics = (
         sum(summary.size(variables.get(kind, {}), row.path) for row in group)
         for kind in ('params', 'batch_stats')
@@ -59,7 +59,7 @@ def _block(group: list[Row], variables: dict[str, Any], rows: list[Row]) -> Bloc
         convolves='Conv' in {inner.kind for inner in (first, *_within(first, rows))},
         input=first.input,
         output=first.output,
-        maps=(rectified[:1] or same)[-1].path[0],
+        maps=(rectified[:1] or same_shape)[-1].path[0],
         parameters=parameters,
         statistics=statistics,
         flops=2 * sum(row.multiply_adds for row in group),
@@ -67,7 +67,7 @@ def _block(group: list[Row], variables: dict[str, Any], rows: list[Row]) -> Bloc
 
 
 def _contents(row: Row, variables: dict[str, Any], rows: list[Row]) -> str:
-    """Returns a module's kind, and how many of which are within it, convolutions first."""
+    """Describes a module: its kind, and the numbers of modules inside it, convolutions first."""
     leaves = [inner for inner in _within(row, rows) if not _within(inner, rows)]
     if not leaves:
         return _label(row, variables) + (', ReLU' if row.rectifies and row.kind != 'ReLU' else '')
@@ -84,11 +84,11 @@ def _within(row: Row, rows: list[Row]) -> list[Row]:
 
 
 def _label(row: Row, variables: dict[str, Any]) -> str:
-    """Returns a module's kind, and of a convolution the size of its kernel."""
+    """Returns the kind of a module, with the kernel size if it is a convolution."""
     if row.kind != 'Conv':
         return row.kind
-    own = variables['params']
+    params = variables['params']
     for name in row.path:
-        own = own[name]
-    height, width = own['kernel'].shape[:2]
+        params = params[name]
+    height, width = params['kernel'].shape[:2]
     return f'Conv {height}x{width}'

@@ -15,15 +15,16 @@ class ComplexNet(ImageModel):
 
     Simonyan and Zisserman 2015 (arXiv:1409.1556, configuration D) with one dense layer of 512 and
     batch norm, as Liu and Deng 2015 (ACPR, "Very deep convolutional neural network based image
-    classification using small training sample size") fit it to CIFAR; dropout lies between the
-    convolutions of a group. 15,038,116 trained parameters, 15,047,588 with statistics, for 100
-    classes, 32x32x3 images and the default options (S2). Kernels start as Keras starts them
-    (Glorot uniform), biases at 0; batch norm has Keras's momentum and epsilon.
+    classification using small training sample size") fit it to CIFAR; dropout is applied between
+    the convolutions of a group. 15,038,116 trainable parameters, 15,047,588 with statistics, for
+    100 classes, 32x32x3 images and the default options (S2). Kernels are initialized as in Keras
+    (Glorot uniform), biases with 0; batch norm has Keras's momentum and epsilon.
 
     Options:
         widths, convs: output features and number of convolutions of each group.
-        dropouts: the rate between the convolutions of each group.
-        hidden, head_dropout: of the dense layer before the last, with ReLU and batch norm.
+        dropouts: dropout rate between the convolutions of each group.
+        hidden, head_dropout: units of the dense layer before the head (with ReLU and batch norm),
+            and the dropout rate after it.
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)
@@ -45,11 +46,11 @@ class ComplexNet(ImageModel):
         train: bool,
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
-        """Returns the units of the dense layer before the head."""
+        """Returns the output of the dense layer before the head."""
         x = images.astype(self.dtype)
         for width, count, rate in zip(self.widths, self.convs, self.dropouts, strict=True):
-            for place in range(count):
-                if place:
+            for index in range(count):
+                if index:
                     x = nn.Dropout(rate, deterministic=not train)(x)
                 x = Conv(width, relu=True, kernel_init=glorot_uniform, dtype=self.dtype)(x)
                 x = BatchNorm(**KERAS_NORM, dtype=self.dtype)(x, train=train)
@@ -61,6 +62,6 @@ class ComplexNet(ImageModel):
 
     @nn.nowrap
     def check(self) -> None:
-        """Raises UserError for options that do not go together."""
+        """Raises UserError for options that are invalid or do not fit together."""
         check_lengths(self, 'widths', 'convs', 'dropouts')
         check_rates(self, 'dropouts', 'head_dropout')

@@ -1,4 +1,4 @@
-"""What every model has: a body that computes features, and a head that computes logits."""
+"""The base class of all models: a body that computes features, and a head that computes logits."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ class ImageModel(nn.Module):
         Args:
           images: normalized pixels.
           train: normalize with the statistics of the batch, and drop units.
-          progress: the share of the run that is done, in [0, 1]; for schedules within a model.
+          progress: the fraction of training that is done, in [0, 1]; for schedules within a model.
         """
         return widened(self.head(self.features(images, train=train, progress=progress)))
 
@@ -52,7 +52,7 @@ class ImageModel(nn.Module):
 
     @nn.nowrap
     def check(self) -> None:
-        """Raises UserError for options of the right type that this model cannot have."""
+        """Raises UserError for options that have the right type but invalid values."""
 
 
 def head_name(model: nn.Module) -> str:

@@ -1,4 +1,4 @@
-"""ImprovedNet: the larger network of S1, with batch norm before, after or without."""
+"""ImprovedNet: the larger network of S1, with batch norm before or after the ReLUs, or without."""
 
 from typing import Literal
 
@@ -16,14 +16,15 @@ class ImprovedNet(ImageModel):
     """Blocks of conv 3x3 same, conv 3x3 valid, max-pool 2, dropout; flatten; two dense layers.
 
     1,258,553 parameters for 25 classes, 32x32x3 images and the default options; with batch norm
-    1,258,937 trained and 1,259,321 with statistics (S1). Kernels start as Keras starts them
-    (Glorot uniform), biases at 0; batch norm has Keras's momentum and epsilon.
+    1,258,937 trainable ones, and 1,259,321 with statistics (S1). Kernels are initialized as in
+    Keras (Glorot uniform), biases with 0; batch norm has Keras's momentum and epsilon.
 
     Options:
         widths: output features of both convolutions of each block.
-        batch_norm: of each convolution: 'none', 'before' or 'after' its ReLU.
-        dropout: behind each block.
-        hidden, head_dropout: of the dense layer before the last, with ReLU.
+        batch_norm: 'none', or its position for each convolution: 'before' or 'after' the ReLU.
+        dropout: dropout rate after each block.
+        hidden, head_dropout: units of the dense layer before the head (with ReLU), and the dropout
+            rate after it.
     """
 
     widths: tuple[int, ...] = (32, 64)
@@ -45,7 +46,7 @@ class ImprovedNet(ImageModel):
         train: bool,
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
-        """Returns the units of the dense layer before the head."""
+        """Returns the output of the dense layer before the head."""
         x = images.astype(self.dtype)
         for block, width in enumerate(self.widths):
             for place, padding in ((2 * block, 'SAME'), (2 * block + 1, 'VALID')):
@@ -67,6 +68,6 @@ class ImprovedNet(ImageModel):
 
     @nn.nowrap
     def check(self) -> None:
-        """Raises UserError for options that do not go together."""
+        """Raises UserError for options that are invalid or do not fit together."""
         check_lengths(self, 'widths')
         check_rates(self, 'dropout', 'head_dropout')

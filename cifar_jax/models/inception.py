@@ -30,11 +30,11 @@ class ConvUnit(nn.Module):
 
 
 class InceptionModule(nn.Module):
-    """Four branches side by side, concatenated to `width` channels in this order.
+    """Four parallel branches, concatenated to `width` channels in this order.
 
     1x1: width/4; 1x1 to 3 width/8, then 3x3: width/2; 1x1 to width/16, then two 3x3 (the 5x5 of
     2015 factorised, 2016): width/8; 3x3 max-pool with stride 1, then 1x1: width/8. These are the
-    shares of GoogLeNet's module 3a (Szegedy et al. 2015, arXiv:1409.4842, table 1).
+    proportions of GoogLeNet's module 3a (Szegedy et al. 2015, arXiv:1409.4842, table 1).
     """
 
     width: int
@@ -62,13 +62,13 @@ class InceptionModule(nn.Module):
 class InceptionNet(ImageModel):
     """3x3 stem; stages of max-pool 2 and Inception modules; mean over positions; dense.
 
-    84.6 million multiply-adds a 32x32 image, 658,618 trained parameters and 3,792 statistics for
-    10 classes; six modules. Chosen for accuracy per FLOP: as in GoogLeNet (Szegedy et al. 2015,
+    84.6 million multiply-adds per 32x32 image, 658,618 trainable parameters and 3,792 statistics
+    for 10 classes; six modules. Chosen for accuracy per FLOP: as in GoogLeNet (Szegedy et al. 2015,
     arXiv:1409.4842, section 4) plain convolutions work on the largest map and the modules follow
     the first pooling, where they can be twice as wide for the same cost; the 5x5 is two 3x3
     (Szegedy et al. 2016, arXiv:1512.00567, section 3.1: 28 % fewer multiply-adds), all with batch
-    norm. On a CPU a module's pooling, batch norms and ReLUs take as long as its small
-    convolutions: that too speaks for few large maps.
+    norm. On a CPU, the pooling, batch norms and ReLUs of a module take as long as its small
+    convolutions, which is another reason for few large maps.
 
     Options:
         stem: features of the 3x3 units before the first max-pool.
@@ -90,7 +90,7 @@ class InceptionNet(ImageModel):
         train: bool,
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
-        """Returns the means of the last map."""
+        """Returns the mean of each channel of the last feature map."""
         x = images.astype(self.dtype)
         for index, width in enumerate(self.stem):
             x = ConvUnit(width, 3, dtype=self.dtype, name=f'stem{index + 1}')(x, train=train)
@@ -103,7 +103,7 @@ class InceptionNet(ImageModel):
 
     @nn.nowrap
     def check(self) -> None:
-        """Raises UserError for options that do not go together."""
+        """Raises UserError for options that are invalid or do not fit together."""
         check_lengths(self, 'widths', 'modules')
         check_lengths(self, 'stem')
         multiples = all(width % 16 == 0 for width in self.widths)

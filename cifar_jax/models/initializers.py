@@ -1,8 +1,8 @@
-"""Where kernels start: the values of `jax.nn.initializers`, compiled several times faster.
+"""Initializers of kernels: the same values as `jax.nn.initializers`, but faster to compile.
 
-XLA spends a third of a second on a flat random array and almost three on a 4-D one, whose
-indices it has to take apart again (measured on an AMD EPYC, jaxlib 0.10.2), and a network has
-dozens of kernels. JAX's partitionable generator draws the same numbers for both.
+XLA compiles a flat random array in a third of a second and a 4-D one in almost three, since it has
+to compute its indices (measured on an AMD EPYC, jaxlib 0.10.2), and a network has dozens of
+kernels. JAX's partitionable generator gives the same numbers for both.
 """
 
 import math
@@ -25,18 +25,18 @@ def flat_variance_scaling(scale: float, mode: str, distribution: str) -> Callabl
         window = math.prod(shape[:-2])
         fan_in, fan_out = window * shape[-2], window * shape[-1]
         fan = {'fan_in': fan_in, 'fan_out': fan_out, 'fan_avg': (fan_in + fan_out) / 2}[mode]
-        # A row of values has a fan in of 1, which leaves the variance as it is given.
+        # The fan-in of a row of values is 1, so its variance is the given scale.
         row = variance_scaling(scale / fan, 'fan_in', distribution)  # type: ignore[arg-type]
         return row(key, (1, math.prod(shape)), dtype).reshape(shape)
 
     return initialize
 
 
-# LeCun et al. 1998, Efficient BackProp: what Flax uses unless told otherwise.
+# LeCun et al. 1998, Efficient BackProp: the default of Flax.
 lecun_normal = flat_variance_scaling(1.0, 'fan_in', 'truncated_normal')
-# He et al. 2015 (arXiv:1502.01852): keeps the gradient's variance through layers with ReLUs.
+# He et al. 2015 (arXiv:1502.01852): preserves the variance of gradients through layers with ReLUs.
 he_normal = flat_variance_scaling(2.0, 'fan_out', 'normal')
 # Glorot and Bengio 2010: Keras's default.
 glorot_uniform = flat_variance_scaling(1.0, 'fan_avg', 'uniform')
-# PyTorch's default for convolutions and dense layers: uniform in +-1 / sqrt(fan in).
+# PyTorch's default for convolutions and dense layers: uniform in +-1 / sqrt(fan_in).
 torch_uniform = flat_variance_scaling(1 / 3, 'fan_in', 'uniform')

@@ -1,4 +1,4 @@
-"""Calls of a model's modules, intercepted: to see, or to change, what each of them computes."""
+"""Interception of calls of a model's modules, to record or change their outputs."""
 
 import contextlib
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from cifar_jax.models.layers import BatchNorm
 def around_calls(
     around: Callable[..., Array], kinds: tuple[type, ...] = (nn.Module,)
 ) -> contextlib.AbstractContextManager[None]:
-    """Returns a context in which `around` computes what modules of some kinds return.
+    """Returns a context in which `around` replaces the calls of modules of some kinds.
 
     Args:
       around: called as `around(path, call, *args, **kwargs)`, where `path` names a module, such as
-        'stage1_block1/conv1', and `call(*args, **kwargs)` computes what it computes by itself. The
-        model itself has no path and is not intercepted.
+        'stage1_block1/conv1', and `call(*args, **kwargs)` is the original call. The model itself
+        has no path and is not intercepted.
       kinds: the classes of the modules.
     """
 

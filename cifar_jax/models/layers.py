@@ -1,4 +1,4 @@
-"""Layers that several models share. Parameters are float32, compute runs in `dtype`."""
+"""Layers used by several models. Parameters are float32; the computation is in `dtype`."""
 
 import functools
 from collections.abc import Callable
@@ -16,17 +16,17 @@ from cifar_jax.ops.dense import matmul
 from cifar_jax.ops.pool import global_avg_pool
 
 Padding = str | tuple[tuple[int, int], tuple[int, int]]
-# What Keras gives `BatchNorm` unless told otherwise.
+# Keras's defaults for `BatchNorm`.
 KERAS_NORM: dict[str, Any] = {'momentum': 0.99, 'epsilon': 1e-3}
 
 
 def widened(x: Float[Array, '...']) -> Float[Array, '...']:
-    """Returns half-precision values as float32, and others as they are."""
+    """Converts half-precision values to float32, and returns others unchanged."""
     return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
 
 
 class Conv(nn.Module):
-    """A 2-D convolution, NHWC by HWIO, with an optional bias for each feature and ReLU."""
+    """A 2-D convolution of NHWC images with an HWIO kernel, with optional bias and ReLU."""
 
     features: int
     kernel_size: tuple[int, int] = (3, 3)
@@ -81,10 +81,10 @@ class Dense(nn.Module):
 class BatchNorm(nn.Module):
     """Batch normalisation over all axes but the last (Ioffe and Szegedy 2015, arXiv:1502.03167).
 
-    Flax's own promotes bfloat16 inputs implicitly, which strict promotion forbids. Moments are
-    at least float32, the variance is the biased one, `momentum` is the share of the moving
-    statistics that is kept, and `axis` is always the last. The moments are those of the batch
-    that the program sees, which under one global view is the global batch.
+    Flax's own promotes bfloat16 inputs implicitly, which strict dtype promotion forbids. Moments
+    are computed in float32 or more, the variance is the biased one, and `momentum` is the weight of
+    the old moving statistics. Moments are taken over the batch that the program sees, which is the
+    global batch.
     """
 
     momentum: float = 0.9
@@ -99,22 +99,22 @@ class BatchNorm(nn.Module):
         bias = self.param('bias', nn.initializers.zeros, shape, jnp.float32)
         moving_mean = self.variable('batch_stats', 'mean', jnp.zeros, shape, jnp.float32)
         moving_var = self.variable('batch_stats', 'var', jnp.ones, shape, jnp.float32)
-        exact = widened(x).dtype
+        stats_dtype = widened(x).dtype
         if train:
-            mean, var = _moments(x.astype(exact))
+            mean, var = _moments(x.astype(stats_dtype))
             if not self.is_initializing():
-                self._move(moving_mean, mean)
-                self._move(moving_var, var)
+                self._update(moving_mean, mean)
+                self._update(moving_var, var)
         else:
-            mean, var = moving_mean.value.astype(exact), moving_var.value.astype(exact)
-        factor = scale.astype(exact) * lax.rsqrt(var + self.epsilon)
-        # One multiply-add a value, twice as fast on a CPU as (x - mean) * factor + bias.
-        offset = bias.astype(exact) - mean * factor
+            mean, var = moving_mean.value.astype(stats_dtype), moving_var.value.astype(stats_dtype)
+        factor = scale.astype(stats_dtype) * lax.rsqrt(var + self.epsilon)
+        # One multiply-add per value: twice as fast on a CPU as (x - mean) * factor + bias.
+        offset = bias.astype(stats_dtype) - mean * factor
         ones = (1,) * (x.ndim - 1)
-        y = x.astype(exact) * factor.reshape(*ones, -1) + offset.reshape(*ones, -1)
+        y = x.astype(stats_dtype) * factor.reshape(*ones, -1) + offset.reshape(*ones, -1)
         return y.astype(self.dtype)
 
-    def _move(self, moving: nn.Variable, value: Array) -> None:
+    def _update(self, moving: nn.Variable, value: Array) -> None:
         old = moving.value
         moving.value = self.momentum * old + (1 - self.momentum) * value.astype(old.dtype)
 
@@ -128,7 +128,7 @@ def _moments(x: Array) -> tuple[Array, Array]:
 
 
 class ReLU(nn.Module):
-    """Negative values become 0: a module, so that what a block of a model ends with has a name."""
+    """max(x, 0), as a module, so that the output of a block has a name."""
 
     @nn.compact
     def __call__(self, x: Float[Array, '*batch features']) -> Float[Array, '*batch features']:
@@ -136,15 +136,15 @@ class ReLU(nn.Module):
 
 
 class DropBlock(nn.Module):
-    """Zeroes square blocks of all channels in training and rescales what is kept.
+    """Zeroes square blocks of all channels in training and rescales the other values.
 
     Seeds are drawn with probability gamma and grow to `size` x `size` blocks (exactly, for even
-    sizes too; a size larger than the map is cut to it). What is kept is divided by its share
-    over the whole batch. Identity at evaluation.
+    sizes too; at most to the size of the map). The remaining values are divided by their fraction
+    in the whole batch. Identity at evaluation.
 
-    `gamma` is 'published' (rate / size^2, seeds anywhere, blocks cut at the border: what S4
-    used) or 'ghiasi' (Ghiasi et al. 2018, arXiv:1810.12890, equation 1: the published one times
-    h w / ((h - size + 1) (w - size + 1)), seeds only where the whole block fits).
+    `gamma` is 'published' (rate / size^2, seeds anywhere, blocks cut at the border, as in S4) or
+    'ghiasi' (Ghiasi et al. 2018, arXiv:1810.12890, equation 1: the published one times h w / ((h -
+    size + 1) (w - size + 1)), seeds only where the whole block fits).
     """
 
     rate: float
@@ -190,15 +190,15 @@ def block_mask(
         before, after = size // 2, (size - 1) // 2
     else:
         raise ValueError(f"gamma is 'published' or 'ghiasi', not {gamma!r}")
-    # Drawn flat, which gives the same seeds and compiles several times faster.
+    # Drawn as a flat array, which gives the same seeds and compiles several times faster.
     mask = jax.random.bernoulli(key, probability, (batch * rows * columns,))
     mask = mask.reshape(batch, rows, columns)
     mask = jnp.pad(mask, ((0, 0), (before, after), (before, after)))
-    return _spread(_spread(mask, 1, size), 2, size)
+    return _dilate(_dilate(mask, 1, size), 2, size)
 
 
-def _spread(mask: Array, axis: int, size: int) -> Array:
-    """Returns the 'or' of every `size` neighbours along an axis, in log2(size) steps."""
+def _dilate(mask: Array, axis: int, size: int) -> Array:
+    """Returns the 'or' of each `size` neighbours along an axis, in log2(size) steps."""
     reach = 1
     while reach < size:
         step = min(reach, size - reach)

@@ -1,7 +1,8 @@
 """Checks of a model's options before it is built.
 
-`check_types` judges each option by its field: a `Literal` type lists the choices, and otherwise the
-default says the type. What else a model demands, its method `check` says with the functions below.
+`check_types` checks each option by its field: a `Literal` type lists the choices, otherwise the
+default value determines the type. A model's method `check` adds its own rules with the functions
+below.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ _NO_OPTIONS = ('classes', 'dtype', 'parent', 'name')
 
 
 def tuples(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the options with every list, as JSON and configs have them, made a tuple."""
+    """Returns the options with lists, as they come from JSON and configs, converted to tuples."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
 
 
@@ -32,8 +33,8 @@ def check_types(model: type[nn.Module], options: Mapping[str, Any]) -> None:
     """Checks that a model has these options, and that their values are of the right type.
 
     Raises:
-      UserError: one is unknown, or its value is of another type than its default, is not among the
-        choices of its `Literal` type, or is a whole number below 1.
+      UserError: an option is unknown, or its value has another type than the default, is not one of
+        the choices of its `Literal` type, or is an integer below 1.
     """
     fields = _fields(model)
     for option, value in options.items():
@@ -56,12 +57,12 @@ def check_rates(model: nn.Module, *options: str) -> None:
 
 
 def check_lengths(model: nn.Module, option: str, *others: str) -> None:
-    """Raises UserError unless these lists have equally many entries, and at least one."""
+    """Raises UserError unless these lists have the same length, at least 1."""
     value = getattr(model, option)
     demand(model, bool(value), option, 'have at least one entry')
     for other in others:
-        same = len(getattr(model, other)) == len(value)
-        demand(model, same, other, f'have as many entries as config.model.{option}={value!r}')
+        equal = len(getattr(model, other)) == len(value)
+        demand(model, equal, other, f'have as many entries as config.model.{option}={value!r}')
 
 
 def _fields(model: type[nn.Module]) -> dict[str, dataclasses.Field]:
@@ -82,14 +83,14 @@ def _check_type(key: str, value: Any, field: dataclasses.Field) -> None:
 
 
 def _check_scalar(key: str, value: Any, entry: Any, default: Any) -> None:
-    """Checks a value, or one entry of a list, by the default of its option."""
-    of_all = 'be' if entry is value else 'be a list whose entries are each'
+    """Checks a value, or one entry of a list, against the default of its option."""
+    prefix = 'be' if entry is value else 'be a list whose entries are each'
     if isinstance(default, bool):
-        require(isinstance(entry, bool), key, value, f'{of_all} True or False')
+        require(isinstance(entry, bool), key, value, f'{prefix} True or False')
     elif isinstance(default, (int, float)):
         number = isinstance(entry, (int, float)) and not isinstance(entry, bool)
         finite = number and math.isfinite(entry)
-        require(finite, key, value, f'{of_all} a number, such as {default!r}')
+        require(finite, key, value, f'{prefix} a number, such as {default!r}')
         if isinstance(default, int):
             whole = isinstance(entry, int) and entry > 0
-            require(whole, key, value, f'{of_all} a whole number above 0')
+            require(whole, key, value, f'{prefix} a whole number above 0')

@@ -15,17 +15,18 @@ from cifar_jax.ops.pool import avg_pool
 class PlainCNN(ImageModel):
     """Blocks of conv, batch norm, ReLU, DropBlock and average-pool 2; flatten; two dense layers.
 
-    2,784,250 trained parameters, 2,786,234 with statistics, for 10 classes, 32x32x3 images and
-    the default options (S4). The convolutions keep the bias that batch norm makes useless,
-    because S4's did. Kernels start as PyTorch starts them, biases at 0.
+    2,784,250 trainable parameters, 2,786,234 with statistics, for 10 classes, 32x32x3 images and
+    the default options (S4). The convolutions have a bias, although batch norm cancels it,
+    because S4's have one. Kernels are initialized as in PyTorch, biases with 0.
 
     Options:
         widths, kernels: output features and kernel size of each block.
-        dropblock_rate, dropblock_sizes: of the first blocks, one size each.
+        dropblock_rate, dropblock_sizes: the rate, and the block size for each of the first blocks.
         dropblock_gamma: 'published' or 'ghiasi', see `DropBlock`.
-        dropblock_schedule: 'constant', or 'linear': from 0 to the rate as `progress` goes from 0
-            to 1 (Ghiasi et al. 2018, section 3.1).
-        hidden, negative_slope, dropout: of the dense layer before the last.
+        dropblock_schedule: 'constant', or 'linear': the rate grows from 0 with `progress`
+            (Ghiasi et al. 2018, section 3.1).
+        hidden, negative_slope, dropout: units of the dense layer before the head, slope of its
+            leaky ReLU, and the dropout rate after it.
     """
 
     widths: tuple[int, ...] = (32, 64, 128, 256, 512)
@@ -49,7 +50,7 @@ class PlainCNN(ImageModel):
         train: bool,
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
-        """Returns the units of the dense layer before the head."""
+        """Returns the output of the dense layer before the head."""
         if self.dropblock_schedule == 'constant':
             progress = 1.0
         x = images.astype(self.dtype)
@@ -70,7 +71,7 @@ class PlainCNN(ImageModel):
 
     @nn.nowrap
     def check(self) -> None:
-        """Raises UserError for options that do not go together."""
+        """Raises UserError for options that are invalid or do not fit together."""
         check_lengths(self, 'widths', 'kernels')
         check_rates(self, 'dropblock_rate', 'negative_slope', 'dropout')
         few = len(self.dropblock_sizes) <= len(self.widths)

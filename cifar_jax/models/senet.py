@@ -16,8 +16,8 @@ from cifar_jax.ops.pool import avg_pool, global_avg_pool
 class SEBlock(nn.Module):
     """relu(shortcut + SE(BN(conv(relu(BN(conv(x))))))): a basic block of Hu et al. 2018, figure 3.
 
-    Where the map shrinks, the shortcut is average-pooled before its 1x1 convolution, so that it
-    reads every position (He et al. 2019, arXiv:1812.01187, ResNet-D).
+    If the stride is above 1, the shortcut is average-pooled before its 1x1 convolution, so that it
+    uses every position (He et al. 2019, arXiv:1812.01187, ResNet-D).
     """
 
     width: int
@@ -47,18 +47,19 @@ class SEBlock(nn.Module):
 class SENet(ImageModel):
     """A 3x3 stem, stages of SE blocks that halve the map and double the width, mean, dense.
 
-    78.5 million multiply-adds a 32x32 image, 1,600,492 trained parameters and 3,600 statistics for
-    10 classes. Chosen for accuracy per FLOP: two basic blocks in each of four stages is the
+    78.5 million multiply-adds per 32x32 image, 1,600,492 trainable parameters and 3,600 statistics
+    for 10 classes. Chosen for accuracy per FLOP: two basic blocks in each of four stages is the
     18-layer network of He et al. 2016 (arXiv:1512.03385) with a stem for small images, because
-    wide and shallow learns as well as thin and deep and runs faster (Zagoruyko and Komodakis
-    2016, arXiv:1605.07146); 24 first features instead of 64 cut its 556 million multiply-adds to
-    a seventh. The gates cost 0.03 % of the multiply-adds. Hu et al. 2018 (arXiv:1709.01507) find
-    that the reduction ratio matters little; 8 leaves the narrowest gates 3 hidden units.
+    wide, shallow networks learn as well as thin, deep ones and run faster (Zagoruyko and Komodakis
+    2016, arXiv:1605.07146); with 24 instead of 64 features in the stem, it has a seventh of the 556
+    million multiply-adds. The gates cost 0.03 % of the multiply-adds. Hu et al. 2018
+    (arXiv:1709.01507) find that the reduction ratio matters little; 8 leaves the narrowest gates 3
+    hidden units.
 
     Options:
         widths, blocks: features and number of SE blocks of each stage; the stages after the
             first begin with stride 2.
-        reduction: channels a hidden unit of the gates.
+        reduction: number of channels per hidden unit of the gates.
         zero_init: start the last batch-norm scale of each residual branch at 0, so that the
             network starts as its shortcuts (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
     """
@@ -79,7 +80,7 @@ class SENet(ImageModel):
         train: bool,
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
-        """Returns the means of the last map."""
+        """Returns the mean of each channel of the last feature map."""
         x = _conv(self.widths[0], 3, 1, self.dtype, 'stem')(images.astype(self.dtype))
         x = BatchNorm(dtype=self.dtype, name='stem_norm')(x, train=train)
         x = ReLU(name='stem_relu')(x)
@@ -97,7 +98,7 @@ class SENet(ImageModel):
 
     @nn.nowrap
     def check(self) -> None:
-        """Raises UserError for options that do not go together."""
+        """Raises UserError for options that are invalid or do not fit together."""
         check_lengths(self, 'widths', 'blocks')
 
 

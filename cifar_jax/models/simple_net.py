@@ -13,17 +13,17 @@ from cifar_jax.ops.pool import global_avg_pool, max_pool
 class SimpleNet(ImageModel):
     """Convolutions 3x3 valid with ReLU and batch norm; mean over positions; three dense layers.
 
-    All but the first and the last convolution are max-pooled by 2, all but the last dropped out,
-    both before batch norm. 1,775,716 trained parameters, 1,777,636 with statistics, for 100
-    classes and the default options (S2). The ReLUs of the convolutions and the rates of dropout
-    were never published. Kernels start as Keras starts them (Glorot uniform), biases at 0; batch
-    norm has Keras's momentum and epsilon.
+    Max-pooling by 2 follows all convolutions except the first and the last, dropout follows all
+    except the last; both come before batch norm. 1,775,716 trainable parameters, 1,777,636 with
+    statistics, for 100 classes and the default options (S2). The ReLUs of the convolutions and the
+    rates of dropout were never published. Kernels start as Keras starts them (Glorot uniform),
+    biases at 0; batch norm has Keras's momentum and epsilon.
 
     Options:
         widths: output features of each convolution.
-        dropout: behind the convolutions.
+        dropout: dropout rate after the convolutions.
         hidden: units of each dense layer before the last, with ReLU.
-        head_dropout: before the dense layers.
+        head_dropout: dropout rate before the dense layers.
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 512)
@@ -47,16 +47,16 @@ class SimpleNet(ImageModel):
         train: bool,
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
-        """Returns the units of the dense layer before the head."""
+        """Returns the output of the dense layer before the head."""
         x = images.astype(self.dtype)
         last = len(self.widths) - 1
-        for place, width in enumerate(self.widths):
+        for index, width in enumerate(self.widths):
             x = Conv(
                 width, padding='VALID', relu=True, kernel_init=glorot_uniform, dtype=self.dtype
             )(x)
-            if 0 < place < last:
+            if 0 < index < last:
                 x = max_pool(x)
-            if place < last:
+            if index < last:
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
             x = BatchNorm(**KERAS_NORM, dtype=self.dtype)(x, train=train)
         x = nn.Dropout(self.head_dropout, deterministic=not train)(global_avg_pool(x))
@@ -66,7 +66,7 @@ class SimpleNet(ImageModel):
 
     @nn.nowrap
     def check(self) -> None:
-        """Raises UserError for options that do not go together."""
+        """Raises UserError for options that are invalid or do not fit together."""
         check_lengths(self, 'widths')
         check_lengths(self, 'hidden')
         check_rates(self, 'dropout', 'head_dropout')

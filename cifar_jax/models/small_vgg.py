@@ -13,8 +13,8 @@ from cifar_jax.ops.pool import max_pool
 class SmallVGG(ImageModel):
     """[conv 3x3, ReLU] twice and max-pool 2 for each width; flatten; dense.
 
-    307,498 parameters for 10 classes, 32x32x3 images and the default widths (S3); kernels start
-    as Keras starts them (Glorot uniform), biases at 0.
+    307,498 parameters for 10 classes, 32x32x3 images and the default widths (S3); kernels are
+    initialized as in Keras (Glorot uniform), biases with 0.
     """
 
     widths: tuple[int, ...] = (32, 64, 128)
@@ -32,7 +32,7 @@ class SmallVGG(ImageModel):
         train: bool,
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
-        """Returns the last map, flattened."""
+        """Returns the last feature map, flattened."""
         x = images.astype(self.dtype)
         for width in self.widths:
             for _ in range(2):
@@ -42,5 +42,5 @@ class SmallVGG(ImageModel):
 
     @nn.nowrap
     def check(self) -> None:
-        """Raises UserError for options that do not go together."""
+        """Raises UserError for options that are invalid or do not fit together."""
         check_lengths(self, 'widths')

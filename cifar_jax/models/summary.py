@@ -1,4 +1,4 @@
-"""A model's parameters and multiply-adds, by module: shapes only, nothing is computed."""
+"""A model's parameters and multiply-adds by module, computed from shapes only."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class Row(NamedTuple):
 
     path: tuple[str, ...]
     kind: str
-    rectifies: bool  # whether it ends with a ReLU of its own
+    rectifies: bool  # whether it ends with a ReLU
     input: tuple[int, ...]
     output: tuple[int, ...]
     multiply_adds: int
@@ -28,17 +28,17 @@ class Row(NamedTuple):
 def multiply_adds(model: nn.Module, image_shape: Sequence[int]) -> int:
     """Returns the multiply-adds of convolutions and dense layers for one (h, w, c) image.
 
-    Exact for `Conv` and `Dense`, bias and elementwise work not counted; the same on every
-    platform, because only shapes are looked at.
+    Exact for `Conv` and `Dense`, without biases and elementwise operations. It is the same on every
+    platform, since it depends on shapes only.
     """
     return trace(model, image_shape)[1][-1].multiply_adds
 
 
 def table(model: nn.Module, image_shape: Sequence[int]) -> str:
-    """Returns the parameters and FLOPs of each module for one (h, w, c) image, and the totals.
+    """Returns a table of the parameters and FLOPs of each module for one (h, w, c) image.
 
-    What `nn.tabulate` shows, ten times faster: for its FLOPs, that lowers every module for XLA
-    to count (6 s for SENet against 0.6). A multiply-add is two FLOPs; "statistics" are not trained.
+    Like `nn.tabulate`, but ten times faster (0.6 s instead of 6 s for SENet), since that lowers
+    every module for XLA to count FLOPs. A multiply-add is two FLOPs; "statistics" are not trained.
     """
     variables, rows = trace(model, image_shape)
     lines = Table(box=box.SIMPLE, title=f'{type(model).__name__} for one image')
@@ -62,9 +62,9 @@ def table(model: nn.Module, image_shape: Sequence[int]) -> str:
 
 
 def trace(model: nn.Module, image_shape: Sequence[int]) -> tuple[dict[str, Any], list[Row]]:
-    """Returns the shapes of a model's variables, and a row a module in order of completion.
+    """Returns the shapes of a model's variables, and a row per module in order of completion.
 
-    So the first row is the first layer's, and the last one the whole model's.
+    The first row is the first layer, and the last row is the whole model.
     """
     rows: list[Row] = []
 
@@ -74,7 +74,7 @@ def trace(model: nn.Module, image_shape: Sequence[int]) -> tuple[dict[str, Any],
         start = len(rows)
         output = call(*args, **kwargs)
         module = context.module
-        count = _own(module, args[0].shape, output.shape)
+        count = _multiply_adds(module, args[0].shape, output.shape)
         depth = len(module.path) + 1
         count += sum(row.multiply_adds for row in rows[start:] if len(row.path) == depth)
         shapes = tuple(args[0].shape[1:]), tuple(output.shape[1:])
@@ -90,8 +90,8 @@ def trace(model: nn.Module, image_shape: Sequence[int]) -> tuple[dict[str, Any],
     return dict(variables), rows
 
 
-def _own(module: nn.Module, inputs: tuple[int, ...], output: tuple[int, ...]) -> int:
-    """Returns the multiply-adds that a module does itself."""
+def _multiply_adds(module: nn.Module, inputs: tuple[int, ...], output: tuple[int, ...]) -> int:
+    """Returns the multiply-adds of a module itself, without those of its submodules."""
     if isinstance(module, Conv):
         return math.prod(output) * math.prod(module.kernel_size) * inputs[-1] // module.groups
     if isinstance(module, Dense):
@@ -100,13 +100,13 @@ def _own(module: nn.Module, inputs: tuple[int, ...], output: tuple[int, ...]) ->
 
 
 def _position(path: tuple[str, ...], rows: list[Row]) -> tuple[int, ...]:
-    """Returns a key that puts modules in order of completion, each before what is in it."""
+    """Returns a sort key: modules in order of completion, each before its submodules."""
     order = {row.path: position for position, row in enumerate(rows)}
     return tuple(order[path[:length]] for length in range(1, len(path) + 1)) or (len(rows),)
 
 
 def size(variables: Any, path: tuple[str, ...]) -> int:
-    """Returns how many numbers the variables below a path hold."""
+    """Returns the number of values in the variables below a path."""
     for name in path:
         variables = variables.get(name, {})
     return sum(leaf.size for leaf in jax.tree.leaves(variables))

@@ -222,7 +222,7 @@ def test_augmentation_is_the_same_on_any_number_of_devices_and_moves_no_image():
         ({'name': 'elastic', 'sigma': 0}, 'sigma=0 is impossible'),
         ({'name': 'mixup', 'alpha': 0}, 'alpha=0 is impossible: above 0'),
         ({'name': 'cutmixx'}, "'cutmix'"),
-        ({'name': 'erase', 'area': (0.5, 0.2)}, 'two shares'),
+        ({'name': 'erase', 'area': (0.5, 0.2)}, 'two fractions'),
         ({'name': 'erase', 'fill': 'grey'}, "'random'"),
         ({'name': 'rand_augment', 'magnitude': 31}, 'from 0 to 30'),
         ({'name': 'alternating_flip', 'p': 0.5}, "no option 'p'"),

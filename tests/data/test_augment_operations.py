@@ -14,7 +14,7 @@ from scipy import ndimage, stats
 
 from cifar_jax.data.augment import affine, distortion, mixing, operations, policies, warp
 from cifar_jax.data.augment.batch import Batch
-from cifar_jax.data.augment.color import turned
+from cifar_jax.data.augment.color import hue_rotated
 from cifar_jax.data.augment.erasing import erase
 
 SCIPY = {'nearest': 'nearest', 'reflect': 'mirror', 'constant': 'grid-constant'}
@@ -90,7 +90,7 @@ def test_elastic_move_is_scipys_map_coordinates():
         ndimage.map_coordinates(channel, places, order=1, mode='mirror')
         for channel in np.moveaxis(image(), -1, 0)
     ]
-    out = distortion.moved(jnp.asarray(image()), jnp.asarray(moves), 'reflect')
+    out = distortion.displaced(jnp.asarray(image()), jnp.asarray(moves), 'reflect')
     np.testing.assert_allclose(out, np.stack(expected, -1), atol=1e-5)
 
 
@@ -116,7 +116,7 @@ def test_hue_is_turned_as_colorsys_has_it(turn):
     pixels = image()
     pixels[0, 0], pixels[0, 1] = 0.3, (0.5, 0.5, 0.1)
     expected = np.apply_along_axis(by_hand, -1, pixels)
-    out = turned(jnp.asarray(pixels), jnp.float32(turn))
+    out = hue_rotated(jnp.asarray(pixels), jnp.float32(turn))
     np.testing.assert_allclose(out, expected, atol=1e-5)
 
 
@@ -168,7 +168,7 @@ def test_amounts_go_from_the_weakest_to_the_strongest_with_a_sign_where_there_is
                 ranges, which, jnp.full(count, strength), jnp.full(count, opposite)
             )
             for amount, limit in zip(found, ranges.values(), strict=True):
-                sign = -1 if opposite and limit.either_way else 1
+                sign = -1 if opposite and limit.signed else 1
                 assert amount == pytest.approx(sign * getattr(limit, end))
 
 

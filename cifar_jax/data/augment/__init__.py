@@ -1,4 +1,4 @@
-"""Augmentation on the device: pure functions of a key, composed by a list in the config."""
+"""Augmentation on the device: pure functions of a random key, composed by a list in the config."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ AUGMENTATIONS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         'zoom': zoom,
     }
 )
-# Functions of a key and a `Batch`, for those that look at more than images, or change labels.
+# Functions of a key and a `Batch`: they need more than the images, or change the labels.
 BATCH_AUGMENTATIONS: Mapping[str, Callable[..., Batch]] = MappingProxyType(
     {'alternating_flip': alternating_flip, 'cutmix': cutmix, 'mixup': mixup}
 )
@@ -46,10 +46,10 @@ Policy = Sequence[Mapping[str, Any] | ConfigDict]
 
 
 def augment(key: Key[Array, ''], batch: Batch, policy: Policy) -> Batch:
-    """Applies the augmentations of `policy` one after the other.
+    """Applies the augmentations of `policy` in order.
 
     Args:
-      key: the step's key; each augmentation's is the key with its position folded in.
+      key: the step's key, into which the position of each augmentation is folded.
       batch: the global batch.
       policy: entries such as {'name': 'translate', 'pixels': 4}: a name in `AUGMENTATIONS` or
         `BATCH_AUGMENTATIONS` and its options.
@@ -60,11 +60,11 @@ def augment(key: Key[Array, ''], batch: Batch, policy: Policy) -> Batch:
     for position, entry in enumerate(policy):
         options = dict(entry)
         name = options.pop('name')
-        own_key = jax.random.fold_in(key, position)
+        entry_key = jax.random.fold_in(key, position)
         if name in BATCH_AUGMENTATIONS:
-            batch = BATCH_AUGMENTATIONS[name](own_key, batch, **options)
+            batch = BATCH_AUGMENTATIONS[name](entry_key, batch, **options)
         else:
-            images = AUGMENTATIONS[name](own_key, batch.images, **options)
+            images = AUGMENTATIONS[name](entry_key, batch.images, **options)
             batch = batch._replace(images=images)
     return batch
 
@@ -73,8 +73,8 @@ def check(policy: Sequence[Any], shape: tuple[int, int, int] = (32, 32, 3)) -> N
     """Raises UserError for an unknown name or option, or an impossible value; computes nothing.
 
     Args:
-      policy: as `augment` takes it.
-      shape: [h w c] of the images that it is meant for.
+      policy: as for `augment`.
+      shape: [h w c] of the images to augment.
     """
     for entry in policy:
         options = dict(entry) if isinstance(entry, Mapping | ConfigDict) else {}
@@ -88,23 +88,23 @@ def check(policy: Sequence[Any], shape: tuple[int, int, int] = (32, 32, 3)) -> N
                 f'config.data.augment: there is no augmentation {name!r}: '
                 f'{nearest(str(name), _ALL)}'
             )
-        known = [*inspect.signature(_ALL[name]).parameters][2:]
+        options_of_function = [*inspect.signature(_ALL[name]).parameters][2:]
         for option in options:
-            if option not in known:
+            if option not in options_of_function:
                 raise UserError(
                     f'config.data.augment: {name} has no option {option!r}: '
-                    f'{nearest(str(option), known)}'
+                    f'{nearest(str(option), options_of_function)}'
                 )
         _trace(name, options, shape)
 
 
 def _trace(name: str, options: dict[str, Any], shape: tuple[int, int, int]) -> None:
-    """Traces an augmentation, so that it checks its own values."""
+    """Traces an augmentation, which checks the values of its options."""
 
     def run() -> Batch:
-        key, whole = jax.random.key(0), jnp.zeros((), jnp.int32)
+        key, epoch = jax.random.key(0), jnp.zeros((), jnp.int32)
         images, labels = jnp.zeros((2, *shape), jnp.float32), jnp.zeros((2, 2), jnp.float32)
-        batch = Batch(images, labels, jnp.zeros(2, jnp.int32), whole, key)
+        batch = Batch(images, labels, jnp.zeros(2, jnp.int32), epoch, key)
         return augment(key, batch, ({'name': name, **options},))
 
     try:

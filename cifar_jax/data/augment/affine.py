@@ -1,4 +1,4 @@
-"""Augmentations that move, turn and resize each image by bilinear interpolation."""
+"""Augmentations that shift, rotate and zoom each image with bilinear interpolation."""
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +17,14 @@ def shift(
     fill: int | float = 0.0,
     p: int | float = 1.0,
 ) -> Float[Array, 'batch h w c']:
-    """Shifts each image by up to `fraction` of its sides, by parts of pixels too.
+    """Shifts each image by up to `fraction` of its height and width, by fractions of pixels too.
 
-    The shifts down and right are independent and uniform, as in Keras' `ImageDataGenerator`.
+    The vertical and horizontal shifts are independent and uniform, as in Keras'
+    `ImageDataGenerator`.
 
     Args:
-      fraction: of both sides, or (of the height, of the width).
-      mode: of the border, with `fill`, see `warp`.
+      fraction: of both height and width, or a pair (of the height, of the width).
+      mode, fill: how to fill the border, see `warp`.
     """
     _, height, width, _ = images.shape
     down, right = fraction if isinstance(fraction, tuple | list) else (fraction, fraction)
@@ -47,16 +48,18 @@ def rotate(
     fill: int | float = 0.0,
     p: int | float = 1.0,
 ) -> Float[Array, 'batch h w c']:
-    """Turns each image about its centre by up to `degrees` either way, uniformly.
+    """Rotates each image about its centre by an angle uniform over -degrees..degrees.
 
     Args:
-      mode: of the border, with `fill`, see `warp`.
+      mode, fill: how to fill the border, see `warp`.
     """
     within('rotate', 'degrees', degrees, 0, 180)
     check_border('rotate', mode, fill)
     angles = uniform(key, len(images), -degrees, degrees)
-    turned = jax.vmap(lambda image, angle: rotated(image, angle, mode, fill))(images, angles)
-    return sometimes('rotate', key, p, turned, images)
+    rotated_images = jax.vmap(lambda image, angle: rotated(image, angle, mode, fill))(
+        images, angles
+    )
+    return sometimes('rotate', key, p, rotated_images, images)
 
 
 def zoom(
@@ -68,11 +71,11 @@ def zoom(
     fill: int | float = 0.0,
     p: int | float = 1.0,
 ) -> Float[Array, 'batch h w c']:
-    """Enlarges each image about its centre by a factor uniform over 1-fraction..1+fraction.
+    """Scales each image about its centre by a factor uniform over 1-fraction..1+fraction.
 
     Args:
       fraction: from 0 to 0.9.
-      mode: of the border, with `fill`, see `warp`.
+      mode, fill: how to fill the border, see `warp`.
     """
     within('zoom', 'fraction', fraction, 0, 0.9)
     check_border('zoom', mode, fill)
@@ -88,14 +91,14 @@ def shifted(
     mode: str,
     fill: int | float = 0.0,
 ) -> Float[Array, 'h w c']:
-    """Returns the image moved by so many pixels."""
+    """Returns the image shifted by a number of pixels."""
     return affine(image, jnp.eye(2, dtype=jnp.float32), -jnp.stack([down, right]), mode, fill)
 
 
 def rotated(
     image: Float[Array, 'h w c'], degrees: Float[Array, ''], mode: str, fill: int | float = 0.0
 ) -> Float[Array, 'h w c']:
-    """Returns the image turned about its centre, counter-clockwise."""
+    """Returns the image rotated counter-clockwise about its centre."""
     sine, cosine = jnp.sin(jnp.deg2rad(degrees)), jnp.cos(jnp.deg2rad(degrees))
     matrix = jnp.stack([jnp.stack([cosine, sine]), jnp.stack([-sine, cosine])])
     return affine(image, matrix, jnp.zeros(2, jnp.float32), mode, fill)
@@ -104,6 +107,6 @@ def rotated(
 def zoomed(
     image: Float[Array, 'h w c'], factor: Float[Array, ''], mode: str, fill: int | float = 0.0
 ) -> Float[Array, 'h w c']:
-    """Returns the image enlarged about its centre."""
+    """Returns the image scaled about its centre."""
     matrix = jnp.eye(2, dtype=jnp.float32) / factor
     return affine(image, matrix, jnp.zeros(2, jnp.float32), mode, fill)

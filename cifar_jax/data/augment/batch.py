@@ -1,4 +1,4 @@
-"""A training batch on its way to the model."""
+"""A training batch as augmentations see it."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, Int, Key
 
 
 class Batch(NamedTuple):
-    """Images and labels, and what else an augmentation may look at."""
+    """Images and labels, and what else augmentations may use."""
 
     images: Float[Array, 'batch h w c']  # in [0, 1]
     labels: Float[Array, 'batch classes']  # each row a distribution

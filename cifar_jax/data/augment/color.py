@@ -1,4 +1,4 @@
-"""Augmentation of colours, and what it is made of: pixels in [0, 1], channels red, green, blue."""
+"""Augmentation of colours. Pixels are in [0, 1], channels are red, green and blue."""
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +22,10 @@ def color(
 ) -> Float[Array, 'batch h w c']:
     """Changes brightness, contrast, saturation and hue of each image, in this order.
 
-    The factors of the first three are uniform over 1-x..1+x for each image, and mean what they do
-    in Pillow's `ImageEnhance` and torchvision's `ColorJitter`: 0 is black, the image's mean grey,
-    and its grey version; 1 changes nothing. The hue turns by up to `hue` of a full circle.
+    The factors of the first three are uniform over 1-x..1+x for each image. They are defined as in
+    Pillow's `ImageEnhance` and torchvision's `ColorJitter`: 0 gives black, the image's mean grey,
+    and its grey version, respectively; 1 changes nothing. The hue is rotated by up to `hue` of a
+    full circle in either direction.
 
     Args:
       brightness, contrast, saturation: x, from 0 to 1.
@@ -47,20 +48,20 @@ def color(
         changed = jax.vmap(function)(changed, factors.astype(images.dtype))
     if hue:
         turns = uniform(keys[3], len(images), -hue, hue)
-        changed = jax.vmap(turned)(changed, turns.astype(images.dtype))
+        changed = jax.vmap(hue_rotated)(changed, turns.astype(images.dtype))
     return sometimes('color', key, p, changed, images)
 
 
 def check_channels(name: str, channels: int) -> None:
     """Raises UserError unless images have three channels."""
     if channels != 3:
-        raise UserError(f'{name}: it needs red, green and blue, and the images have {channels}.')
+        raise UserError(f'{name}: it needs images with 3 channels; these have {channels}.')
 
 
 def blended(
     base: Float[Array, '#h #w #c'], image: Float[Array, 'h w c'], factor: Float[Array, '']
 ) -> Float[Array, 'h w c']:
-    """Returns base + factor (image - base), cut off at 0 and 1."""
+    """Returns base + factor (image - base), clipped to [0, 1]."""
     return jnp.clip(base + factor * (image - base), 0, 1)
 
 
@@ -71,26 +72,26 @@ def grey(image: Float[Array, 'h w c']) -> Float[Array, 'h w 1']:
 
 
 def brightened(image: Float[Array, 'h w c'], factor: Float[Array, '']) -> Float[Array, 'h w c']:
-    """Returns the image so many times as bright."""
+    """Returns the image with its brightness multiplied by a factor."""
     return jnp.clip(factor * image, 0, 1)
 
 
 def contrasted(image: Float[Array, 'h w c'], factor: Float[Array, '']) -> Float[Array, 'h w c']:
-    """Returns the image with its differences from its mean grey so many times as large."""
+    """Returns the image with its differences from its mean grey multiplied by a factor."""
     return blended(grey(image).mean(keepdims=True), image, factor)
 
 
 def saturated(image: Float[Array, 'h w c'], factor: Float[Array, '']) -> Float[Array, 'h w c']:
-    """Returns the image with its differences from grey so many times as large."""
+    """Returns the image with its differences from its grey version multiplied by a factor."""
     return blended(grey(image), image, factor)
 
 
-def turned(image: Float[Array, 'h w c'], turn: Float[Array, '']) -> Float[Array, 'h w c']:
-    """Returns the image with every hue (of hue, saturation, value) turned by a part of a circle."""
+def hue_rotated(image: Float[Array, 'h w c'], turn: Float[Array, '']) -> Float[Array, 'h w c']:
+    """Returns the image with its hues rotated by `turn` of a full circle."""
     red, green, blue = (image[..., channel] for channel in range(3))
     value = image.max(axis=-1)
-    spread = value - image.min(axis=-1)
-    safe = jnp.where(spread > 0, spread, 1)
+    chroma = value - image.min(axis=-1)
+    safe = jnp.where(chroma > 0, chroma, 1)
     sixths = jnp.where(
         value == red,
         (green - blue) / safe,
@@ -100,6 +101,6 @@ def turned(image: Float[Array, 'h w c'], turn: Float[Array, '']) -> Float[Array,
 
     def channel(offset: int) -> Float[Array, 'h w']:
         place = (offset + sixths) % 6
-        return value - spread * jnp.clip(jnp.minimum(place, 4 - place), 0, 1)
+        return value - chroma * jnp.clip(jnp.minimum(place, 4 - place), 0, 1)
 
     return jnp.stack([channel(5), channel(3), channel(1)], axis=-1)

@@ -1,4 +1,4 @@
-"""Augmentations that bend each image."""
+"""Augmentations that distort each image locally."""
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +19,10 @@ def grid_distortion(
     limit: int | float = 0.3,
     p: int | float = 1.0,
 ) -> Float[Array, 'batch h w c']:
-    """Stretches the rows and columns of a grid laid over each image, by a factor for each.
+    """Stretches each row and column of a grid over each image by a random factor.
 
-    Along each side the `steps` cells get widths proportional to numbers uniform over
-    1-limit..1+limit; they fill the image again, so that its border stays where it was.
+    Along each side, the `steps` cells get widths proportional to numbers uniform over
+    1-limit..1+limit, normalised so that the border of the image stays where it is.
 
     Args:
       limit: from 0 to 0.9.
@@ -35,8 +35,8 @@ def grid_distortion(
         raise UserError(f'grid_distortion: steps={steps} is impossible: a whole number above 0.')
     within('grid_distortion', 'limit', limit, 0, 0.9)
     widths = jax.random.uniform(key, (len(images), 2, steps), jnp.float32, 1 - limit, 1 + limit)
-    bent = jax.vmap(lambda image, w: stretched(image, w[0], w[1]))(images, widths)
-    return sometimes('grid_distortion', key, p, bent, images)
+    distorted = jax.vmap(lambda image, w: stretched(image, w[0], w[1]))(images, widths)
+    return sometimes('grid_distortion', key, p, distorted, images)
 
 
 def elastic(
@@ -51,11 +51,11 @@ def elastic(
     """Moves the pixels of each image by a smooth random field.
 
     The field is noise uniform over -1..1, smoothed by a Gaussian of standard deviation `sigma`
-    pixels (with zeros around the image) and multiplied by `alpha` pixels: by default a pixel
-    moves by 1.4, root mean square, along each axis.
+    pixels (with zeros around the image) and multiplied by `alpha` pixels. By default, pixels move
+    by 1.4 along each axis (root mean square).
 
     Args:
-      mode: of the border, see `warp`; 'constant' fills with 0.
+      mode: how to fill the border, see `warp`; 'constant' fills with 0.
 
     References:
       Simard, Steinkraus and Platt, 2003, Best Practices for Convolutional Neural Networks Applied
@@ -66,23 +66,24 @@ def elastic(
     one_of('elastic', 'mode', mode, MODES)
     count, height, width, _ = images.shape
     noise = jax.random.uniform(key, (count, 2, height, width), jnp.float32, -1, 1)
-    moves = alpha * smoothed(noise, sigma)
-    bent = jax.vmap(lambda image, move: moved(image, move, mode))(images, moves)
-    return sometimes('elastic', key, p, bent, images)
+    offsets = alpha * smoothed(noise, sigma)
+    distorted = jax.vmap(lambda image, offset: displaced(image, offset, mode))(images, offsets)
+    return sometimes('elastic', key, p, distorted, images)
 
 
 def stretched(
     image: Float[Array, 'h w c'], heights: Float[Array, ' cells'], widths: Float[Array, ' cells']
 ) -> Float[Array, 'h w c']:
-    """Returns the image whose equal cells show parts of it of these relative sizes."""
+    """Returns the image with equal cells that show parts of these relative sizes."""
     rows, columns = (
-        _places(side, cells) for side, cells in zip(image.shape[:2], (heights, widths), strict=True)
+        _positions(side, cells)
+        for side, cells in zip(image.shape[:2], (heights, widths), strict=True)
     )
     rows, columns = jnp.meshgrid(rows, columns, indexing='ij')
     return warp(image, rows, columns, 'nearest')
 
 
-def _places(side: int, cells: Float[Array, ' cells']) -> Float[Array, ' side']:
+def _positions(side: int, cells: Float[Array, ' cells']) -> Float[Array, ' side']:
     ends = jnp.concatenate([jnp.zeros(1, cells.dtype), jnp.cumsum(cells)])
     knots = jnp.linspace(0, side - 1, len(ends), dtype=cells.dtype)
     pixels = jnp.arange(side, dtype=cells.dtype)
@@ -92,8 +93,8 @@ def _places(side: int, cells: Float[Array, ' cells']) -> Float[Array, ' side']:
 def smoothed(
     fields: Float32[Array, 'batch axes h w'], sigma: int | float
 ) -> Float32[Array, 'batch axes h w']:
-    """Returns the fields under a Gaussian filter, with zeros around them."""
-    # SciPy's filter of the unit vectors is its matrix.
+    """Returns the fields smoothed by a Gaussian filter, with zeros around them."""
+    # Filtering the unit vectors gives the matrix of the filter.
     along_rows, along_columns = (
         gaussian_filter1d(np.eye(side, dtype=np.float32), sigma, axis=0, mode='constant')
         for side in fields.shape[2:]
@@ -101,10 +102,10 @@ def smoothed(
     return jnp.einsum('ij,najk,lk->nail', along_rows, fields, along_columns)
 
 
-def moved(
-    image: Float[Array, 'h w c'], moves: Float[Array, '2 h w'], mode: str
+def displaced(
+    image: Float[Array, 'h w c'], offsets: Float[Array, '2 h w'], mode: str
 ) -> Float[Array, 'h w c']:
-    """Returns the image whose pixels are read `moves` pixels down and right of their places."""
-    places = (jnp.arange(side, dtype=jnp.float32) for side in image.shape[:2])
-    rows, columns = jnp.meshgrid(*places, indexing='ij')
-    return warp(image, rows + moves[0], columns + moves[1], mode)
+    """Returns the image with each pixel read at its position plus `offsets` (down, right)."""
+    positions = (jnp.arange(side, dtype=jnp.float32) for side in image.shape[:2])
+    rows, columns = jnp.meshgrid(*positions, indexing='ij')
+    return warp(image, rows + offsets[0], columns + offsets[1], mode)

@@ -21,11 +21,11 @@ def erase(
     fill: int | float | str = 'random',
     p: int | float = 0.5,
 ) -> Float[Array, 'batch h w c']:
-    """Fills a rectangle in each image, chosen with probability `p`.
+    """Fills a random rectangle of each image with probability `p`.
 
-    Its share of the image is uniform over `area`, its height over its width over aspect..1/aspect
-    (uniform in the logarithm, as torchvision draws it). Of ten such draws the first that is
-    smaller than the image is taken; where none is, the image stays.
+    Its fraction of the image's area is uniform over `area`; its height divided by its width is
+    log-uniform over aspect..1/aspect, as in torchvision. The first of ten such draws that fits into
+    the image is used; if none fits, the image is not changed.
 
     Args:
       aspect: above 0, up to 1.
@@ -37,26 +37,28 @@ def erase(
     """
     count, height, width, _ = images.shape
     if len(area) != 2 or not 0 <= area[0] <= area[1] <= 1:
-        raise UserError(f'erase: area={area} is impossible: two shares, 0 <= lower <= upper <= 1.')
+        raise UserError(
+            f'erase: area={area} is impossible: two fractions, 0 <= lower <= upper <= 1.'
+        )
     if not 0 < aspect <= 1:
         raise UserError(f'erase: aspect={aspect} is impossible: above 0, up to 1.')
     if isinstance(fill, str) and fill != 'random':
         raise UserError(f"erase: fill='{fill}' is impossible: 'random', or a number from 0 to 1.")
     size_key, place_key, noise_key = jax.random.split(key, 3)
     tall, wide = _sizes(size_key, count, (height, width), area, aspect)
-    hidden_rows, hidden_columns = (
+    erased_rows, erased_columns = (
         _interval(k, side, size)
         for k, side, size in zip(
             jax.random.split(place_key), (height, width), (tall, wide), strict=True
         )
     )
-    hidden = hidden_rows[:, :, None, None] & hidden_columns[:, None, :, None]
+    erased = erased_rows[:, :, None, None] & erased_columns[:, None, :, None]
     if isinstance(fill, str):
-        paint = jax.random.uniform(noise_key, images.shape, images.dtype)
+        content = jax.random.uniform(noise_key, images.shape, images.dtype)
     else:
         within('erase', 'fill', fill, 0, 1)
-        paint = jnp.full(images.shape, fill, images.dtype)
-    return sometimes('erase', key, p, jnp.where(hidden, paint, images), images)
+        content = jnp.full(images.shape, fill, images.dtype)
+    return sometimes('erase', key, p, jnp.where(erased, content, images), images)
 
 
 def _sizes(
@@ -66,7 +68,7 @@ def _sizes(
     area: tuple[int | float, int | float],
     aspect: int | float,
 ) -> tuple[Int32[Array, ' count'], Int32[Array, ' count']]:
-    """Returns height and width of each image's rectangle, 0 where no draw fits."""
+    """Returns the height and width of each image's rectangle, 0 if no draw fits."""
     area_key, ratio_key = jax.random.split(key)
     shape = (count, _ATTEMPTS)
     pixels = sides[0] * sides[1] * jax.random.uniform(area_key, shape, jnp.float32, *area)
@@ -85,7 +87,7 @@ def _sizes(
 def _interval(
     key: Key[Array, ''], side: int, size: Int32[Array, ' count']
 ) -> Bool[Array, 'count side']:
-    """Returns which pixels of a side lie in an interval of `size`, its place uniform."""
+    """Returns a mask of the pixels in an interval of `size`, at a uniformly random position."""
     start = jax.random.randint(key, size.shape, 0, side - size + 1, jnp.int32)[:, None]
     position = jnp.arange(side, dtype=jnp.int32)[None]
     return (position >= start) & (position < start + size[:, None])

@@ -1,4 +1,4 @@
-"""Augmentations that move or hide pixels: each draws for every image of the global batch."""
+"""Augmentations that move or hide whole pixels."""
 
 import jax
 import jax.numpy as jnp
@@ -12,22 +12,22 @@ from cifar_jax.errors import UserError
 def flip(
     key: Key[Array, ''], images: Float[Array, 'batch h w c'], *, p: int | float = 0.5
 ) -> Float[Array, 'batch h w c']:
-    """Mirrors each image left to right with probability `p`."""
+    """Flips each image horizontally with probability `p`."""
     within('flip', 'p', p, 0, 1)
     mirrored = jax.random.bernoulli(key, float(p), (len(images), 1, 1, 1))
     return jnp.where(mirrored, images[:, :, ::-1], images)
 
 
 def alternating_flip(key: Key[Array, ''], batch: Batch) -> Batch:
-    """Mirrors a random half of the training set in one epoch, and the other half in the next.
+    """Flips a random half of the training set in one epoch, and the other half in the next.
 
-    Which half an image belongs to follows from the run's key and the image's index, so that each
-    two epochs show every image both ways.
+    The half that an image belongs to depends on the run's key and the image's index, so every two
+    consecutive epochs show each image in both orientations.
 
     References:
       Jordan, 2024, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, arXiv:2404.00498, section 3.6.
     """
-    del key  # the step's, which would choose anew
+    del key  # the key of the step, which would draw a new half in each epoch
     keys = jax.vmap(lambda index: jax.random.fold_in(batch.run_key, index))(batch.indices)
     first_half = jax.vmap(jax.random.bernoulli)(keys)
     mirrored = first_half ^ (batch.epoch % 2 == 1)
@@ -43,11 +43,11 @@ def translate(
     mode: str = 'reflect',
     p: int | float = 1.0,
 ) -> Float[Array, 'batch h w c']:
-    """Shifts each image by up to `pixels` each way: pads on all sides, crops at random.
+    """Shifts each image by up to `pixels` in each direction, like padding and random cropping.
 
-    The shifts down and right are independent and uniform over -pixels..pixels. The border is
-    filled with zeros ('zero') or with the image mirrored at its outermost pixel ('reflect', as
-    `np.pad` does it).
+    The vertical and horizontal shifts are independent and uniform over -pixels..pixels. The border
+    is filled with zeros ('zero') or with the image mirrored at its outermost pixel ('reflect', as
+    in `np.pad`).
     """
     _, height, width, _ = images.shape
     if mode not in ('reflect', 'zero'):
@@ -72,10 +72,10 @@ def cutout(
     fill: int | float = 0.5,
     p: int | float = 1.0,
 ) -> Float[Array, 'batch h w c']:
-    """Fills a square of `size` pixels a side in each image.
+    """Fills a square of `size` x `size` pixels in each image.
 
-    Its centre is uniform over all pixels, so that it may hang over the border, where it is
-    clipped; the centre of an even side is the pixel right of and below the middle.
+    Its centre is uniform over all pixels, and the square is clipped at the border. The centre of a
+    square of even size is the pixel below and to the right of its middle.
 
     References:
       DeVries and Taylor, 2017, Improved Regularization of Convolutional Neural Networks with

@@ -1,7 +1,8 @@
 """Augmentations that mix two images and their labels.
 
-An image's partner is the next one of the batch, and the first one the last one's: the order of an
-epoch is random, so that this is a random pairing, and moves few images between devices.
+The partner of an image is the next image of the batch, and the first image is the partner of the
+last. Since the order of an epoch is random, this pairing is random too, and it moves few images
+between devices.
 """
 
 import jax
@@ -18,7 +19,7 @@ def mixup(
 ) -> Batch:
     """Blends each image and its label with those of its partner.
 
-    The share that an image keeps is drawn from Beta(alpha, alpha), anew for every image.
+    The weight of an image is drawn from Beta(alpha, alpha), independently for each image.
 
     Args:
       alpha: above 0.
@@ -26,10 +27,10 @@ def mixup(
     References:
       Zhang et al., 2018, mixup: Beyond Empirical Risk Minimization, arXiv:1710.09412, equation 1.
     """
-    kept = _shares('mixup', key, alpha, p, len(batch.images))
-    own = kept[:, None, None, None].astype(batch.images.dtype)
-    images = own * batch.images + (1 - own) * jnp.roll(batch.images, -1, axis=0)
-    return batch._replace(images=jnp.clip(images, 0, 1), labels=_mixed(kept, batch.labels))
+    weight = _weights('mixup', key, alpha, p, len(batch.images))
+    w = weight[:, None, None, None].astype(batch.images.dtype)
+    images = w * batch.images + (1 - w) * jnp.roll(batch.images, -1, axis=0)
+    return batch._replace(images=jnp.clip(images, 0, 1), labels=_mixed(weight, batch.labels))
 
 
 def cutmix(
@@ -37,8 +38,8 @@ def cutmix(
 ) -> Batch:
     """Pastes a rectangle of its partner into each image; the label is mixed by area.
 
-    The rectangle has the image's proportions and 1 - Beta(alpha, alpha) of its area; its centre is
-    uniform over all pixels, and what hangs over the border is cut off and counts for no label.
+    The rectangle has the image's proportions and 1 - Beta(alpha, alpha) of its area. Its centre is
+    uniform over all pixels; it is clipped at the border, and labels are mixed by the clipped area.
 
     Args:
       alpha: above 0.
@@ -47,38 +48,38 @@ def cutmix(
       Yun et al., 2019, CutMix, arXiv:1905.04899, section 3; its p for CIFAR is our default.
     """
     _, height, width, _ = batch.images.shape
-    share_key, row_key, column_key = jax.random.split(key, 3)
-    side = jnp.sqrt(1 - _shares('cutmix', share_key, alpha, p, len(batch.images)))
+    weight_key, row_key, column_key = jax.random.split(key, 3)
+    side = jnp.sqrt(1 - _weights('cutmix', weight_key, alpha, p, len(batch.images)))
     rows, columns = (
         _interval(k, length, side) for k, length in ((row_key, height), (column_key, width))
     )
     pasted = rows[:, :, None, None] & columns[:, None, :, None]
     images = jnp.where(pasted, jnp.roll(batch.images, -1, axis=0), batch.images)
-    kept = 1 - pasted.mean(axis=(1, 2, 3), dtype=jnp.float32)
-    return batch._replace(images=images, labels=_mixed(kept, batch.labels))
+    weight = 1 - pasted.mean(axis=(1, 2, 3), dtype=jnp.float32)
+    return batch._replace(images=images, labels=_mixed(weight, batch.labels))
 
 
-def _shares(
+def _weights(
     name: str, key: Key[Array, ''], alpha: int | float, p: int | float, count: int
 ) -> Float32[Array, ' count']:
-    """Returns the share that each image keeps: 1 for those that are not mixed."""
+    """Returns the weight of each image: 1 for images that are not mixed."""
     if not alpha > 0:
         raise UserError(f'{name}: alpha={alpha} is impossible: above 0.')
-    drawn = jax.random.beta(key, float(alpha), float(alpha), (count,), jnp.float32)
-    return jnp.where(chosen(name, key, p, count), drawn, 1)
+    weights = jax.random.beta(key, float(alpha), float(alpha), (count,), jnp.float32)
+    return jnp.where(chosen(name, key, p, count), weights, 1)
 
 
 def _mixed(
-    kept: Float32[Array, ' batch'], labels: Float[Array, 'batch classes']
+    weight: Float32[Array, ' batch'], labels: Float[Array, 'batch classes']
 ) -> Float[Array, 'batch classes']:
-    own = kept[:, None].astype(labels.dtype)
-    return own * labels + (1 - own) * jnp.roll(labels, -1, axis=0)
+    w = weight[:, None].astype(labels.dtype)
+    return w * labels + (1 - w) * jnp.roll(labels, -1, axis=0)
 
 
 def _interval(
     key: Key[Array, ''], length: int, side: Float32[Array, ' batch']
 ) -> Bool[Array, 'batch length']:
-    """Returns which pixels lie within `side` of the length about a random one."""
+    """Returns a mask of an interval of `side` times the length, around a random pixel."""
     centre = jax.random.randint(key, side.shape, 0, length, jnp.int32)
     half = jnp.floor(side * length).astype(jnp.int32) // 2
     position = jnp.arange(length, dtype=jnp.int32)[None]

@@ -1,7 +1,6 @@
-"""The operations of AutoAugment's descendants: each of one image and an amount.
+"""The operations of RandAugment and TrivialAugment, as functions of an image and an amount.
 
-Pixels that an operation brings in from outside are grey. Those that speak of levels mean 256,
-and round to them.
+Pixels from outside of the image are grey. Operations on levels round to 256 levels.
 """
 
 from collections.abc import Callable, Mapping
@@ -52,17 +51,17 @@ def translate_y(image: Image, amount: Amount) -> Image:
 
 
 def rotate(image: Image, amount: Amount) -> Image:
-    """Turns the image by `amount` degrees."""
+    """Rotates the image by `amount` degrees."""
     return rotated(image, amount, *_OUTSIDE)
 
 
 def brightness(image: Image, amount: Amount) -> Image:
-    """Makes the image 1 + amount times as bright."""
+    """Multiplies the brightness by 1 + amount."""
     return brightened(image, (1 + amount).astype(image.dtype))
 
 
 def color(image: Image, amount: Amount) -> Image:
-    """Saturates the image 1 + amount times."""
+    """Multiplies the saturation by 1 + amount."""
     return saturated(image, (1 + amount).astype(image.dtype))
 
 
@@ -72,23 +71,23 @@ def contrast(image: Image, amount: Amount) -> Image:
 
 
 def sharpness(image: Image, amount: Amount) -> Image:
-    """Multiplies the differences from the smoothed image by 1 + amount; the border stays.
+    """Multiplies the differences from the smoothed image by 1 + amount, except at the border.
 
-    Smoothed is what Pillow calls so: the mean of 3x3 pixels, the middle one counting five times.
+    The smoothed image is Pillow's: the mean of 3x3 pixels, with a weight of 5 for the middle one.
     """
     height, width, _ = image.shape
-    around = sum(
+    total = sum(
         image[row : height - 2 + row, column : width - 2 + column]
         for row in range(3)
         for column in range(3)
     )
     inner = image[1:-1, 1:-1]
-    smooth = image.at[1:-1, 1:-1].set((around + 4 * inner) / 13)
+    smooth = image.at[1:-1, 1:-1].set((total + 4 * inner) / 13)
     return blended(smooth, image, (1 + amount).astype(image.dtype))
 
 
 def posterize(image: Image, amount: Amount) -> Image:
-    """Keeps the highest bits of each level, `amount` of them, rounded."""
+    """Keeps the `amount` (rounded) highest bits of each level."""
     step = jnp.exp2(8 - jnp.round(amount)).astype(jnp.int32)
     return _pixels(_levels(image) // step * step, image)
 
@@ -102,13 +101,13 @@ def auto_contrast(image: Image, amount: Amount) -> Image:
     """Stretches each channel to the whole range from 0 to 1."""
     del amount
     low, high = (f(image, axis=(0, 1), keepdims=True) for f in (jnp.min, jnp.max))
-    spread = high - low
-    stretched = (image - low) / jnp.where(spread > 0, spread, 1)
-    return jnp.where(spread > 0, stretched, image)
+    extent = high - low
+    stretched = (image - low) / jnp.where(extent > 0, extent, 1)
+    return jnp.where(extent > 0, stretched, image)
 
 
 def equalize(image: Image, amount: Amount) -> Image:
-    """Makes each channel's levels about equally frequent, as Pillow's `ImageOps.equalize` does."""
+    """Makes the levels of each channel about equally frequent, as Pillow's `ImageOps.equalize`."""
     del amount
     levels = _levels(image)
     channels = [_equalized(levels[..., channel]) for channel in range(levels.shape[-1])]

@@ -1,4 +1,4 @@
-"""What all augmentations do with their options: check them, and apply themselves at times."""
+"""Shared by all augmentations: checks of options, and application with a probability."""
 
 import jax
 import jax.numpy as jnp
@@ -8,31 +8,31 @@ from cifar_jax.errors import UserError
 
 
 def within(name: str, option: str, value: int | float, low: int | float, high: int | float) -> None:
-    """Raises UserError unless `value` is from `low` to `high`, both included."""
+    """Raises UserError unless low <= value <= high."""
     if not low <= value <= high:
         raise UserError(f'{name}: {option}={value} is impossible: from {low} to {high}.')
 
 
 def one_of(name: str, option: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raises UserError unless `value` is a choice."""
+    """Raises UserError unless `value` is one of the choices."""
     if value not in choices:
-        known = ', '.join(f"'{choice}'" for choice in choices[:-1])
+        others = ', '.join(f"'{choice}'" for choice in choices[:-1])
         raise UserError(
-            f"{name}: there is no {option} '{value}': choose {known} or '{choices[-1]}'."
+            f"{name}: there is no {option} '{value}': choose {others} or '{choices[-1]}'."
         )
 
 
 def uniform(
     key: Key[Array, ''], count: int, low: int | float, high: int | float
 ) -> Float32[Array, ' count']:
-    """Returns a number for each image, uniform over low..high."""
+    """Returns a random number for each image, uniform over low..high."""
     return jax.random.uniform(key, (count,), jnp.float32, low, high)
 
 
 def chosen(name: str, key: Key[Array, ''], p: int | float, count: int) -> Bool[Array, ' count']:
-    """Returns whether an augmentation applies to each image: with probability `p`.
+    """Returns for each image whether to augment it, True with probability `p`.
 
-    The draw is independent of what else is drawn from `key` itself or its splits.
+    The draw is independent of other draws from `key` itself or its splits.
     """
     within(name, 'p', p, 0, 1)
     coin = jax.random.fold_in(key, 0xC014)
@@ -46,6 +46,6 @@ def sometimes(
     changed: Float[Array, 'batch h w c'],
     images: Float[Array, 'batch h w c'],
 ) -> Float[Array, 'batch h w c']:
-    """Returns each image changed with probability `p`, and as it was otherwise."""
-    which = chosen(name, key, p, len(images))
-    return changed if p == 1 else jnp.where(which[:, None, None, None], changed, images)
+    """Returns the changed version of each image with probability `p`, else the original."""
+    mask = chosen(name, key, p, len(images))
+    return changed if p == 1 else jnp.where(mask[:, None, None, None], changed, images)

@@ -1,4 +1,4 @@
-"""RandAugment and TrivialAugment: random operations of one strength for all."""
+"""RandAugment and TrivialAugment: random operations with a common strength."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -21,7 +21,7 @@ class Range(NamedTuple):
 
     weakest: float
     strongest: float
-    either_way: bool = False  # the sign is random
+    signed: bool = False  # whether the sign is random
 
 
 _UNUSED = Range(0, 0)
@@ -44,7 +44,7 @@ RAND: Mapping[str, Range] = MappingProxyType(
         'translate_y': Range(0, 150 / 331, True),
     }
 )
-# TrivialAugment (Wide); its 32 pixels are the whole side of CIFAR's images.
+# TrivialAugment (Wide); its shift of 32 pixels is the whole width of CIFAR's images.
 TRIVIAL: Mapping[str, Range] = MappingProxyType(
     {
         **RAND,
@@ -67,11 +67,11 @@ def rand_augment(
     magnitude: int | float = 9,
     p: int | float = 1.0,
 ) -> Float[Array, 'batch h w c']:
-    """Applies to each image so many operations, drawn from the fourteen of `RAND`.
+    """Applies a number of random operations, out of the fourteen in `RAND`, to each image.
 
     Args:
-      operations: N of the paper, 1 or more.
-      magnitude: M of the paper, from 0 to 30, the strongest; the defaults are torchvision's.
+      operations: the paper's N, at least 1.
+      magnitude: the paper's M, from 0 to 30 (strongest). Defaults are torchvision's.
 
     References:
       Cubuk et al., 2020, RandAugment, arXiv:1909.13719, figure 2. Ours interpolates bilinearly,
@@ -86,7 +86,7 @@ def rand_augment(
     strengths = jnp.full(len(images), magnitude / _LEVELS, jnp.float32)
     changed = images
     for k in jax.random.split(key, operations):
-        changed = _operated(k, changed, RAND, strengths)
+        changed = _apply_random(k, changed, RAND, strengths)
     return sometimes('rand_augment', key, p, changed, images)
 
 
@@ -103,11 +103,11 @@ def trivial_augment(
     strength_key, operation_key = jax.random.split(key)
     levels = jax.random.randint(strength_key, (len(images),), 0, _LEVELS + 1, jnp.int32)
     strengths = levels.astype(jnp.float32) / _LEVELS
-    changed = _operated(operation_key, images, TRIVIAL, strengths)
+    changed = _apply_random(operation_key, images, TRIVIAL, strengths)
     return sometimes('trivial_augment', key, p, changed, images)
 
 
-def _operated(
+def _apply_random(
     key: Key[Array, ''],
     images: Float[Array, 'batch h w c'],
     ranges: Mapping[str, Range],
@@ -116,9 +116,9 @@ def _operated(
     """Applies one random operation to each image."""
     operation_key, sign_key = jax.random.split(key)
     which = jax.random.randint(operation_key, (len(images),), 0, len(ranges), jnp.int32)
-    opposite = jax.random.bernoulli(sign_key, 0.5, (len(images),))
+    negate = jax.random.bernoulli(sign_key, 0.5, (len(images),))
     functions = [OPERATIONS[name] for name in ranges]
-    amounts = amounts_of(ranges, which, strengths, opposite)
+    amounts = amounts_of(ranges, which, strengths, negate)
     return jax.vmap(lambda image, n, a: jax.lax.switch(n, functions, image, a))(
         images, which, amounts
     )
@@ -128,10 +128,10 @@ def amounts_of(
     ranges: Mapping[str, Range],
     which: Int32[Array, ' batch'],
     strengths: Float32[Array, ' batch'],
-    opposite: Bool[Array, ' batch'],
+    negate: Bool[Array, ' batch'],
 ) -> Float32[Array, ' batch']:
-    """Returns the amount of each image's operation, `which` of `ranges`, at strengths 0..1."""
-    weakest, strongest, either_way = zip(*ranges.values(), strict=True)
+    """Returns the amount for each image, whose operation is number `which` of `ranges`."""
+    weakest, strongest, signed = zip(*ranges.values(), strict=True)
     first, last = (jnp.asarray(ends, jnp.float32)[which] for ends in (weakest, strongest))
     amounts = first + strengths * (last - first)
-    return jnp.where(opposite & jnp.asarray(either_way)[which], -amounts, amounts)
+    return jnp.where(negate & jnp.asarray(signed)[which], -amounts, amounts)

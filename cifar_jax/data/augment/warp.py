@@ -1,4 +1,4 @@
-"""Images read at other places than their pixels."""
+"""Resampling of images by bilinear interpolation."""
 
 import functools
 
@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from cifar_jax.data.augment.options import one_of, within
 
-# Ours is numpy.pad's word for what SciPy calls 'mirror'.
+# 'reflect' is numpy.pad's name for what SciPy calls 'mirror'.
 _SCIPY_MODES = {'nearest': 'nearest', 'reflect': 'mirror', 'constant': 'constant'}
 MODES = tuple(_SCIPY_MODES)
 
@@ -21,11 +21,11 @@ def warp(
     mode: str,
     fill: int | float = 0.0,
 ) -> Float[Array, 'h w c']:
-    """Returns the image whose pixels are read at (rows, columns), interpolated bilinearly.
+    """Resamples an image at (rows, columns), with bilinear interpolation in float32.
 
-    Computed in float32. What lies beyond the border is, by `mode`, the nearest pixel ('nearest'),
-    the image mirrored at its outermost pixels ('reflect', as `numpy.pad` does it) or `fill`
-    ('constant', with which the outermost pixels are interpolated as if it lay around them).
+    Beyond the border, `mode` gives the nearest pixel ('nearest'), the image mirrored at its
+    outermost pixels ('reflect', as in `numpy.pad`), or `fill` ('constant'; the outermost pixels are
+    interpolated with it).
     """
     read = functools.partial(
         map_coordinates,
@@ -35,7 +35,7 @@ def warp(
         cval=float(fill),
     )
     out = jax.vmap(read, in_axes=-1, out_axes=-1)(image.astype(jnp.float32))
-    # Weights that sum to 1 and a rounding error leave the range.
+    # Rounding errors of the weights can leave the range.
     return jnp.clip(out, 0, 1).astype(image.dtype)
 
 
@@ -46,9 +46,9 @@ def affine(
     mode: str,
     fill: int | float = 0.0,
 ) -> Float[Array, 'h w c']:
-    """Returns the image whose pixel at o is read at matrix (o - centre) + centre + offset.
+    """Resamples an image: the pixel at o is read at matrix (o - centre) + centre + offset.
 
-    Places are (row, column) in pixels; the centre is between the outermost pixels.
+    Positions are (row, column) in pixels; the centre is midway between the outermost pixels.
     """
     height, width, _ = image.shape
     middle = (height - 1) / 2, (width - 1) / 2
@@ -67,6 +67,6 @@ def affine(
 
 
 def check_border(name: str, mode: str, fill: int | float) -> None:
-    """Raises UserError for an unknown mode, or a fill that is no pixel."""
+    """Raises UserError for an unknown mode, or a fill outside of [0, 1]."""
     one_of(name, 'mode', mode, MODES)
     within(name, 'fill', fill, 0, 1)
