@@ -47,10 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(0 if summary['finished'] else 130)
 
 
-def _draw(*arguments: Any, **parts: Any) -> Iterable[Any]:
+def _draw(*run: Any) -> Iterable[Any]:
     from cifar_jax.reporting import live  # and with it matplotlib
 
-    return live.draw_parts(*arguments, **parts)
+    return live.draw_run(*run)
 
 
 if __name__ == '__main__':

@@ -27,8 +27,9 @@ from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import console
 from cifar_jax.machine import environment, keep_freed_memory
 from cifar_jax.ops import backend
-from cifar_jax.training import loop, parallel
-from cifar_jax.training.validation import on_device
+from cifar_jax.training import parallel
+from cifar_jax.training import plan as plans
+from cifar_jax.training.step import programs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CLASSES = 10
@@ -54,19 +55,19 @@ def step_ms(size: int, rounds: int) -> float:
     config = configs.load(str(ROOT / 'configs/senet.py'), [f'--config.train.batch_size={size}'])
     with config.unlocked():
         config.data.augment = ()
-    mesh = parallel.make_mesh(0, size)
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (4 * size, 32, 32, 3), np.uint8)
     train = Arrays(images, generator.integers(0, CLASSES, len(images)).astype(np.int32))
     normalizer = normalize.fit(images, config.data)
     data = Prepared(train, None, train, tuple(map(str, range(CLASSES))), normalizer)
-    program = loop.programs(loop.plan(config, data), mesh, len(images))
-    with jax.set_mesh(mesh):
-        state, order, training = program.init(), program.order(0), on_device(train, mesh)
+    plan = plans.make(config, data)
+    program = programs(plan)
+    with jax.set_mesh(plan.mesh):
+        state, feed = program.init(), next(plan.training.epoch(config.seed, 0))
 
         def call() -> object:
             nonlocal state
-            state = program.step(state, training, order)
+            state = program.step(state, feed)
             return state.step
 
         return median_ms(call, rounds, 1)

@@ -20,7 +20,8 @@ from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.sweeping import grid, loop, show
 from cifar_jax.sweeping import jobs as lib
 from cifar_jax.sweeping.jobs import Job
-from cifar_jax.training import numpy_network
+from cifar_jax.training import numpy_trainer
+from cifar_jax.training.trainers import trainer_of
 
 ALL = ('data.fraction=0.02', 'log.tensorboard=false')
 STEPS = ('train.length=3 steps', 'train.batch_size=8', 'eval_batch_size=100')
@@ -39,7 +40,7 @@ def specs(paths: list[pathlib.Path]) -> list[str]:
 
 def task(spec: str, out: pathlib.Path) -> grid.Task:
     """Returns the task of a short run of a variant, in a folder with its name."""
-    in_numpy = configs.load(spec).model.name == numpy_network.MODEL
+    in_numpy = trainer_of(configs.load(spec).model.name) is numpy_trainer
     settings = (*ALL, *(EPOCH if in_numpy else STEPS))
     [single] = grid.tasks(out, [spec], [0], settings)
     return single._replace(workdir=Workdir(out / configs.name(spec)))

@@ -1,6 +1,5 @@
 """Checks a config's model on its own data, and tabulates the errors."""
 
-import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -12,13 +11,12 @@ from flax import linen as nn
 from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
-from cifar_jax import models
 from cifar_jax.crosscheck import comparison
 from cifar_jax.crosscheck.observe import Step
 from cifar_jax.data import normalize, pipeline
 from cifar_jax.errors import UserError
 from cifar_jax.ops import backend
-from cifar_jax.training import numpy_network
+from cifar_jax.training.trainers import trainer_of
 
 log = logging.getLogger('cifar_jax')
 
@@ -85,13 +83,9 @@ def _initial(
     config: ConfigDict, classes: int, images: Float[Array, 'batch height width channels']
 ) -> tuple[nn.Module, Mapping[str, PyTree]]:
     """Returns a config's model in float64, and its initial weights."""
-    if config.model.name == numpy_network.MODEL:
-        network = numpy_network.create(config, classes, images.shape[1:])
-        return numpy_network.flax_twin(config, jnp.float64), numpy_network.variables(network)
-    options = {key: value for key, value in config.model.items() if key != 'name'}
-    model = models.create(config.model.name, classes, jnp.float64, **options)
-    init = jax.jit(functools.partial(model.init, train=False))
-    return model, dict(init(jax.random.key(config.seed), images))
+    trainer = trainer_of(config.model.name)
+    variables = trainer.initial_variables(config, classes, images.shape[1:])
+    return trainer.model(config, classes, jnp.float64), variables
 
 
 def table(title: str, result: dict[str, Any]) -> tuple[str, list[str], list[list[str]]]:

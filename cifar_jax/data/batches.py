@@ -1,16 +1,119 @@
 """Which images a step sees: pure functions of the seed, the epoch and the step."""
 
+import functools
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Int32, UInt8
 
+from cifar_jax.data.arrays import Arrays
+
+
+class Batch(NamedTuple):
+    """Images as they are stored, their labels, and their places in the training set."""
+
+    images: UInt8[Array, 'batch h w c']
+    labels: Int32[Array, ' batch']
+    indices: Int32[Array, ' batch']
+
+
+@runtime_checkable
+class TrainingSet(Protocol):
+    """The labelled images that a run trains on, in batches of one size.
+
+    The batches of an epoch are a function of the seed and the epoch, so that a run can be resumed
+    at any step without the state of an iterator. They reach the compiled step in two parts: `epoch`
+    yields what the step is called with, its feed, and `batch` turns the feed into a batch inside
+    the step. A set that fits into the memory of the devices is its own feed, and its batches are
+    gathered inside the step; one that is streamed, or of which each host holds a part, feeds a
+    global `Batch` that it prepared on the host.
+    """
+
+    @property
+    def size(self) -> int:
+        """The number of images."""
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(height, width, channels)."""
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+
+    def epoch(self, seed: int, epoch: int, first: int = 0) -> Iterator[Any]:
+        """Yields the feeds of an epoch from its batch `first` on; an incomplete batch is left out.
+
+        A feed is a tree of arrays, of the same shapes and dtypes in every step.
+        """
+        ...
+
+    def batch(self, feed: Any, position: Int[Array, '']) -> Batch:
+        """Returns the batch at a position in its epoch; a pure function that is compiled."""
+        ...
+
+
+class Feed(NamedTuple):
+    """What a step of a `Resident` set is called with: all images, and the order of the epoch."""
+
+    images: UInt8[Array, 'size h w c']
+    labels: Int32[Array, ' size']
+    order: Int32[Array, ' size']
+
+
+class Resident:
+    """A training set that every device holds as a whole; each step gathers its batch from it.
+
+    Args:
+      arrays: the images; they are copied to the devices when the first epoch begins.
+      classes: the number of classes.
+      batch_size: images in a batch.
+      sharding: replicates an array over the devices of the run; None takes the default device.
+    """
+
+    def __init__(
+        self,
+        arrays: Arrays,
+        classes: int,
+        batch_size: int,
+        sharding: jax.sharding.Sharding | None = None,
+    ) -> None:
+        self.size = len(arrays.labels)
+        self.image_shape = arrays.images.shape[1:]
+        self.classes = classes
+        self._arrays, self._batch_size, self._sharding = arrays, batch_size, sharding
+
+    def epoch(self, seed: int, epoch: int, first: int = 0) -> Iterator[Feed]:
+        """Yields the same feed for each batch of an epoch, from `first` on."""
+        feed = Feed(*self._on_devices, self._order(seed, epoch))
+        for _ in range(first, self.size // self._batch_size):
+            yield feed
+
+    def batch(self, feed: Feed, position: Int[Array, '']) -> Batch:
+        """Gathers the batch at a position in the epoch's order."""
+        start = position * self._batch_size
+        indices = jax.lax.dynamic_slice_in_dim(feed.order, start, self._batch_size)
+        return Batch(*gather(feed.images, feed.labels, indices), indices)
+
+    @functools.cached_property
+    def _on_devices(self) -> tuple[Array, Array]:
+        return jax.device_put(tuple(self._arrays), self._sharding)
+
+    @functools.cached_property
+    def _order(self) -> Any:
+        def order(seed: int, epoch: Int[Array, '']) -> Int32[Array, ' size']:
+            return epoch_order(seed, epoch, self.size)
+
+        return jax.jit(order, static_argnums=0, out_shardings=self._sharding)
+
 
 def epoch_order(seed: int, epoch: int | Int[Array, ''], size: int) -> Int32[Array, ' size']:
     """Returns the order in which an epoch visits the training set, a permutation of 0..size-1.
 
-    It follows from the seed and the epoch alone, so that a run can be taken up anywhere; `epoch`
-    may be traced.
+    It is `permutation(fold_in(key(seed), epoch))`; `epoch` may be traced.
     """
     key = jax.random.fold_in(jax.random.key(seed), epoch)
     return jax.random.permutation(key, size).astype(jnp.int32)
@@ -21,7 +124,7 @@ def gather(
     labels: Int32[Array, ' size'],
     indices: Int32[Array, ' batch'],
 ) -> tuple[UInt8[Array, 'batch h w c'], Int32[Array, ' batch']]:
-    """Returns the images and labels at `indices`, which are clipped into the data set."""
+    """Returns the images and labels at `indices`, which are clipped to the data set."""
     return (
         jnp.take(images, indices, axis=0, mode='clip'),
         jnp.take(labels, indices, axis=0, mode='clip'),
@@ -33,8 +136,7 @@ def evaluation_batches(
 ) -> list[tuple[Int32[np.ndarray, ' batch'], Bool[np.ndarray, ' batch']]]:
     """Returns (indices, mask) of every batch: each image once, in order.
 
-    All batches are of one size; what overhangs in the last one repeats the last image and has a
-    mask of False.
+    All batches have one size: the last one is filled up with the last image, whose mask is False.
     """
     starts = np.arange(0, size, batch, dtype=np.int32)
     rows = starts[:, None] + np.arange(batch, dtype=np.int32)

@@ -135,17 +135,16 @@ def check(config: ConfigDict) -> None:
       UserError: one sentence with the key, its value and what would be valid.
     """
     # The owners of the keys load JAX, which neither --help nor a misspelt key needs.
-    from cifar_jax import models
     from cifar_jax.data import augment, normalize, sources, splits
     from cifar_jax.ops import backend
     from cifar_jax.training import (
         limits,
-        numpy_network,
         optimizers,
         parallel,
         precision,
         weights,
     )
+    from cifar_jax.training.trainers import trainer_of
 
     data = config.data
     sources.check(data)
@@ -163,7 +162,4 @@ def check(config: ConfigDict) -> None:
             'config.train.patience and select=best need validation images: '
             "set config.data.validation to 'stratified', 'last' or 'random'."
         )
-    if config.model.name == numpy_network.MODEL:
-        numpy_network.check(config, flat(config))
-    else:
-        models.check(config.model.name, {k: v for k, v in config.model.items() if k != 'name'})
+    trainer_of(config.model.name).check(config, flat(config))

@@ -12,7 +12,8 @@ from cifar_jax import main as training
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment.workdir import Workdir
-from cifar_jax.training.numpy_network import MODEL as NUMPY
+from cifar_jax.training import numpy_trainer
+from cifar_jax.training.trainers import trainer_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'results'
@@ -41,7 +42,7 @@ class Run(NamedTuple):
     @property
     def in_numpy(self) -> bool:
         """Whether NumPy alone trained it."""
-        return self.config['model']['name'] == NUMPY
+        return trainer_of(self.config['model']['name']) is numpy_trainer
 
     def metric(self, split: str, name: str) -> float | None:
         """Returns 'accuracy', 'loss' or 'top5' on one of `SPLITS`; None where it is not there.

@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from cifar_jax import files, machine
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as config_lib
-from cifar_jax.files import FileError, MissingFileError
+from cifar_jax.files import MissingFileError
+from cifar_jax.training import history as histories
 from cifar_jax.training.durations import steps
 
 try:
@@ -22,8 +23,6 @@ except ImportError:  # Windows has none: there, two runs in one workdir are not 
 
 # What may differ between a run and its continuation: it changes no number, or only adds steps.
 _MAY_CHANGE = ('mesh.', 'ops.', 'log.', 'data.dir', 'data.memory_gb', 'eval_batch_size')
-
-_COUNTS = ('epoch', 'step', 'seconds')  # in every line of metrics.jsonl
 
 # Keys that older runs lack, with the values that mean what was done then.
 _ADDED = {
@@ -55,7 +54,7 @@ class Workdir(NamedTuple):
 
     @property
     def metrics(self) -> pathlib.Path:
-        return self.path / 'metrics.jsonl'
+        return self.path / histories.FILE
 
     @property
     def checkpoints(self) -> pathlib.Path:
@@ -92,23 +91,7 @@ def read_metrics(workdir: Workdir) -> list[dict[str, Any]]:
     Raises:
       UserError: a line is whole and no line of metrics.
     """
-    if not workdir.metrics.exists():
-        return []
-    lines: list[dict[str, Any]] = []
-    for number, text in enumerate(workdir.metrics.read_text(errors='replace').splitlines(), 1):
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            break
-        if not isinstance(line, dict) or not all(is_number(line.get(key)) for key in _COUNTS):
-            raise FileError(workdir.metrics, f'is damaged in line {number}')
-        lines.append(line)
-    return lines
-
-
-def is_number(value: object) -> bool:
-    """Returns whether a value from JSON is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return histories.read(workdir.metrics)
 
 
 def read_config(workdir: Workdir) -> ConfigDict:

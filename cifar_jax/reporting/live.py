@@ -1,10 +1,10 @@
 """Pictures for TensorBoard during training: a part of those in the report."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from cifar_jax.data import splits
 from cifar_jax.data.arrays import Arrays
+from cifar_jax.data.pipeline import Prepared
 from cifar_jax.inference.classifier import Classifier
 from cifar_jax.inference.predictions import Predictions, make_logits
 from cifar_jax.reporting import (
@@ -17,15 +17,21 @@ from cifar_jax.reporting import (
     style,
 )
 from cifar_jax.reporting.picture import Picture
+from cifar_jax.training.trainer import Plan, Variables
 
 SEED = 0  # fixed, so that the pictures of all epochs show the same images
 IMAGES = 1000  # number of images that the pictures are computed from
 EXPLAINED = 3  # number of images with Grad-CAM
 
 
-def draw_parts(arrays: Arrays, **parts: Any) -> Iterator[Picture]:
-    """Yields the pictures of `draw`, of a classifier that is given by its parts."""
-    return draw(Classifier(**parts), arrays)
+def draw_run(plan: Plan, data: Prepared, step: int, variables: Variables) -> Iterator[Picture]:
+    """Yields the pictures of a run at a step, of validation images where there are any.
+
+    The test images are never shown, since a choice could then rest on them.
+    """
+    known = data.normalizer, data.classes, plan.dtype, plan.mesh, step
+    classifier = Classifier(plan.config, plan.model, variables, *known)
+    return draw(classifier, data.validation or data.train)
 
 
 def draw(classifier: Classifier, arrays: Arrays) -> Iterator[Picture]:

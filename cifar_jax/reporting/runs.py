@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from cifar_jax import files, models
+from cifar_jax import files
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import preprocessing
@@ -18,8 +19,9 @@ from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.models import summary as model_summary
-from cifar_jax.training import history, numpy_network
+from cifar_jax.training import history
 from cifar_jax.training.history import Line
+from cifar_jax.training.trainers import trainer_of
 
 # What a kept run without preprocessing.json was trained on: the classes of its source, at 32x32x3.
 _CLASSES = {'cifar10': 10, 'cifar100': 100, 'digits': 10}
@@ -104,7 +106,7 @@ def _is_whole(line: Line) -> bool:
     keys = set(_NUMBERS)
     if any(key.startswith('val_') for key in line):
         keys |= {'val_loss', 'val_accuracy'}
-    return all(workdirs.is_number(line.get(key)) for key in keys)
+    return all(history.is_number(line.get(key)) for key in keys)
 
 
 def _damaged(path: pathlib.Path, where: str = '') -> UserError:
@@ -173,11 +175,7 @@ def size(run: Run) -> Size | None:
     if known is None:
         return None
     classes, image_shape = known
-    if run.config.model.name == numpy_network.MODEL:
-        model: Any = numpy_network.flax_twin(run.config)
-    else:
-        options = {key: value for key, value in run.config.model.items() if key != 'name'}
-        model = models.create(run.config.model.name, classes, **options)
+    model = trainer_of(run.config.model.name).model(run.config, classes, jnp.float32)
     variables, rows = model_summary.trace(model, image_shape)
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables['params']))
     return Size(parameters, 2 * rows[-1].multiply_adds)

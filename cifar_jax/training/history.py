@@ -1,12 +1,43 @@
 """Questions to a run's log: the lines of metrics.jsonl, one an epoch."""
 
+import json
 import math
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from cifar_jax.files import FileError
+
 Line = dict[str, Any]
+FILE = 'metrics.jsonl'  # in the folder of a run
+_COUNTS = ('epoch', 'step', 'seconds')  # in every line
+
+
+def read(path: pathlib.Path) -> list[Line]:
+    """Returns the lines of a log up to the first that is cut short or damaged.
+
+    Raises:
+      UserError: a line is whole JSON and no line of a log.
+    """
+    if not path.exists():
+        return []
+    lines: list[Line] = []
+    for number, text in enumerate(path.read_text(errors='replace').splitlines(), 1):
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(line, dict) or not all(is_number(line.get(key)) for key in _COUNTS):
+            raise FileError(path, f'is damaged in line {number}')
+        lines.append(line)
+    return lines
+
+
+def is_number(value: object) -> bool:
+    """Returns whether a value from JSON is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def score(line: Mapping[str, Any], monitor: str) -> float | None:

@@ -1,6 +1,7 @@
 """All that a training run knows, as one tree of arrays."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Int, PyTree
 
+from cifar_jax.errors import UserError
 from cifar_jax.training import metrics
 
 
@@ -73,6 +75,21 @@ def update_average(
     t = step.astype(jnp.float32)
     kept = jnp.minimum(jnp.float32(decay), (1 + t) / (10 + t))
     return jax.tree.map(lambda a, b: a + (1 - kept).astype(a.dtype) * (b - a), average, new)
+
+
+def check_finite(line: Mapping[str, Any], variables: PyTree) -> None:
+    """Raises UserError if a metric of an epoch, or a weight after it, is NaN or infinite.
+
+    The loss of a step does not show that its own update diverged.
+    """
+    bad = next((key for key, value in line.items() if not math.isfinite(value)), None)
+    if bad is None and not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
+        bad = 'a weight'
+    if bad is not None:
+        raise UserError(
+            f'After step {line["step"]} {bad} is not finite: lower config.schedule.rate, or add a '
+            'config.schedule.warmup, in another --workdir.'
+        )
 
 
 def sha256(tree: PyTree) -> str:

@@ -1,6 +1,7 @@
 """Our contestant, which runs the programs of `python -m cifar_jax.main`."""
 
 import functools
+import itertools
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,6 @@ from unittest import mock
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from bench.airbench import AirbenchShape, Whitening
@@ -22,8 +22,8 @@ from cifar_jax.machine import keep_freed_memory, use_compilation_cache
 from cifar_jax.models import summary
 from cifar_jax.models.options import defaults
 from cifar_jax.ops import backend
-from cifar_jax.training import loop, parallel
-from cifar_jax.training.validation import on_device
+from cifar_jax.training import plan as plans
+from cifar_jax.training.step import programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SPECS = {
@@ -69,10 +69,9 @@ def build(task: Task, mode: str) -> Contestant:
     keep_freed_memory()
     use_compilation_cache()
     config = config_of(task, mode)
-    mesh = parallel.make_mesh(config.mesh.devices, task.batch)
     data = data_of(task, config)
-    without_augmentation = functools.cache(lambda: _runner(config, data, mesh))
-    with_augmentation = functools.cache(lambda: _runner(config_of(task, mode, AUGMENT), data, mesh))
+    without_augmentation = functools.cache(lambda: _runner(config, data))
+    with_augmentation = functools.cache(lambda: _runner(config_of(task, mode, AUGMENT), data))
     return Contestant(
         parameters=describe(task)['parameters'],
         steps=lambda count: without_augmentation()(count),
@@ -81,25 +80,21 @@ def build(task: Task, mode: str) -> Contestant:
 
 
 @with_airbench()
-def _runner(config: ConfigDict, data: Prepared, mesh: Mesh) -> Callable[[int], None]:
+def _runner(config: ConfigDict, data: Prepared) -> Callable[[int], None]:
     """Returns a function that runs a number of steps, as `loop.run` does between checkpoints."""
-    plan = loop.plan(config, data)
-    program = loop.programs(plan, mesh, len(data.train.labels))
-    training = on_device(data.train, mesh)
+    plan = plans.make(config, data)
+    program = programs(plan)
+    epochs = (plan.training.epoch(config.seed, epoch) for epoch in itertools.count())
+    feeds = itertools.chain.from_iterable(epochs)
     state: Any = None
-    order: Any = None
-    step = 0
 
     def run(count: int) -> None:
-        nonlocal state, order, step
-        with jax.set_mesh(mesh), backend.use(config.ops.backend):
+        nonlocal state
+        with jax.set_mesh(plan.mesh), backend.use(config.ops.backend):
             if state is None:
                 state = program.init()
-            for _ in range(count):
-                if step % plan.steps_per_epoch == 0:
-                    order = program.order(step // plan.steps_per_epoch)
-                state = program.step(state, training, order)
-                step += 1
+            for feed in itertools.islice(feeds, count):
+                state = program.step(state, feed)
             jax.block_until_ready(state)
 
     return run
@@ -115,11 +110,11 @@ def describe(task: Task) -> dict[str, Any]:
         gradients for inputs and those for weights, without gradients that are not needed.
     """
     config = config_of(task)
-    plan = loop.plan(config, data_of(task, config))
-    shapes = jax.eval_shape(lambda: loop.initial_state(plan)).variables
+    plan = plans.make(config, data_of(task, config))
+    shapes = jax.eval_shape(lambda: plans.initial_state(plan)).variables
     trained = {kind: tree for kind, tree in shapes.items() if kind != 'batch_stats'}
     parameters = sum(leaf.size for leaf in jax.tree.leaves(trained))
-    rows = summary.trace(plan.model, plan.image_shape)[1]
+    rows = summary.trace(plan.model, plan.training.image_shape)[1]
     first = rows[0]
     unneeded = first.multiply_adds * (2 if first.kind == Whitening.__name__ else 1)
     return {

@@ -7,45 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
+import tiny_training
+from tiny_training import BATCH, CLASSES, EPOCHS, SIZE, STEPS
 
-from cifar_jax.data import augment, normalize
-from cifar_jax.data.pipeline import Prepared
-from cifar_jax.data.sources import Arrays
-from cifar_jax.experiment.defaults import get_defaults
-from cifar_jax.training import loop, parallel
+from cifar_jax.data import augment
+from cifar_jax.training import loop
 
-SIZE, BATCH, EPOCHS, CLASSES = 22, 4, 2, 7
-STEPS = SIZE // BATCH * EPOCHS
 SMOOTHING, EMA, RATE, SEED = 0.25, 0.25, 0.5, 3
-
-
-class Net(nn.Module):
-    """Batch statistics, dropout, and a scale that follows the progress of the run; in float64."""
-
-    @nn.compact
-    def __call__(self, images, *, train, progress=1.0):
-        x = nn.Conv(8, (3, 3), param_dtype=jnp.float64, dtype=jnp.float64)(images)
-        moving = self.variable('batch_stats', 'mean', jnp.zeros, 8, jnp.float64)
-        mean = x.mean(axis=(0, 1, 2)) if train else moving.value
-        if train and not self.is_initializing():
-            moving.value = 0.5 * moving.value + 0.5 * mean
-        x = nn.relu(x - mean[None, None, None]).mean(axis=(1, 2))
-        x = nn.Dropout(0.25, deterministic=not train)(x)
-        x = x * (1 + jnp.asarray(progress, jnp.float64))
-        return nn.Dense(CLASSES, param_dtype=jnp.float64, dtype=jnp.float64)(x)
-
-
-class Silent:
-    """Watches nothing."""
-
-    stop = False
-
-    def started(self, step, history): ...
-    def stepped(self, step): ...
-    def epoch_ended(self, line, variables): ...
-    def wants(self, step):
-        return False
+Net = functools.partial(tiny_training.Net, jnp.float64)
 
 
 def blend(key, batch):
@@ -60,34 +29,15 @@ def blend(key, batch):
 
 
 def config_of():
-    config = get_defaults()
-    config.seed = SEED
-    config.data.augment = (
-        dict(name='blend'),
-        dict(name='alternating_flip'),
-        dict(name='blend'),
+    config = tiny_training.config_of(
+        seed=SEED,
+        ema=EMA,
+        loss__label_smoothing=SMOOTHING,
+        schedule__name='linear',
+        schedule__rate=RATE,
     )
-    config.model.name = 'PlainCNN'  # replaced by `Net` in the plan
-    config.loss.label_smoothing = SMOOTHING
-    config.schedule.update(name='linear', rate=RATE)
-    config.ema = EMA
-    config.train.update(batch_size=BATCH, length=f'{EPOCHS} epochs')
+    config.data.augment = (dict(name='blend'), dict(name='alternating_flip'), dict(name='blend'))
     return config
-
-
-def data_of():
-    """Random images; the 22 for training leave two out of each epoch of five steps."""
-    rng = np.random.default_rng(0)
-    train, validation = (
-        Arrays(
-            rng.integers(0, 256, (n, 6, 6, 3), np.uint8),
-            rng.integers(0, CLASSES, n).astype(np.int32),
-        )
-        for n in (SIZE, 9)
-    )
-    mean, std = (np.array(x, np.float32).reshape(1, 1, 3) for x in ([0.25, 0.5, 0.4], [0.2, 1, 2]))
-    classes = tuple('abcdefg')
-    return Prepared(train, validation, validation, classes, normalize.Normalizer(mean, std))
 
 
 def cross_entropy(logits, targets):
@@ -182,10 +132,9 @@ def both(tmp_path_factory):
         patch.setattr(
             augment, 'BATCH_AUGMENTATIONS', augment.BATCH_AUGMENTATIONS | {'blend': blend}
         )
-        config, data = config_of(), data_of()
-        plan = loop.plan(config, data)._replace(model=Net(), dtype=jnp.float64)
-        mesh = parallel.make_mesh(1, BATCH)
-        result = loop.run(plan, data, mesh, tmp_path_factory.mktemp('run') / 'c', Silent())
+        data = tiny_training.data_of()
+        plan = tiny_training.plan_of(config_of(), data, jnp.float64)
+        result = loop.run(plan, tmp_path_factory.mktemp('run'), tiny_training.Watcher())
         return result, train_by_hand(data)
 
 

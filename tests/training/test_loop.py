@@ -1,66 +1,30 @@
-"""A run is a function of its config alone: not of devices, and not of interruptions."""
+"""A run is a function of its config: not of devices, nor of interruptions."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sklearn import metrics as sklearn_metrics
+import tiny_training
+from tiny_training import EPOCHS, SIZE, STEPS, Watcher, config_of, plan_of
 
-from cifar_jax.data import pipeline
+from cifar_jax.data import batches, pipeline
 from cifar_jax.errors import UserError
 from cifar_jax.experiment.defaults import get_defaults
-from cifar_jax.training import loop, parallel, validation
+from cifar_jax.training import checkpoints, loop
+from cifar_jax.training import plan as plans
 from cifar_jax.training import state as states
+from cifar_jax.training import step as steps
 
-
-class Silent:
-    """Watches nothing, and asks to stop after a given step."""
-
-    def __init__(self, stop_after=None):
-        self.stop_after, self.stop, self.lines = stop_after, False, []
-
-    def started(self, step, history):
-        self.lines = list(history)
-
-    def wants(self, step):
-        return True
-
-    def stepped(self, step):
-        self.stop = self.stop_after == step
-
-    def epoch_ended(self, line, variables):
-        self.lines.append(line)
-
-
-def tiny_config(**train):
-    """PlainCNN on a fifth of the digits, with dropout, DropBlock, augmentation and an average."""
-    config = get_defaults()
-    config.data.source = 'digits'
-    config.data.fraction = 0.2
-    config.data.augment = (dict(name='translate', pixels=2), dict(name='cutout', size=6))
-    config.model.name = 'PlainCNN'
-    config.model.widths = (4, 8)
-    config.model.kernels = (5, 3)
-    config.model.dropblock_sizes = (8, 3)
-    config.model.hidden = 16
-    config.schedule.rate = 0.02
-    config.ema = 0.9
-    config.optimizer.clip_norm = 1.0
-    config.loss.label_smoothing = 0.1
-    config.train.batch_size = 16
-    config.train.length = '2 epochs'
-    config.train.update(train)
-    return config
+PER_EPOCH = STEPS // EPOCHS
 
 
 @pytest.fixture(scope='module')
 def data():
-    return pipeline.prepare(tiny_config().data)
+    return tiny_training.data_of()
 
 
-def run(config, data, folder, devices=1, watcher=None):
-    mesh = parallel.make_mesh(devices, config.train.batch_size)
-    return loop.run(loop.plan(config, data), data, mesh, folder, watcher or Silent())
+def run(data, folder, watcher=None, **overrides):
+    return loop.run(plan_of(config_of(ema=0.9, **overrides), data), folder, watcher or Watcher())
 
 
 def without_times(lines):
@@ -72,45 +36,90 @@ def without_times(lines):
 
 @pytest.fixture(scope='module')
 def unbroken(data, tmp_path_factory):
-    return run(tiny_config(), data, tmp_path_factory.mktemp('unbroken'))
+    return run(data, tmp_path_factory.mktemp('unbroken'))
 
 
-@pytest.mark.parametrize('step', [3, 14])
-def test_a_stopped_run_goes_on_to_the_same_bits(step, data, tmp_path, unbroken):
-    assert run(tiny_config(), data, tmp_path, watcher=Silent(step)).chosen is None
-    resumed = run(tiny_config(), data, tmp_path)
-    assert states.sha256(resumed.state) == states.sha256(unbroken.state)
-    assert without_times(resumed.history) == without_times(unbroken.history)
+def assert_same_run(one, other):
+    assert states.sha256(one.state) == states.sha256(other.state)
+    assert without_times(one.history) == without_times(other.history)
 
 
-def test_the_seed_decides_the_weights(data, tmp_path, unbroken):
-    config = tiny_config()
-    config.seed = 1
-    other = run(config, data, tmp_path)
-    assert states.sha256(other.state.variables) != states.sha256(unbroken.state.variables)
+@pytest.mark.parametrize('step', [3, PER_EPOCH, PER_EPOCH + 2])
+def test_a_stopped_run_resumes_to_the_same_bits(step, data, tmp_path, unbroken):
+    assert run(data, tmp_path, Watcher(stop_after=step)).chosen is None
+    watcher = Watcher()
+    assert_same_run(run(data, tmp_path, watcher), unbroken)
+    assert watcher.began == step
 
 
-@pytest.fixture(scope='module')
-def twenty_steps(data):
-    """The weights after twenty steps with dropout and DropBlock, by number of devices."""
-    config = tiny_config(length='20 steps')
-    plan = loop.plan(config, data)
-    found = {}
-    for devices in (1, 2, 4):
-        mesh = parallel.make_mesh(devices, config.train.batch_size)
-        program = loop.programs(plan, mesh, len(data.train.labels))
-        with jax.set_mesh(mesh):
-            state, images = program.init(), validation.on_device(data.train, mesh)
-            for step in range(20):
-                state = program.step(state, images, program.order(step // plan.steps_per_epoch))
-        found[devices] = states.to_host(state)
-    return found
+def test_a_killed_run_resumes_at_its_latest_checkpoint_to_the_same_bits(data, tmp_path, unbroken):
+    class Killed(Watcher):
+        def stepped(self, step):
+            if step == 8:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(data, tmp_path, Killed(), checkpoint__every='3 steps')
+    watcher = Watcher()
+    assert_same_run(run(data, tmp_path, watcher), unbroken)
+    assert watcher.began == 6
+    assert [line['step'] for line in watcher.lines] == [PER_EPOCH, STEPS]
 
 
-@pytest.mark.parametrize('devices', [2, 4])
-def test_twenty_steps_do_not_depend_on_the_number_of_devices(devices, twenty_steps):
-    """Beyond the order of sums: 1e-4 of each tensor's largest value."""
-    one, many = twenty_steps[1], twenty_steps[devices]
+def test_a_finished_run_goes_no_further(data, tmp_path, unbroken):
+    run(data, tmp_path)
+    watcher = Watcher()
+    assert_same_run(run(data, tmp_path, watcher), unbroken)
+    assert watcher.began == STEPS
+
+
+def test_a_run_may_end_within_an_epoch(data, tmp_path):
+    result = run(data, tmp_path, train__length='7 steps')
+    assert int(result.state.step) == 7
+    assert [line['epoch'] for line in result.history] == [1, 2]
+    assert result.chosen['step'] == 7
+
+
+class FromHost:
+    """A training set whose batches are gathered on the host, as those of a stream would be."""
+
+    def __init__(self, arrays):
+        self.arrays, self.size, self.classes = arrays, SIZE, tiny_training.CLASSES
+        self.image_shape = arrays.images.shape[1:]
+
+    def epoch(self, seed, epoch, first=0):
+        order = np.array(batches.epoch_order(seed, epoch, SIZE))
+        for position in range(first, SIZE // tiny_training.BATCH):
+            indices = order[position * tiny_training.BATCH :][: tiny_training.BATCH]
+            images, labels = (part[indices] for part in self.arrays)
+            yield batches.Batch(jnp.asarray(images), jnp.asarray(labels), jnp.asarray(indices))
+
+    def batch(self, feed, position):
+        return feed
+
+
+def test_batches_from_the_host_train_to_the_weights_of_those_gathered_on_the_device(
+    data, tmp_path, unbroken
+):
+    plan = plan_of(config_of(ema=0.9), data)._replace(training=FromHost(data.train))
+    streamed = loop.run(plan, tmp_path, Watcher(stop_after=7))
+    assert streamed.chosen is None
+    streamed = loop.run(plan, tmp_path, Watcher())
+    for a, b in zip(*map(jax.tree.leaves, (streamed.state, unbroken.state)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def weights_after(plan, count):
+    program = steps.programs(plan)
+    with jax.set_mesh(plan.mesh):
+        state, feeds = program.init(), plan.training.epoch(plan.config.seed, 0)
+        for _ in range(count):
+            state = program.step(state, next(feeds))
+    return states.to_host(state)
+
+
+def assert_close(one, many):
+    """Beyond the order of sums, states of several numbers of devices are equal."""
     assert int(many.sums.correct) == int(one.sums.correct)
     largest = max(float(np.abs(a).max()) for a in jax.tree.leaves(one.variables))
     for a, b in zip(jax.tree.leaves(many.variables), jax.tree.leaves(one.variables), strict=True):
@@ -118,19 +127,30 @@ def test_twenty_steps_do_not_depend_on_the_number_of_devices(devices, twenty_ste
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * max(np.abs(b).max(), 1e-2 * largest))
 
 
-def test_the_loss_on_a_fixed_batch_is_driven_to_nearly_zero(data, tmp_path):
-    config = tiny_config(length='150 steps', batch_size=32)
-    config.model.dropblock_rate = 0.0
-    config.model.dropout = 0.0
-    config.data.augment = ()
-    config.loss.label_smoothing = 0.0
-    config.optimizer.name = 'adam'
-    config.ema = 0.0
-    config.checkpoint.every = '150 steps'
-    fixed = data.train._replace(images=data.train.images[:32], labels=data.train.labels[:32])
-    result = run(config, data._replace(train=fixed, validation=None), tmp_path)
-    assert result.history[0]['train_loss'] > 1
-    assert result.history[-1]['train_loss'] < 0.02
+@pytest.mark.parametrize('devices', [2, 4])
+def test_the_weights_do_not_depend_on_the_number_of_devices(devices, data):
+    one, many = (
+        weights_after(plan_of(config_of(mesh__devices=n), data), PER_EPOCH) for n in (1, devices)
+    )
+    assert_close(one, many)
+
+
+@pytest.mark.slow
+def test_dropblock_batch_norm_and_augmentation_do_not_depend_on_the_number_of_devices():
+    config = get_defaults()
+    config.data.update(source='digits', fraction=0.2)
+    config.data.augment = (dict(name='translate', pixels=2), dict(name='cutout', size=6))
+    config.model.update(name='PlainCNN', widths=(4, 8), kernels=(5, 3), dropblock_sizes=(8, 3))
+    config.model.hidden = 16
+    config.schedule.rate = 0.02
+    config.optimizer.clip_norm = 1.0
+    config.train.update(batch_size=16, length='20 steps')
+    data = pipeline.prepare(config.data)
+    found = []
+    for devices in (1, 4):
+        config.mesh.devices = devices
+        found.append(weights_after(plans.make(config, data), 10))
+    assert_close(*found)
 
 
 def test_the_average_holds_weights_and_batch_statistics(unbroken):
@@ -140,70 +160,54 @@ def test_the_average_holds_weights_and_batch_statistics(unbroken):
     assert 'batch_stats' in state.average
 
 
-def test_the_average_follows_its_formula():
-    old, new = {'w': jnp.array([1.0, 2.0])}, {'w': jnp.array([3.0, 5.0])}
-    early = states.update_average(old, new, jnp.int32(2), 0.999)['w']
-    late = states.update_average(old, new, jnp.int32(10**6), 0.9)['w']
-    np.testing.assert_allclose(early, 3 / 12 * old['w'] + 9 / 12 * new['w'], rtol=1e-6)
-    np.testing.assert_allclose(late, 0.9 * old['w'] + 0.1 * new['w'], rtol=1e-6)
-
-
-def test_masked_evaluation_equals_a_loop_over_single_images(data):
-    config = tiny_config()
-    plan = loop.plan(config, data)
-    mesh = parallel.make_mesh(2, 16)
-    variables = loop.initial_state(plan).variables
-    part = data.test._replace(images=data.test.images[:23], labels=data.test.labels[:23])
-    evaluate = validation.make_evaluate(plan.model, plan.normalizer, plan.dtype, mesh, 7)
-    found = evaluate(variables, validation.on_device(part, mesh))
-
-    single = jax.jit(lambda image: plan.model.apply(variables, image[None], train=False)[0])
-    mean, std, _ = plan.normalizer
-    logits = np.array([single((image / np.float32(255) - mean) / std) for image in part.images])
-    losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(23), part.labels]
-    assert found['loss'] == pytest.approx(losses.mean(), rel=1e-5)
-    assert found['accuracy'] == (logits.argmax(1) == part.labels).mean()
-    assert found['top5'] == sklearn_metrics.top_k_accuracy_score(
-        part.labels, logits, k=5, labels=range(10)
+def test_early_stopping_reports_the_best_weights_after_patience_epochs(data, tmp_path):
+    watcher = Watcher()
+    result = run(
+        data, tmp_path, watcher, train__length='40 epochs', train__patience=3, train__monitor='loss'
     )
-
-
-def test_early_stopping_reports_the_best_weights(data, tmp_path):
-    config = tiny_config(length='12 epochs', patience=1, monitor='loss')
-    config.schedule.rate = 0.5
-    result = run(config, data, tmp_path)
     losses = [line['val_loss'] for line in result.history]
-    assert len(losses) < 12
-    assert result.chosen['val_loss'] == min(losses)
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 1 + 3 < 40
+    assert result.chosen is result.history[best]
     assert int(result.state.step) == result.chosen['step']
+    reported = states.evaluated(result.state)
+    assert states.sha256(reported) == states.sha256(watcher.variables[result.chosen['step']])
+
+
+def test_a_run_without_validation_reports_its_last_weights(data, tmp_path):
+    result = run(data._replace(validation=None), tmp_path, train__length='3 steps')
+    assert result.chosen is result.history[-1]
+    assert 'val_loss' not in result.chosen
+
+
+def test_the_latest_two_checkpoints_and_the_best_one_are_kept(data, tmp_path):
+    result = run(data, tmp_path, train__length='6 epochs', train__monitor='loss')
+    best = min(result.history, key=lambda line: line['val_loss'])['step']
+    with checkpoints.manager(tmp_path / loop.CHECKPOINTS, read_only=True) as manager:
+        assert {*manager.all_steps()} == {best, 5 * PER_EPOCH, 6 * PER_EPOCH}
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(data, tmp_path):
-    config = tiny_config()
-    config.schedule.rate = 1e30
-    config.optimizer.clip_norm = 0.0
     with pytest.raises(UserError, match=r'loss of step \d+ is not finite: lower config.schedule'):
-        run(config, data, tmp_path)
+        run(data, tmp_path, schedule__rate=1e30)
 
 
-def test_a_batch_larger_than_the_data_is_refused(data):
-    with pytest.raises(UserError, match='batch_size=5000 is more than the'):
-        loop.plan(tiny_config(batch_size=5000), data)
+def test_weights_that_diverge_in_the_last_update_stop_the_run(data, tmp_path):
+    large = data.normalizer._replace(std=np.full((1, 1, 3), 1e-6, np.float32))
+    data = data._replace(validation=None, normalizer=large)
+    with pytest.raises(UserError, match=r'^After step 1 a weight is not finite: lower config'):
+        run(data, tmp_path, schedule__rate=1e38, train__length='1 steps')
 
 
-def test_devices_that_cannot_share_the_batch_are_refused():
-    with pytest.raises(UserError, match='cannot be shared evenly by 4 devices'):
-        parallel.make_mesh(4, 18)
+class NanWithoutTraining(tiny_training.Net):
+    """Diverges at evaluation alone."""
+
+    def __call__(self, images, *, train, progress=1.0):
+        logits = super().__call__(images, train=train, progress=progress)
+        return logits if train else logits * jnp.nan
 
 
-def test_more_devices_than_there_are_are_refused():
-    with pytest.raises(UserError, match='use at most 4'):
-        parallel.make_mesh(8, 16)
-
-
-@pytest.mark.parametrize('monitor', ['accuracy', 'loss'])
-def test_a_run_without_validation_reports_its_last_weights(monitor, data, tmp_path):
-    config = tiny_config(monitor=monitor, length='3 steps')
-    result = run(config, data._replace(validation=None), tmp_path)
-    assert result.chosen is result.history[-1]
-    assert 'val_loss' not in result.chosen
+def test_a_validation_loss_that_is_not_finite_stops_the_run(data, tmp_path):
+    plan = plan_of(config_of(train__length='1 steps'), data)._replace(model=NanWithoutTraining())
+    with pytest.raises(UserError, match=r'^After step 1 val_loss is not finite'):
+        loop.run(plan, tmp_path, Watcher())

@@ -9,13 +9,15 @@ import pytest
 from cifar_jax.data import pipeline
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
-from cifar_jax.training import loop, parallel, weights
+from cifar_jax.training import loop, weights
+from cifar_jax.training import plan as plans
 
 SMOKE = f'{pathlib.Path(__file__).parents[2]}/configs/small_vgg.py:smoke'
 OVERRIDES = (
     '--config.train.length=2 steps',
     '--config.data.fraction=0.2',
     '--config.model.widths=(4,)',
+    '--config.mesh.devices=1',
 )
 VARIABLES = {'params': {'Dense_0': {'kernel': np.ones((2, 3), np.float32)}}}
 
@@ -46,14 +48,13 @@ class Silent:
 def plan(*overrides):
     config = configs.load(SMOKE, [*OVERRIDES, *overrides])
     data = pipeline.prepare(config.data)
-    return loop.plan(config, data), data
+    return plans.make(config, data)
 
 
 def begun(folder, *overrides):
     """Trains, and returns the weights that the run began with."""
-    mesh = parallel.make_mesh(1, 32)
     folder.mkdir()
-    loop.run(*plan(*overrides), mesh, folder / 'checkpoints', Silent())
+    loop.run(plan(*overrides), folder, Silent())
     return {name: value.tobytes() for name, value in np.load(folder / weights.FILE).items()}
 
 

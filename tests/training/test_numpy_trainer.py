@@ -11,7 +11,7 @@ import pytest
 from cifar_jax.crosscheck import check as report
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
-from cifar_jax.experiment import run
+from cifar_jax.experiment import run, watcher
 from cifar_jax.inference import evaluation
 from cifar_jax.models.image_model import head_name
 from cifar_jax.reference import specs
@@ -101,14 +101,14 @@ def test_evaluate_reads_the_weights_that_the_run_reports(unbroken):
     assert json.loads((folder / 'summary.json').read_text())['validation'] == found
 
 
-def test_an_epoch_that_is_interrupted_begins_anew_and_the_run_ends_with_the_same_bits(
+def test_an_interrupted_epoch_begins_again_and_the_run_ends_with_the_same_bits(
     unbroken, tmp_path, monkeypatch
 ):
     seen = []
 
-    def interrupted(watcher, step):
+    def interrupted(self, step):
         seen.append(step)
-        watcher.stop = watcher.stop or len(seen) == 13
+        self.stop = self.stop or len(seen) == 13
         return False
 
     per_epoch = lines(unbroken[0])[0]['step']

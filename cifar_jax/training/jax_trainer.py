@@ -1,0 +1,106 @@
+"""The trainer of all models in `cifar_jax.models`; see `Trainer` for what its functions do."""
+
+import functools
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
+from ml_collections import ConfigDict
+
+from cifar_jax import models
+from cifar_jax.data.pipeline import Prepared
+from cifar_jax.errors import UserError
+from cifar_jax.machine import use_compilation_cache
+from cifar_jax.ops import backend
+from cifar_jax.training import checkpoints, history, loop, optimizers, parallel
+from cifar_jax.training import plan as plans
+from cifar_jax.training import state as states
+from cifar_jax.training.plan import Plan
+from cifar_jax.training.trainer import Loaded, Result, Variables, Watcher
+
+
+def _options(config: ConfigDict) -> dict[str, Any]:
+    return {key: value for key, value in config.model.items() if key != 'name'}
+
+
+def check(config: ConfigDict, values: Mapping[str, Any]) -> None:
+    models.check(config.model.name, _options(config))
+
+
+def set_up(config: ConfigDict, *, profile: bool) -> None:
+    parallel.make_mesh(config.mesh.devices, config.train.batch_size)
+    use_compilation_cache()
+    jax.config.update('jax_debug_nans', config.debug.nans)
+    jax.config.update('jax_disable_jit', config.debug.no_jit)
+
+
+def model(config: ConfigDict, classes: int, dtype: DTypeLike = jnp.float32) -> nn.Module:
+    return models.create(config.model.name, classes, dtype=dtype, **_options(config))
+
+
+def initial_variables(config: ConfigDict, classes: int, image_shape: tuple[int, ...]) -> Variables:
+    init = jax.jit(functools.partial(model(config, classes).init, train=False))
+    return dict(init(jax.random.key(config.seed), jnp.zeros((1, *image_shape), jnp.float32)))
+
+
+def plan(config: ConfigDict, data: Prepared, *, new: bool = True) -> Plan:
+    made = plans.make(config, data)
+    if new:
+        plans.given_variables(made)
+    return made
+
+
+def describe(plan: Plan) -> list[str]:
+    device = plan.mesh.devices.flat[0]
+    kind, batch = device.device_kind, plan.config.train.batch_size
+    lines = [f'{plan.mesh.size} x {kind}, batch {batch}']
+    return [*lines, backend.reason()] if device.platform == 'cpu' else lines
+
+
+def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Result:
+    try:
+        state, log, chosen = loop.run(plan, folder, watcher)
+    except FloatingPointError as error:  # from config.debug.nans
+        raise UserError(
+            f'{error} Lower config.schedule.rate, add a config.schedule.warmup or '
+            'config.optimizer.clip_norm, or look at the operation named.'
+        ) from error
+    return Result(int(state.step), log, chosen, states.evaluated(state))
+
+
+def load(
+    config: ConfigDict,
+    folder: pathlib.Path,
+    checkpoint: str,
+    classes: int,
+    image_shape: tuple[int, ...],
+    mesh: Mesh,
+) -> Loaded:
+    # Only the shapes of the optimizer's state matter here, and no rate changes them.
+    optimizer = optimizers.make_optimizer(config.optimizer, lambda step: 0.0)
+    shapes = jax.eval_shape(
+        lambda: states.create(
+            model(config, classes),
+            optimizer,
+            seed=config.seed,
+            image_shape=image_shape,
+            ema=config.ema > 0,
+        )
+    )
+    missing = UserError(f'{folder} has no checkpoint yet: train it first.')
+    if not (folder / loop.CHECKPOINTS).is_dir():
+        raise missing
+    everywhere = parallel.replicated(mesh)
+    with checkpoints.manager(folder / loop.CHECKPOINTS, read_only=True) as manager:
+        restored = checkpoints.restore_latest(manager, shapes, everywhere, set_aside=False)
+        if restored is None:
+            raise missing
+        line = history.asked_for(restored.history, config.train, checkpoint)
+        if line and line['step'] != int(restored.state.step):
+            restored = checkpoints.restore_step(manager, shapes, line['step'], everywhere)
+    return Loaded(states.evaluated(restored.state), int(restored.state.step))

@@ -1,0 +1,220 @@
+"""The trainer of a network in NumPy: epochs, their checkpoints, and resuming from these.
+
+See `Trainer` for what its functions do.
+"""
+
+import logging
+import pathlib
+import time
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
+from ml_collections import ConfigDict
+
+from cifar_jax.data import normalize
+from cifar_jax.data.arrays import Arrays
+from cifar_jax.data.pipeline import Prepared
+from cifar_jax.errors import UserError
+from cifar_jax.reference.network import Network
+from cifar_jax.training import history, numpy_network, optimizers, parallel
+from cifar_jax.training import plan as plans
+from cifar_jax.training import state as states
+from cifar_jax.training.flax_network import FlaxNetwork
+from cifar_jax.training.history import Line
+from cifar_jax.training.loop import CHECKPOINTS
+from cifar_jax.training.trainer import Loaded, Result, Variables, Watcher
+
+check = numpy_network.check
+log = logging.getLogger('cifar_jax')
+
+
+class Plan(NamedTuple):
+    """What a config and its data come to: everything that is fixed before the first step."""
+
+    config: ConfigDict
+    data: Prepared
+    network: Network
+    schedule: optax.Schedule
+    steps_per_epoch: int
+    total_steps: int
+    # What the pictures of a run are computed with.
+    mesh: Mesh
+    model: FlaxNetwork
+    dtype: DTypeLike = np.float32
+
+
+class _StopError(Exception):
+    """The user wants to stop in the middle of an epoch."""
+
+
+def set_up(config: ConfigDict, *, profile: bool) -> None:
+    if profile:
+        raise UserError(
+            '--profile traces JAX: for NumPy write python -m cProfile -s tottime -m cifar_jax.main.'
+        )
+
+
+def model(config: ConfigDict, classes: int, dtype: DTypeLike = np.float32) -> FlaxNetwork:
+    return numpy_network.flax_twin(config, dtype)
+
+
+def initial_variables(config: ConfigDict, classes: int, image_shape: tuple[int, ...]) -> Variables:
+    return numpy_network.variables(numpy_network.create(config, classes, image_shape))
+
+
+def plan(config: ConfigDict, data: Prepared, *, new: bool = True) -> Plan:
+    steps_per_epoch, total_steps = plans.lengths(config, len(data.train.labels))
+    if total_steps % steps_per_epoch:
+        raise UserError(
+            f"config.train.length='{config.train.length}' ends within an epoch, which the NumPy "
+            "backend cannot: write whole epochs, such as '20 epochs'."
+        )
+    return Plan(
+        config=config,
+        data=data,
+        network=numpy_network.create(config, len(data.classes), data.train.images.shape[1:]),
+        schedule=optimizers.make_schedule(
+            config.schedule, total_steps=total_steps, steps_per_epoch=steps_per_epoch
+        ),
+        steps_per_epoch=steps_per_epoch,
+        total_steps=total_steps,
+        mesh=parallel.make_mesh(1, 1),
+        model=model(config, len(data.classes)),
+    )
+
+
+def describe(plan: Plan) -> list[str]:
+    return [f'NumPy, batch {plan.config.train.batch_size}']
+
+
+def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Result:
+    """See `Trainer`; an epoch that was interrupted begins again.
+
+    An epoch is a function of the seed, its number and the weights before it, so that the run ends
+    with the same bits.
+    """
+    network, train, steps = plan.network, plan.config.train, plan.steps_per_epoch
+    training = _pixels(plan.data.train, plan.data.normalizer)
+    validation = plan.data.validation and _pixels(plan.data.validation, plan.data.normalizer)
+    lines = _restore(network, folder)
+    watcher.started(network.epoch * steps, lines)
+    chosen = None
+    while network.epoch * steps < plan.total_steps and not history.out_of_patience(lines, train):
+        began, first = time.perf_counter(), network.epoch * steps
+        rates = jax.vmap(plan.schedule)(jnp.arange(first, first + steps)).tolist()
+        try:
+            line = _epoch(network, training, train.batch_size, rates, first, watcher)
+        except _StopError:
+            _restore(network, folder)
+            break
+        if validation is not None:
+            line |= {f'val_{key}': value for key, value in network.evaluate(*validation).items()}
+        line['seconds'] = time.perf_counter() - began
+        states.check_finite(line, numpy_network.variables(network))
+        lines.append(line)
+        watcher.epoch_ended(line, numpy_network.variables(network))
+        (folder / CHECKPOINTS).mkdir(exist_ok=True)
+        network.save(folder / CHECKPOINTS / f'{line["step"]}.npz')
+        _tidy(folder / CHECKPOINTS, lines, train.monitor)
+    else:
+        chosen = history.chosen(lines, train)
+        if chosen['epoch'] != network.epoch:
+            _load_step(network, folder, chosen['step'])
+    return Result(network.epoch * steps, lines, chosen, numpy_network.variables(network))
+
+
+def _epoch(network, training, batch_size, rates, first, watcher) -> Line:
+    def stepped(done: int) -> None:
+        if watcher.wants(first + done):
+            watcher.stepped(first + done)
+        if watcher.stop and done < len(rates):
+            raise _StopError
+
+    try:
+        line = network.train_epoch(*training, batch_size, rates=rates, on_step=stepped)
+    except FloatingPointError as error:
+        sentence = str(error).removeprefix('the')
+        raise UserError(
+            f'The{sentence}: lower config.schedule.rate, or add a config.schedule.warmup, in '
+            'another --workdir.'
+        ) from None
+    speed = line.pop('images_per_second')
+    return {**line, 'rate': rates[-1], 'images_per_second': speed}
+
+
+def _pixels(part: Arrays, normalizer: normalize.Normalizer) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the inputs of a network, float32 [n h w c], and the labels."""
+    images = normalize.apply(normalizer, normalize.to_unit(jnp.asarray(part.images)))
+    return np.asarray(images), part.labels
+
+
+def load(
+    config: ConfigDict,
+    folder: pathlib.Path,
+    checkpoint: str,
+    classes: int,
+    image_shape: tuple[int, ...],
+    mesh: Mesh,
+) -> Loaded:
+    network = numpy_network.create(config, classes, image_shape)
+    lines = _restore(network, folder)
+    if not lines:
+        raise UserError(f'{folder} has no checkpoint yet: train it first.')
+    line = history.asked_for(lines, config.train, checkpoint)
+    if line and line['epoch'] != network.epoch:
+        _load_step(network, folder, line['step'])
+    return Loaded(numpy_network.variables(network), (line or lines[-1])['step'])
+
+
+def _restore(network: Network, folder: pathlib.Path) -> list[Line]:
+    """Loads the latest whole checkpoint, if there is one, and returns the log up to it."""
+    paths = sorted((folder / CHECKPOINTS).glob('*.npz'), key=_step, reverse=True)
+    for path in paths:
+        try:
+            network.load(path)
+        except ValueError as error:
+            log.warning('%s: trying the one before', error)
+            continue
+        metrics = folder / history.FILE
+        lines = history.read(metrics)[: network.epoch]
+        if not lines or lines[-1].get('step') != _step(path):
+            raise UserError(
+                f'{metrics} lacks the lines up to {path.name}: restore it, or train again in '
+                'another --workdir.'
+            )
+        return lines
+    if paths:
+        raise UserError(
+            f'Every checkpoint in {folder / CHECKPOINTS} is damaged: restore one from a copy, or '
+            'train again in another --workdir.'
+        )
+    return []
+
+
+def _load_step(network: Network, folder: pathlib.Path, step: int) -> None:
+    path = folder / CHECKPOINTS / f'{step}.npz'
+    try:
+        network.load(path)
+    except (ValueError, OSError) as error:
+        raise UserError(
+            f'{error}, and it is the best checkpoint: restore it from a copy, or evaluate with '
+            '--checkpoint latest.'
+        ) from None
+
+
+def _tidy(folder: pathlib.Path, lines: list[Line], monitor: str) -> None:
+    """Keeps the latest two checkpoints and the best one."""
+    top = history.best(lines, monitor)
+    kept = {line['step'] for line in (*lines[-2:], *([top] if top else []))}
+    for path in folder.glob('*.npz'):
+        if _step(path) not in kept:
+            path.unlink()
+
+
+def _step(path: pathlib.Path) -> int:
+    return int(path.stem) if path.stem.isdecimal() else -1
