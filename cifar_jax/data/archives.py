@@ -3,7 +3,12 @@
 Layouts: https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
+import bz2
+import gzip
+import hashlib
 import io
+import logging
+import lzma
 import pickle
 import tarfile
 import zlib
@@ -16,11 +21,26 @@ import numpy as np
 from cifar_jax.data.cache import Decoded
 from cifar_jax.errors import UserError
 
+PAGE = 'https://www.cs.toronto.edu/~kriz/cifar.html'
+MD5 = {  # of the archives, as that page has them
+    'cifar-10-binary.tar.gz': 'c32a1d4ab5d03f1284b67883e8d87530',
+    'cifar-10-python.tar.gz': 'c58f30108f718f92721af3b95e74349a',
+    'cifar-100-binary.tar.gz': '03b5dce01913d631647c71ecec9e9cb8',
+    'cifar-100-python.tar.gz': 'eb9058c3a382ffc7106e4002c42a8d85',
+}
 PIXELS = 32 * 32 * 3
 LARGEST = 2**28  # bytes; CIFAR's largest file has 155 million
+LONGEST = 2**16  # bytes of a file's name
+
+log = logging.getLogger('cifar_jax')
 
 _BATCHES = tuple(f'data_batch_{number}' for number in range(1, 6))
-_DAMAGED = (OSError, EOFError, tarfile.TarError, zlib.error)
+_DAMAGED = (OSError, EOFError, tarfile.TarError, zlib.error, lzma.LZMAError)
+_COMPRESSED: Mapping[bytes, Callable[[Path], Any]] = {
+    b'\x1f\x8b': gzip.open,
+    b'BZh': bz2.open,
+    b'\xfd7zXZ': lzma.open,
+}
 
 
 class Layout(NamedTuple):
@@ -76,11 +96,14 @@ LAYOUTS = (
 def load(path: Path) -> Decoded:
     """Returns the arrays of an archive, in the order of its records.
 
-    It is not cached: reading it takes seconds, and a cache would take as much room again.
+    It is not cached: reading it takes seconds, and a cache would take as much room again. An
+    archive of an official name whose MD5 is not the published one is read with a warning: copies
+    that are packed again are common.
 
     Args:
       path: cifar-10-binary.tar.gz, cifar-100-binary.tar.gz, cifar-10-python.tar.gz,
-        cifar-100-python.tar.gz, or a folder with the files of one of them.
+        cifar-100-python.tar.gz, the same without compression or by bzip2 or xz, or a folder with
+        the files of one of them.
 
     Raises:
       UserError: there is no such file, it is damaged or unsafe, or is none of these.
@@ -88,15 +111,61 @@ def load(path: Path) -> Decoded:
     path = path.expanduser()
     if path.is_dir():
         folder = next((p for p in (path, *sorted(path.iterdir())) if _layouts(_listed(p))), path)
-        found = {file: (folder / file).read_bytes for file in _listed(folder)}
-        return _decoded(path, found)
+        return _decoded(path, {file: (folder / file).read_bytes for file in _listed(folder)})
     if not path.is_file():
         raise UserError(f"There is no archive {path}: write --config.data.source='archive:PATH'.")
     try:
-        with tarfile.open(path) as archive:
-            return _decoded(path, _members(path, archive))
+        with (
+            _opened(path) as stream,
+            tarfile.open(fileobj=stream, mode='r:', tarinfo=_Member) as archive,
+        ):
+            members = _members(path, archive)
+            _read_to_the_end(path, stream)
+            _compare_with_published(path)
+            return _decoded(path, members)
     except _DAMAGED as error:
         raise _broken(path, f'{error or type(error).__name__}') from error
+
+
+class _Member(tarfile.TarInfo):
+    """A member of an archive; a name of absurd length is refused before it takes memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> '_Member':
+        member = super().frombuf(buf, encoding, errors)
+        if not (member.isfile() or member.isdir() or member.islnk()) and member.size > LONGEST:
+            raise tarfile.ReadError(f'a name of {member.size:,} bytes')
+        return member
+
+
+def _opened(path: Path) -> io.BufferedIOBase:
+    with path.open('rb') as file:
+        start = file.read(5)
+    for signature, opened in _COMPRESSED.items():
+        if start.startswith(signature):
+            return opened(path)
+    return path.open('rb')
+
+
+def _read_to_the_end(path: Path, stream: io.BufferedIOBase) -> None:
+    """Reads what follows the last file: the checksum of all that was read comes at the very end."""
+    total = 0
+    while chunk := stream.read(2**20):
+        total += len(chunk)
+        if total > LARGEST:
+            raise _unsafe(path, 'much follows its last file')
+
+
+def _compare_with_published(path: Path) -> None:
+    if path.name in MD5:
+        with path.open('rb') as file:
+            md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        if md5 != MD5[path.name]:
+            log.warning(
+                '%s is not the archive that %s publishes (its MD5 is %s, not %s): its images or '
+                'their order may be others.',
+                *(path, PAGE, md5, MD5[path.name]),
+            )
 
 
 def _listed(folder: Path) -> list[str]:
@@ -105,7 +174,7 @@ def _listed(folder: Path) -> list[str]:
 
 def _members(path: Path, archive: tarfile.TarFile) -> dict[str, Callable[[], bytes]]:
     """Returns how to read each file of an archive, by its name without folders."""
-    found: dict[str, Callable[[], bytes]] = {}
+    readers: dict[str, Callable[[], bytes]] = {}
     for member in archive:
         name = PurePosixPath(member.name)
         if name.is_absolute() or '..' in name.parts:
@@ -115,8 +184,8 @@ def _members(path: Path, archive: tarfile.TarFile) -> dict[str, Callable[[], byt
         if member.size > LARGEST:
             raise _unsafe(path, f'{member.name} claims {member.size:,} bytes')
         if member.isfile():
-            found[name.name] = _reader(archive, member)
-    return found
+            readers[name.name] = _reader(archive, member)
+    return readers
 
 
 def _reader(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Callable[[], bytes]:
@@ -132,8 +201,8 @@ def _layouts(files: Any) -> list[Layout]:
     return [layout for layout in LAYOUTS if {*layout.train, *layout.test} & {*files}]
 
 
-def _decoded(path: Path, found: Mapping[str, Callable[[], bytes]]) -> Decoded:
-    layouts = _layouts(found)
+def _decoded(path: Path, readers: Mapping[str, Callable[[], bytes]]) -> Decoded:
+    layouts = _layouts(readers)
     if not layouts:
         raise UserError(
             f'{path} holds no CIFAR: give it one of the four official archives '
@@ -142,29 +211,28 @@ def _decoded(path: Path, found: Mapping[str, Callable[[], bytes]]) -> Decoded:
     if len(layouts) > 1:
         raise UserError(f'{path} holds several CIFAR archives: keep each in a folder of its own.')
     (layout,) = layouts
-    missing = [name for name in layout.files() if name not in found]
+    missing = [name for name in layout.files() if name not in readers]
     if missing:
         raise _broken(path, f'{", ".join(missing)} is missing')
     read = _pickled if layout.meta else _binary
     arrays = {}
     for split in ('train', 'test'):
-        parts = [read(path, name, found[name](), layout) for name in getattr(layout, split)]
+        parts = [read(path, name, readers[name](), layout) for name in getattr(layout, split)]
         for key in parts[0]:
             arrays[f'{split}_{key}'] = np.concatenate([part[key] for part in parts])
-    names = _names(path, layout, found)
-    return Decoded(arrays, names)
+    return Decoded(arrays, _names(path, layout, readers))
 
 
 def _names(
-    path: Path, layout: Layout, found: Mapping[str, Callable[[], bytes]]
+    path: Path, layout: Layout, readers: Mapping[str, Callable[[], bytes]]
 ) -> dict[str, list[str]]:
     """Returns the names of the classes of each kind."""
-    meta = _unpickled(path, layout.meta, found[layout.meta]()) if layout.meta else {}
+    meta = _unpickled(path, layout.meta, readers[layout.meta]()) if layout.meta else {}
     names = {}
     for kind, place in layout.names.items():
-        own = meta.get(place) if layout.meta else found[place]().split()
+        own = meta.get(place) if layout.meta else readers[place]().split()
         if not isinstance(own, list) or len(own) != layout.counts[kind]:
-            raise _broken(path, f'it names other than {layout.counts[kind]} {kind} classes')
+            raise _broken(path, f'it does not name {layout.counts[kind]} {kind} classes')
         names[kind] = [_text(name) for name in own]
     return names
 
@@ -173,7 +241,7 @@ def _binary(path: Path, name: str, content: bytes, layout: Layout) -> dict[str, 
     """Records of a byte for each kind of labels and the pixels, channel by channel."""
     size = len(layout.labels) + PIXELS
     if not content or len(content) % size:
-        raise _broken(path, f'{name} has {len(content):,} bytes, no whole records of {size:,}')
+        raise _broken(path, f'{name} has {len(content):,} bytes, not whole records of {size:,}')
     records = np.frombuffer(content, np.uint8).reshape(-1, size)
     labels = {kind: records[:, place].astype(np.int32) for kind, place in layout.labels.items()}
     return _part(path, name, records[:, -PIXELS:], labels, layout)
@@ -190,7 +258,7 @@ def _pickled(path: Path, name: str, content: bytes, layout: Layout) -> dict[str,
         and pixels.shape[1] == PIXELS
         and len(pixels)
     ):
-        raise _broken(path, f'{name} has no bytes of images of 32x32x3')
+        raise _broken(path, f'{name} has no uint8 array of 32x32x3 images')
     labels = {}
     for kind, key in layout.labels.items():
         own = value.get(key)
@@ -216,10 +284,9 @@ class _Unpickler(pickle.Unpickler):
     """Makes arrays of numbers and plain values, and refuses every other name."""
 
     def find_class(self, module: str, name: str) -> Any:
-        found = _ALLOWED.get((module, name))
-        if found is None:
-            raise pickle.UnpicklingError(f'it asks for {module}.{name}, which is no data')
-        return found
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f'it asks for {module}.{name}, which is not data')
+        return _ALLOWED[module, name]
 
 
 def _encode(text: str, encoding: str) -> bytes:
@@ -247,7 +314,7 @@ def _unpickled(path: Path, name: str, content: bytes) -> dict[str, Any]:
     except Exception as error:  # a damaged pickle raises anything
         raise _broken(path, f'{name}: {type(error).__name__}') from error
     if not isinstance(value, dict):
-        raise _broken(path, f'{name} is no dictionary')
+        raise _broken(path, f'{name} is not a dictionary')
     return {_text(key): item for key, item in value.items()}
 
 
@@ -262,5 +329,5 @@ def _broken(path: Path, problem: str) -> UserError:
 def _unsafe(path: Path, problem: str) -> UserError:
     return UserError(
         f'{path} is damaged or not the official archive ({problem}), and is not read: download it '
-        'from https://www.cs.toronto.edu/~kriz/cifar.html.'
+        f'from {PAGE}.'
     )

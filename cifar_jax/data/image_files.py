@@ -1,4 +1,4 @@
-"""One image as 8-bit RGB of a size: whatever Pillow reads, made alike."""
+"""One image as 8-bit RGB of a given size, from a file in any common format."""
 
 from __future__ import annotations
 
@@ -16,33 +16,40 @@ if TYPE_CHECKING:
 SUFFIXES = {
     'BMP': ('.bmp',),
     'GIF': ('.gif',),
-    'JPEG': ('.jpeg', '.jpg'),
+    'JPEG': ('.jfif', '.jpeg', '.jpg'),
     'PNG': ('.png',),
     'TIFF': ('.tif', '.tiff'),
     'WEBP': ('.webp',),
 }
-LARGEST = 50_000_000  # pixels: far above a photograph, far below what fills the memory
+LARGEST = 50_000_000  # pixels that are decoded: they take 150 MB
 
 
 def is_image(name: str) -> bool:
-    """Tells from a file's name whether it is to be read."""
+    """Returns whether a file's name has the suffix of an image."""
     return name.lower().endswith(tuple(end for ends in SUFFIXES.values() for end in ends))
 
 
 def read(path: Path, size: int) -> UInt8[np.ndarray, 'size size 3']:
-    """Reads a file as a camera or a painter meant it: turned by its EXIF, then as `pixels`.
+    """Reads an image file, turns it as its EXIF data say, and resizes it by `pixels`.
 
-    The format is what the bytes say, whatever the name; of several pictures the first is taken.
+    The format is that of the content, whatever the name; of several pictures the first is taken. A
+    JPEG of more than `LARGEST` pixels is decoded at a half, a quarter or an eighth of its size.
 
     Raises:
-      UserError: the file is damaged or in no format of `SUFFIXES`, or has more pixels than
-        `LARGEST`, which its header says before any are decoded.
+      UserError: the file is damaged, is not a regular file, is in no format of `SUFFIXES`, or has
+        more pixels than `LARGEST`, which its header tells before any are decoded.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        # Not those formats that start other programs, such as EPS.
+        # To open a pipe would wait for somebody to write to it.
+        if path.exists() and not path.is_file():
+            raise OSError('it is not a regular file')
+        # Other formats may start programs, as EPS does.
         with Image.open(path, formats=list(SUFFIXES)) as image:
+            scale = next((n for n in (1, 2, 4) if image.width * image.height <= n**2 * LARGEST), 8)
+            if scale > 1:
+                image.draft(None, (image.width // scale, image.height // scale))
             if image.width * image.height > LARGEST:
                 raise Image.DecompressionBombError(f'{image.width:,} x {image.height:,} pixels')
             ImageOps.exif_transpose(image, in_place=True)
@@ -58,7 +65,7 @@ def read(path: Path, size: int) -> UInt8[np.ndarray, 'size size 3']:
         unknown = isinstance(error, UnidentifiedImageError)
         problem = f'it is none of {", ".join(SUFFIXES)}' if unknown else first_line(error)
         raise UserError(
-            f'{path} cannot be read as an image ({problem}): mend or remove it.'
+            f'{path} cannot be read as an image ({problem}): repair or remove it.'
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Normalisation: constants fitted on the training part, applied to every image alike."""
+"""Normalisation: constants fitted on the training part and applied to all images."""
 
 import math
 from typing import NamedTuple
@@ -31,14 +31,15 @@ def fit(images: UInt8[np.ndarray, 'n h w c'], config: ConfigDict) -> Normalizer:
     """Returns the normaliser that `config.data` asks for.
 
     Args:
-      images: the training part and nothing else, for no other image may shape the inputs.
+      images: of the training part only: no other image may influence the inputs.
       config: `config.data`; `normalize` is 'scale' (pixels stay in [0, 1]), 'given' (`mean` and
         `std` of the config), 'channel' or 'pixel' (a mean and a population standard deviation for
         each channel, or each pixel of each channel), 'center' (a mean for each channel) or 'zca'
-        (the same, then ZCA whitening with `zca_epsilon`). Where a deviation is 0 it counts as 1.
+        (the same, then ZCA whitening with `zca_epsilon`). A deviation of 0 is replaced by 1.
 
     Raises:
-      UserError: an unknown method, or constants that do not fit the images.
+      UserError: an unknown method, constants that do not fit the images, or a matrix for 'zca' that
+        exceeds `memory_gb`.
     """
     check(config)
     channels = images.shape[-1]
@@ -53,6 +54,8 @@ def fit(images: UInt8[np.ndarray, 'n h w c'], config: ConfigDict) -> Normalizer:
         return _constants(
             np.broadcast_to(config.mean, channels), np.broadcast_to(config.std, channels)
         )
+    if config.normalize == 'zca':
+        _check_whitening_memory(images[0].size, config.memory_gb)
     total, squares = _moments(images)
     count = len(images)
     if config.normalize != 'pixel':
@@ -72,9 +75,9 @@ def fit(images: UInt8[np.ndarray, 'n h w c'], config: ConfigDict) -> Normalizer:
 def apply(
     normalizer: Normalizer, images: Float[Array, 'batch h w c']
 ) -> Float[Array, 'batch h w c']:
-    """Returns (images - mean) / std, whitened where it says so, of images in [0, 1].
+    """Returns (images - mean) / std of images in [0, 1], whitened if there is a matrix for it.
 
-    In their own dtype.
+    The result has the dtype of the images.
     """
     mean, std = (jnp.asarray(x, images.dtype)[None] for x in (normalizer.mean, normalizer.std))
     scaled = (images - mean) / std
@@ -92,9 +95,10 @@ def to_unit(images: UInt8[Array, 'batch h w c']) -> Float[Array, 'batch h w c']:
 def check(config: ConfigDict) -> None:
     """Raises UserError for an unknown method or impossible constants in `config.data`."""
     require_choice('data.normalize', config.normalize, METHODS)
-    for key, low, rule in (('mean', -math.inf, ''), ('std', 0, ' above 0')):
+    tiny, largest = (float(x) for x in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
+    for key, low, rule in (('mean', -largest, ''), ('std', tiny, ' above 0')):
         numbers = tuple(config[key])
-        possible = all(isinstance(x, float | int) and low < x < math.inf for x in numbers)
+        possible = all(isinstance(x, float | int) and low <= x <= largest for x in numbers)
         rule = f'be a list of finite numbers{rule}, one for each channel or one for all'
         require(bool(numbers) and possible, f'data.{key}', numbers, rule)
     epsilon = config.zca_epsilon
@@ -103,6 +107,16 @@ def check(config: ConfigDict) -> None:
 
 def _constants(mean: ArrayLike, std: ArrayLike) -> Normalizer:
     return Normalizer(*(np.asarray(x, np.float32).reshape(1, 1, -1) for x in (mean, std)))
+
+
+def _check_whitening_memory(pixels: int, memory_gb: float) -> None:
+    size = 8 * pixels**2 / 2**30
+    if size > memory_gb:
+        raise UserError(
+            f"ZCA's float64 matrix of {pixels:,} x {pixels:,} takes {size:.3g} GB, more than the "
+            f'{memory_gb:g} GB allowed: choose a smaller --config.data.image_size or another '
+            '--config.data.normalize, or raise --config.data.memory_gb.'
+        )
 
 
 def _zca(

@@ -1,5 +1,6 @@
 """Official CIFAR archives: what is read from them, and what is refused in one sentence."""
 
+import hashlib
 import io
 import os
 import pickle
@@ -60,8 +61,8 @@ def contents(kind):
     return found | {'meta' if hundred else 'batches.meta': pickle.dumps(meta, protocol=2)}
 
 
-def written(path, files, *, folder='cifar/'):
-    with tarfile.open(path, 'w:gz') as archive:
+def written(path, files, *, folder='cifar/', mode='w:gz'):
+    with tarfile.open(path, mode) as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(f'{folder}{name}')
             member.size = len(content)
@@ -173,17 +174,92 @@ def test_a_truncated_archive_is_refused(tmp_path, share):
     assert 'is damaged' in refusal(path)
 
 
+def test_a_flipped_bit_never_loads_other_images(tmp_path):
+    path = written(tmp_path / 'a.tar.gz', contents(KINDS[0]))
+    content = path.read_bytes()
+    expected = archives.load(path)
+    rng = np.random.default_rng(0)
+    refused = 0
+    for place in rng.choice(len(content), 60, replace=False):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        try:
+            arrays = archives.load(path).arrays
+        except UserError:
+            refused += 1
+            continue
+        for name, array in expected.arrays.items():
+            np.testing.assert_array_equal(arrays[name], array)
+    assert refused >= 55  # the rest are bits of gzip's header, such as its time
+
+
+def test_a_damaged_checksum_is_refused(tmp_path):
+    path = written(tmp_path / 'a.tar.gz', contents(KINDS[0]))
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1  # the CRC stands before the length, four bytes each
+    path.write_bytes(content)
+    assert 'is damaged (CRC check failed' in refusal(path)
+
+
+@pytest.mark.parametrize('mode', ['w', 'w:bz2', 'w:xz'])
+def test_an_archive_packed_again_is_read(tmp_path, mode):
+    path = written(tmp_path / 'a.tar', contents(KINDS[0]), mode=mode)
+    expected = archives.load(written(tmp_path / 'a.tar.gz', contents(KINDS[0])))
+    for name, array in archives.load(path).arrays.items():
+        np.testing.assert_array_equal(array, expected.arrays[name])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert 'is damaged' in refusal(path)
+
+
+@pytest.mark.parametrize('kind', [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_name_of_a_gigabyte_is_refused_before_it_takes_memory(tmp_path, kind):
+    member = tarfile.TarInfo('name')
+    member.type, member.size = kind, 10**9
+    with tarfile.open(tmp_path / 'a.tar', 'w') as archive:
+        archive.addfile(tarfile.TarInfo('data_batch_1.bin'))
+        archive.fileobj.write(member.tobuf())
+    assert 'is damaged (a name of 1,000,000,000 bytes)' in refusal(tmp_path / 'a.tar')
+
+
+def test_an_archive_with_much_behind_its_last_file_is_refused(tmp_path, monkeypatch):
+    path = written(tmp_path / 'a.tar', contents(KINDS[0]), mode='w')
+    with path.open('ab') as file:
+        file.truncate(path.stat().st_size + 3 * 2**20)
+    assert archives.load(path)
+    monkeypatch.setattr(archives, 'LARGEST', 2**20)
+    assert 'much follows its last file' in refusal(path)
+
+
+@pytest.mark.parametrize('official', [True, False])
+def test_an_official_name_with_another_md5_is_told_and_read(
+    tmp_path, monkeypatch, caplog, official
+):
+    path = written(tmp_path / 'cifar-10-binary.tar.gz', contents(KINDS[0]))
+    md5 = hashlib.md5(path.read_bytes()).hexdigest()
+    if official:
+        monkeypatch.setitem(archives.MD5, path.name, md5)
+    assert len(archives.load(path).arrays['test_fine']) == SIZE
+    words = f'is not the archive that {archives.PAGE} publishes (its MD5 is {md5}'
+    assert (words in caplog.text) == (not official)
+
+
 @pytest.mark.parametrize(
     ('kind', 'changes', 'words'),
     [
-        (0, {'data_batch_2.bin': b'x' * 3074}, 'data_batch_2.bin has 3,074 bytes, no whole record'),
+        (
+            0,
+            {'data_batch_2.bin': b'x' * 3074},
+            'data_batch_2.bin has 3,074 bytes, not whole',
+        ),
         (0, {'test_batch.bin': b''}, 'test_batch.bin has 0 bytes'),
         (0, {'test_batch.bin': b'\x0a' * 3073}, 'test_batch.bin has fine labels beyond 0 to 9'),
         (1, {'test.bin': b'\x14' * 3074}, 'test.bin has coarse labels beyond 0 to 19'),
-        (0, {'batches.meta.txt': b'a\nb\n'}, 'other than 10 fine classes'),
+        (0, {'batches.meta.txt': b'a\nb\n'}, 'does not name 10 fine classes'),
         (2, {'test_batch': b'no pickle'}, 'test_batch: '),
-        (2, {'test_batch': pickle.dumps([1], 2)}, 'test_batch is no dictionary'),
-        (2, {'test_batch': pickle.dumps({'data': 1}, 2)}, 'no bytes of images'),
+        (2, {'test_batch': pickle.dumps([1], 2)}, 'test_batch is not a dictionary'),
+        (2, {'test_batch': pickle.dumps({'data': 1}, 2)}, 'no uint8 array'),
         (2, {'test_batch': pickle.dumps({'data': np.ones((2, 3072), 'u1')}, 2)}, 'list of labels'),
         (
             2,

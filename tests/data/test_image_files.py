@@ -1,6 +1,7 @@
 """One image as RGB: every kind of file against what its pixels mean, and what is refused."""
 
 import io
+import os
 import struct
 import zlib
 
@@ -54,6 +55,7 @@ def test_a_file_of_the_size_asked_for_keeps_its_pixels(tmp_path, form):
 def test_every_ending_of_the_formats_counts_whatever_its_case():
     assert image_files.is_image('a.png')
     assert image_files.is_image('A.JPG')
+    assert image_files.is_image('a.jfif')
     assert not image_files.is_image('a.svg')
     assert not image_files.is_image('png')
 
@@ -174,6 +176,42 @@ def test_an_image_of_absurd_size_is_refused_by_its_header(tmp_path, width, heigh
     assert '\n' not in message
 
 
+@pytest.mark.parametrize(('allowed', 'scale'), [(200_000, 1), (100_000, 2), (12_000, 4), (4000, 8)])
+def test_a_jpeg_above_the_limit_is_decoded_at_a_fraction_of_its_size(
+    tmp_path, monkeypatch, allowed, scale
+):
+    path = saved(Image.fromarray(photo(400, 480)), tmp_path / 'a.jpg')
+    with Image.open(path) as image:
+        image.draft(None, (480 // scale, 400 // scale))
+        assert image.size == (480 // scale, 400 // scale)
+        expected = image.resize((20, 20), Image.Resampling.BILINEAR)
+    monkeypatch.setattr(image_files, 'LARGEST', allowed)
+    np.testing.assert_array_equal(image_files.read(path, 20), np.asarray(expected))
+
+
+def test_a_jpeg_decoded_at_a_fraction_is_nearly_the_whole_one(tmp_path, monkeypatch):
+    smooth = np.add.outer(np.arange(200), np.arange(240)) // 2
+    path = saved(Image.fromarray(smooth.astype(np.uint8)), tmp_path / 'a.jpg')
+    whole = image_files.read(path, 16)
+    monkeypatch.setattr(image_files, 'LARGEST', 800)
+    np.testing.assert_allclose(image_files.read(path, 16), whole.astype(int), atol=2)
+
+
+@pytest.mark.parametrize('ending', ['jpg', 'png'])
+def test_an_image_above_every_limit_is_refused(tmp_path, monkeypatch, ending):
+    path = saved(Image.fromarray(photo(400, 480)), tmp_path / f'a.{ending}')
+    monkeypatch.setattr(image_files, 'LARGEST', 2000)
+    with pytest.raises(UserError, match='more than the 2,000 pixels allowed'):
+        image_files.read(path, 20)
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='no pipes with a name here')
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'a.png')
+    with pytest.raises(UserError, match='it is not a regular file'):
+        image_files.read(tmp_path / 'a.png', 8)
+
+
 def jpeg():
     buffer = io.BytesIO()
     Image.fromarray(photo()).save(buffer, 'JPEG')
@@ -199,7 +237,7 @@ def test_a_damaged_image_is_named_in_one_sentence(tmp_path, content):
         image_files.read(path, 8)
     message = str(caught.value)
     assert message.startswith(f'{path} cannot be read as an image (')
-    assert message.endswith('mend or remove it.')
+    assert message.endswith('repair or remove it.')
     assert '\n' not in message
 
 

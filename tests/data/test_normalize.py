@@ -164,6 +164,24 @@ def test_zca_of_fewer_images_than_pixels_is_finite():
     assert np.isfinite(out).all()
 
 
+def test_a_matrix_for_zca_that_takes_too_much_memory_is_refused_before_it_is_made():
+    images = np.zeros((2, 224, 224, 3), np.uint8)
+    with pytest.raises(UserError, match=r'150,528 x 150,528 takes 169 GB.*image_size.*memory_gb'):
+        normalize.fit(images, config(normalize='zca'))
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf, 1e39])
+@pytest.mark.parametrize('key', ['mean', 'std'])
+def test_constants_that_are_not_finite_in_float32_are_refused(key, value):
+    with pytest.raises(UserError, match=f'data.{key}=.* finite numbers'):
+        normalize.check(config(normalize='given', **{key: (0.5, value, 0.5)}))
+
+
+def test_a_deviation_that_is_0_in_float32_is_refused():
+    with pytest.raises(UserError, match='above 0'):
+        normalize.check(config(normalize='given', std=(1e-50,)))
+
+
 def test_zca_without_an_epsilon_is_refused():
     with pytest.raises(UserError, match=r'zca_epsilon=0\.0 must be above 0'):
         normalize.fit(pixels(3), config(normalize='zca', zca_epsilon=0.0))

@@ -257,6 +257,12 @@ def test_digits_of_another_size_are_resized_from_8x8_at_once():
     assert {image.tobytes() for image in data.test.images} <= expected
 
 
+def test_digits_too_large_for_the_memory_are_refused_before_they_are_resized():
+    # 1,797 images of 100,000 x 100,000 x 3 bytes.
+    with pytest.raises(UserError, match=r"'digits' take 5\.02e\+04 GB.*memory_gb"):
+        sources.load(config(source='digits', image_size=100_000))
+
+
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [
