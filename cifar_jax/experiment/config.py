@@ -153,7 +153,7 @@ def check(config: ConfigDict) -> None:
     augment.check(data.augment)
     limits.check(config)
     optimizers.check(config)
-    weights.check(config.init_from)
+    weights.check(config)
     precision.check(config.precision)
     parallel.check(config.mesh.devices)
     backend.check(config.ops.backend)

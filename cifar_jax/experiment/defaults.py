@@ -33,7 +33,11 @@ def get_defaults() -> ConfigDict:
                 zca_epsilon=1e-6,  # of 'zca': added to the variances, for pixels in [0, 1]
                 augment=(),  # dicts: the name of one of cifar_jax.data.augment and its options
             ),
-            init_from='',  # a workdir, or its initial.npz: begin with the weights it began with
+            # Weights to begin with: an .npz file, or 'WORKDIR' or 'WORKDIR:CHECKPOINT' of a run:
+            # 'initial' (those it began with), 'chosen' (those it reports), 'best' or 'latest'.
+            init_from='',
+            init_rename=(),  # pairs of prefixes: of names there, and of names here
+            init_skip=(),  # patterns of names to go without: fresh here, unused there
             # A name in cifar_jax.models.MODELS and its options; or 'Network', a list of `layers` as
             # cifar_jax.reference.specs has them, which NumPy alone trains.
             model=dict(name=''),

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from cifar_jax import files
 from cifar_jax.data import pipeline, splits
 from cifar_jax.data.pipeline import Prepared
-from cifar_jax.experiment import console, preprocessing
+from cifar_jax.experiment import console, first_weights, preprocessing
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.watcher import Watcher
 from cifar_jax.experiment.workdir import Workdir
@@ -52,7 +52,8 @@ def train(
     trainer = trainer_of(config.model.name)
     trainer.set_up(config, profile=profile)
     data = pipeline.prepare(config.data)
-    plan = trainer.plan(config, data, new=not workdir.config.exists())
+    new = not workdir.config.exists()
+    plan = trainer.plan(config, data, new=new, read=first_weights.read)
     with workdirs.lock(workdir), backend.use(config.ops.backend):
         for change in workdirs.prepare(workdir, config, command):
             log.warning('%s: this run will not go on to the same bits', change)

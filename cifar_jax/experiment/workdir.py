@@ -30,6 +30,8 @@ _ADDED = {
     'data.damaged': 'stop',
     'data.zca_epsilon': 1e-6,
     'init_from': '',
+    'init_rename': (),
+    'init_skip': (),
     'log.pictures': '',
     'optimizer.groups': (),
 }

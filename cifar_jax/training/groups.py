@@ -13,6 +13,7 @@ first group that matches a parameter has it; a batch norm belongs to the first g
 its moving mean, 'stem_norm/mean'.
 """
 
+import contextlib
 import difflib
 import fnmatch
 import math
@@ -28,6 +29,7 @@ from rich.text import Text
 
 from cifar_jax.checks import require
 from cifar_jax.errors import UserError, nearest
+from cifar_jax.models.intercept import with_frozen_statistics
 
 Group = Mapping[str, Any]
 
@@ -95,6 +97,13 @@ def statistics_are_frozen(groups: Sequence[Group]) -> Callable[[str], bool]:
         return label != REST and groups[int(label)].get('frozen_statistics', False)
 
     return frozen
+
+
+def frozen_statistics(groups: Sequence[Group]) -> contextlib.AbstractContextManager[None]:
+    """Returns a context in which the batch norms of such groups keep their statistics."""
+    if not any(group.get('frozen_statistics', False) for group in groups):
+        return contextlib.nullcontext()
+    return with_frozen_statistics(statistics_are_frozen(groups))
 
 
 def require_matches(groups: Sequence[Group], variables: Mapping[str, PyTree]) -> None:

@@ -2,7 +2,7 @@
 
 import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -17,7 +17,15 @@ from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
 from cifar_jax.machine import use_compilation_cache
 from cifar_jax.ops import backend
-from cifar_jax.training import checkpoints, history, loop, optimizers, parallel
+from cifar_jax.training import (
+    checkpoints,
+    groups,
+    history,
+    loop,
+    optimizers,
+    parallel,
+    weights,
+)
 from cifar_jax.training import plan as plans
 from cifar_jax.training import state as states
 from cifar_jax.training.plan import Plan
@@ -48,10 +56,16 @@ def initial_variables(config: ConfigDict, classes: int, image_shape: tuple[int, 
     return dict(init(jax.random.key(config.seed), jnp.zeros((1, *image_shape), jnp.float32)))
 
 
-def plan(config: ConfigDict, data: Prepared, *, new: bool = True) -> Plan:
-    made = plans.make(config, data)
+def plan(
+    config: ConfigDict,
+    data: Prepared,
+    *,
+    new: bool = True,
+    read: Callable[[str], weights.Source] = weights.read,
+) -> Plan:
+    made = plans.make(config, data, read)
     if new:
-        plans.given_variables(made)
+        plans.match(made)
     return made
 
 
@@ -59,6 +73,8 @@ def describe(plan: Plan) -> list[str]:
     device = plan.mesh.devices.flat[0]
     kind, batch = device.device_kind, plan.config.train.batch_size
     lines = [f'{plan.mesh.size} x {kind}, batch {batch}']
+    if chosen := plan.config.optimizer.groups:
+        lines.append(groups.table(chosen, plans.shapes(plan)))
     return [*lines, backend.reason()] if device.platform == 'cpu' else lines
 
 

@@ -16,6 +16,7 @@ from cifar_jax.training.flax_network import FlaxNetwork
 MODEL = 'Network'
 # What only the JAX loop has, and the value that asks for nothing of it.
 _WITHOUT: dict[str, Any] = {
+    'init_from': '',
     'data.augment': (),
     'precision': 'float32',
     'ema': 0.0,

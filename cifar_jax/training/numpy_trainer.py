@@ -6,6 +6,7 @@ See `Trainer` for what its functions do.
 import logging
 import pathlib
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -21,7 +22,7 @@ from cifar_jax.data.arrays import Arrays
 from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
 from cifar_jax.reference.network import Network
-from cifar_jax.training import history, numpy_network, optimizers, parallel
+from cifar_jax.training import history, numpy_network, optimizers, parallel, weights
 from cifar_jax.training import plan as plans
 from cifar_jax.training import state as states
 from cifar_jax.training.flax_network import FlaxNetwork
@@ -67,7 +68,13 @@ def initial_variables(config: ConfigDict, classes: int, image_shape: tuple[int, 
     return numpy_network.variables(numpy_network.create(config, classes, image_shape))
 
 
-def plan(config: ConfigDict, data: Prepared, *, new: bool = True) -> Plan:
+def plan(
+    config: ConfigDict,
+    data: Prepared,
+    *,
+    new: bool = True,
+    read: Callable[[str], weights.Source] = weights.read,
+) -> Plan:
     steps_per_epoch, total_steps = plans.lengths(config, len(data.train.labels))
     if total_steps % steps_per_epoch:
         raise UserError(

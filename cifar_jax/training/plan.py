@@ -1,7 +1,7 @@
 """The plan of a run: what its config and its data come to, fixed before the first step."""
 
 import logging
-import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +9,7 @@ import optax
 from flax import linen as nn
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
+from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from cifar_jax import models
@@ -16,7 +17,8 @@ from cifar_jax.data import batches, normalize
 from cifar_jax.data.arrays import Arrays
 from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
-from cifar_jax.training import durations, optimizers, parallel, precision, weights
+from cifar_jax.models.image_model import head_name
+from cifar_jax.training import durations, groups, optimizers, parallel, precision, weights
 from cifar_jax.training import state as states
 from cifar_jax.training.state import TrainState
 
@@ -36,6 +38,7 @@ class Plan(NamedTuple):
     steps_per_epoch: int
     total_steps: int
     save_every: int  # steps
+    read: Callable[[str], weights.Source]  # of what `config.init_from` names
 
 
 class Lengths(NamedTuple):
@@ -66,11 +69,17 @@ def lengths(config: ConfigDict, size: int) -> Lengths:
     return Lengths(steps_per_epoch, total_steps)
 
 
-def make(config: ConfigDict, data: Prepared) -> Plan:
+def make(
+    config: ConfigDict, data: Prepared, read: Callable[[str], weights.Source] = weights.read
+) -> Plan:
     """Returns the plan of a run; call it before anything else asks JAX for its devices.
 
+    Args:
+      read: returns the weights that `config.init_from` names.
+
     Raises:
-      UserError: the batch does not fit the data or the devices, or a duration does not fit.
+      UserError: the batch does not fit the data or the devices, a duration does not fit, or a
+        group of parameters has no effect.
     """
     mesh = parallel.make_mesh(config.mesh.devices, config.train.batch_size)
     training = batches.Resident(
@@ -84,7 +93,7 @@ def make(config: ConfigDict, data: Prepared) -> Plan:
     if remark:
         logging.getLogger('cifar_jax').info(remark)
     options = {key: value for key, value in config.model.items() if key != 'name'}
-    return Plan(
+    plan = Plan(
         config=config,
         mesh=mesh,
         training=training,
@@ -99,7 +108,11 @@ def make(config: ConfigDict, data: Prepared) -> Plan:
         save_every=durations.steps(
             config.checkpoint.every, steps_per_epoch=steps_per_epoch, total_steps=total_steps
         ),
+        read=read,
     )
+    if config.optimizer.groups:
+        groups.require_matches(config.optimizer.groups, shapes(plan))
+    return plan
 
 
 def initial_state(plan: Plan, variables: Any = None) -> TrainState:
@@ -114,13 +127,43 @@ def initial_state(plan: Plan, variables: Any = None) -> TrainState:
     )
 
 
-def given_variables(plan: Plan) -> Any:
-    """Returns the variables that `config.init_from` names, or None where it is empty.
+def shapes(plan: Plan) -> Mapping[str, PyTree]:
+    """Returns the shapes and dtypes of the model's variables."""
+    return jax.eval_shape(lambda: initial_state(plan)).variables
+
+
+def match(plan: Plan) -> weights.Match | None:
+    """Returns what the model takes of the weights that `config.init_from` names; None: no such key.
 
     Raises:
       UserError: they are missing, damaged, or those of another network.
     """
-    if not plan.config.init_from:
+    config = plan.config
+    if not config.init_from:
         return None
-    shapes = jax.eval_shape(lambda: initial_state(plan)).variables
-    return weights.load(pathlib.Path(plan.config.init_from), shapes)
+    return weights.match(
+        plan.read(config.init_from),
+        shapes(plan),
+        head=head_name(plan.model),
+        rename=config.init_rename,
+        skip=config.init_skip,
+    )
+
+
+def given_variables(plan: Plan) -> Mapping[str, PyTree] | None:
+    """Returns the variables to begin with, or None where the seed draws all of them.
+
+    Where a model takes only a part from elsewhere, the seed draws the rest.
+
+    Raises:
+      UserError: as `match` does.
+    """
+    matched = match(plan)
+    if matched is None:
+        return None
+    for line in matched.account:
+        logging.getLogger('cifar_jax').info('config.init_from: %s', line)
+    whole = shapes(plan)
+    if matched.arrays.keys() == weights.named(whole).keys():
+        return weights.fill(matched.arrays, whole)
+    return weights.fill(matched.arrays, jax.jit(lambda: initial_state(plan).variables)())

@@ -9,7 +9,7 @@ import optax
 
 from cifar_jax.data import augment, normalize
 from cifar_jax.data.batches import Batch
-from cifar_jax.training import losses, metrics, parallel
+from cifar_jax.training import groups, losses, metrics, parallel
 from cifar_jax.training import state as states
 from cifar_jax.training.plan import Plan, initial_state
 from cifar_jax.training.state import TrainState
@@ -52,14 +52,15 @@ def update(state: TrainState, batch: Batch, plan: Plan) -> TrainState:
     images = normalize.apply(plan.normalizer, drawn.images).astype(plan.dtype)
 
     def loss_of(params):
-        logits, updated = plan.model.apply(
-            {**state.variables, 'params': params},
-            images,
-            train=True,
-            progress=state.step.astype(jnp.float32) / plan.total_steps,
-            rngs={'dropout': dropout_key},
-            mutable=['batch_stats'],
-        )
+        with groups.frozen_statistics(config.optimizer.groups):
+            logits, updated = plan.model.apply(
+                {**state.variables, 'params': params},
+                images,
+                train=True,
+                progress=state.step.astype(jnp.float32) / plan.total_steps,
+                rngs={'dropout': dropout_key},
+                mutable=['batch_stats'],
+            )
         each = losses.cross_entropy(logits, drawn.labels, config.loss.label_smoothing)
         return each.mean(), (each, logits, updated)
 

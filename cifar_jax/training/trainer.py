@@ -1,7 +1,7 @@
 """What trains a model, JAX or NumPy, as the rest of the code sees it."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from flax import linen as nn
@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from cifar_jax.data.pipeline import Prepared
+from cifar_jax.training import weights
 from cifar_jax.training.history import Line
 
 Variables = Mapping[str, PyTree]  # 'params' and, with batch norm, 'batch_stats', as Flax has them
@@ -105,11 +106,19 @@ class Trainer(Protocol):
         """Returns the variables that the seed of a config draws."""
         ...
 
-    def plan(self, config: ConfigDict, data: Prepared, *, new: bool) -> Plan:
+    def plan(
+        self,
+        config: ConfigDict,
+        data: Prepared,
+        *,
+        new: bool,
+        read: Callable[[str], weights.Source],
+    ) -> Plan:
         """Returns the plan of a run.
 
         Args:
           new: whether the run begins; then what it begins with is checked too.
+          read: returns the weights that `config.init_from` names.
 
         Raises:
           UserError: the config does not fit the data or the machine.

@@ -1,74 +1,214 @@
-"""A model's variables as one .npz file, which holds arrays and no code."""
+"""Weights that a run begins with, matched by name with its model's; files of them."""
 
+import fnmatch
 import pathlib
-import zipfile
-import zlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
+from ml_collections import ConfigDict
 
-from cifar_jax.checks import require_home
-from cifar_jax.errors import UserError
+from cifar_jax import files
+from cifar_jax.checks import require, require_home
+from cifar_jax.errors import UserError, nearest
 
 FILE = 'initial.npz'  # in a workdir: the variables before the first step
-_DAMAGED = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error)
+INITIAL = 'initial'
+CHECKPOINTS = (INITIAL, 'chosen', 'best', 'latest')
+_SHOWN = 5  # names in a message
+
+
+class Source(NamedTuple):
+    """Weights from elsewhere, by name: 'params/stem/kernel', 'batch_stats/stem_norm/mean'."""
+
+    where: str  # for messages
+    arrays: Mapping[str, np.ndarray]
+
+
+class Match(NamedTuple):
+    """What a model takes of a source; what it lacks is drawn from the seed."""
+
+    arrays: dict[str, np.ndarray]  # by the names of the model
+    account: list[str]  # lines that name each tensor of either side
 
 
 def save(path: pathlib.Path, variables: Mapping[str, PyTree]) -> None:
-    """Writes variables to a file in one step; names are paths, 'params/Conv_0/kernel'."""
-    draft = path.with_suffix('.tmp')
-    with draft.open('wb') as file:
-        arrays: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in _named(variables)}
-        np.savez(file, **arrays)
-    draft.replace(path)
+    """Writes variables to an .npz file in one step; names are paths, 'params/Conv_0/kernel'."""
+    files.write_arrays(path, named(variables))
 
 
-def check(init_from: str) -> None:
-    """Raises UserError where the path of `config.init_from` begins with an unknown user's home."""
-    require_home('init_from', init_from)
+def named(variables: Mapping[str, PyTree]) -> dict[str, Any]:
+    """Returns the leaves of variables by their paths, such as 'params/Conv_0/kernel'."""
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    return {_name(path): leaf for path, leaf in leaves}
 
 
-def load(path: pathlib.Path, shapes: Mapping[str, PyTree]) -> Mapping[str, PyTree]:
-    """Returns the variables of a file, or of the file in a workdir.
-
-    Args:
-      shapes: the variables of the model that they are for, as `jax.eval_shape` gives them.
+def check(config: ConfigDict) -> None:
+    """Checks `config.init_from`, `config.init_rename` and `config.init_skip`; opens no file.
 
     Raises:
-      UserError: there is no such file, it is damaged, or it is of another network.
+      UserError: a value is impossible, or without effect because there is no `init_from`.
     """
-    path = path.expanduser()
+    require_home('init_from', config.init_from)
+    texts = all(isinstance(pattern, str) for pattern in config.init_skip)
+    require(
+        texts, 'init_skip', config.init_skip, "be a list of patterns, such as ('params/head/*',)"
+    )
+    pairs = all(
+        isinstance(pair, tuple | list) and [type(text) for text in pair] == [str, str]
+        for pair in config.init_rename
+    )
+    rule = "be a list of pairs of prefixes, such as (('params/backbone/', 'params/'),)"
+    require(pairs, 'init_rename', config.init_rename, rule)
+    for key in ('init_skip', 'init_rename'):
+        require(
+            not config[key] or bool(config.init_from), key, config[key], 'be () without init_from'
+        )
+
+
+def parts(init_from: str) -> tuple[pathlib.Path, str]:
+    """Returns the path and the checkpoint that `config.init_from` names.
+
+    >>> parts('runs/senet:chosen')[1], parts('runs/senet')[1]
+    ('chosen', 'initial')
+    """
+    # From the right: a Windows path has a colon behind its drive.
+    path, _, checkpoint = init_from.rpartition(':')
+    if path and checkpoint in CHECKPOINTS:
+        return pathlib.Path(path).expanduser(), checkpoint
+    return pathlib.Path(init_from).expanduser(), INITIAL
+
+
+def read(init_from: str) -> Source:
+    """Returns the weights of an .npz file, or those that the run of a workdir began with.
+
+    Raises:
+      UserError: there is no such file, or it is damaged.
+    """
+    path, _ = parts(init_from)
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
+        workdir, colon, checkpoint = init_from.rpartition(':')
+        if colon and pathlib.Path(workdir).expanduser().is_dir():
+            raise UserError(
+                f"config.init_from: '{checkpoint}' is not a checkpoint of {workdir}: "
+                f'{nearest(checkpoint, CHECKPOINTS)}'
+            )
         raise UserError(
-            f'--config.init_from={path}: there is no {file}: name the workdir of a run that has '
+            f'config.init_from={init_from}: there is no {file}: name the workdir of a run that has '
             f'begun, or its {FILE}.'
         )
     try:
-        with file.open('rb') as stream, np.load(stream, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
-    except (*_DAMAGED, AttributeError) as error:  # a lone .npy file is no archive
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f'--config.init_from: {file} is damaged or no .npz file ({reason}): restore it, or '
-            'name another run.'
-        ) from None
-    wanted = dict(_named(shapes))
-    for name in sorted(wanted.keys() | found.keys()):
-        here, there = _kind(wanted.get(name)), _kind(found.get(name))
-        if here != there:
+        return Source(str(file), files.read_arrays(file))
+    except files.FileError as error:
+        raise UserError(f'config.init_from: {error} You can also name another run.') from None
+
+
+def match(
+    source: Source,
+    shapes: Mapping[str, PyTree],
+    *,
+    head: str,
+    rename: Iterable[tuple[str, str]] = (),
+    skip: Sequence[str] = (),
+) -> Match:
+    """Returns what a model takes of a source.
+
+    A tensor is loaded where both sides have it in the same shape and dtype. The head is left fresh
+    where only its number of classes differs. Everything else is refused, unless `skip` matches it:
+    then it is left fresh here, and unused there.
+
+    Args:
+      shapes: the variables of the model, or their shapes.
+      head: the name of the model's head, see `models.image_model.head_name`.
+      rename: prefixes of names in the source, and what the model has instead; the first that fits
+        a name is taken.
+      skip: patterns as in `training.groups`, of the model's names.
+
+    Raises:
+      UserError: what does not match, by name; or a prefix or pattern fits nothing.
+    """
+    model, original = named(shapes), _renamed(source, tuple(rename))
+    names = sorted(model.keys() | original.keys())
+    for pattern in skip:
+        if not fnmatch.filter(names, pattern):
             raise UserError(
-                f'--config.init_from: {file} is of another network: {name} is {there} there and '
-                f'{here} here.'
+                f"config.init_skip: '{pattern}' matches nothing: {nearest(pattern, names)}"
             )
-    return jax.tree_util.tree_map_with_path(lambda path, _: found[_name(path)], shapes)
+    arrays: dict[str, np.ndarray] = {}
+    accounts: dict[str, list[str]] = {'loaded': [], 'renamed': [], 'left fresh': [], 'unused': []}
+    refused = []
+    for name in names:
+        here = model.get(name)
+        there = source.arrays[original[name]] if name in original else None
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in skip):
+            accounts['unused' if here is None else 'left fresh'].append(name)
+        elif here is not None and there is not None and _kind(here) == _kind(there):
+            arrays[name] = there
+            same = name == original[name]
+            accounts['loaded' if same else 'renamed'].append(
+                name if same else f'{original[name]} -> {name}'
+            )
+        elif name.startswith(f'params/{head}/') and (classes := _other_classes(here, there)):
+            accounts['left fresh'].append(f'{name} ({classes})')
+        else:
+            refused.append(f'{name} is {_kind(there)} there and {_kind(here)} here')
+    if refused:
+        raise UserError(_refusal(source, refused))
+    return Match(arrays, [_line(status, lines) for status, lines in accounts.items() if lines])
 
 
-def _named(tree: PyTree) -> list[tuple[str, Any]]:
-    return [(_name(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+def fill(arrays: Mapping[str, Any], drawn: Mapping[str, PyTree]) -> Mapping[str, PyTree]:
+    """Returns variables with these arrays, by name, in the place of those drawn."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: arrays.get(_name(path), leaf), dict(drawn)
+    )
+
+
+def _renamed(source: Source, rename: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Returns the names of a source after renaming, each with its name in the source."""
+    original: dict[str, str] = {}
+    for name in source.arrays:
+        fitting = ((old, new) for old, new in rename if name.startswith(old))
+        old, new = next(fitting, ('', ''))
+        renamed = new + name.removeprefix(old)
+        if renamed in original:
+            raise UserError(
+                f'config.init_rename: {name} and {original[renamed]} of {source.where} would both '
+                f'be {renamed}.'
+            )
+        original[renamed] = name
+    for old, _ in rename:
+        if not any(name.startswith(old) for name in source.arrays):
+            raise UserError(
+                f"config.init_rename: no tensor of {source.where} begins with '{old}': "
+                f'{nearest(old, source.arrays)}'
+            )
+    return original
+
+
+def _other_classes(here: Any, there: Any) -> str:
+    """Returns how the numbers of classes of a head's tensor differ, or '' if other things do."""
+    if here is None or there is None or here.dtype != there.dtype:
+        return ''
+    if len(here.shape) != len(there.shape) or here.shape[:-1] != there.shape[:-1]:
+        return ''
+    return f'{there.shape[-1]} classes there, {here.shape[-1]} here'
+
+
+def _refusal(source: Source, refused: list[str]) -> str:
+    more = f', and {len(refused) - _SHOWN} more' if len(refused) > _SHOWN else ''
+    return (
+        f'config.init_from: {source.where} is of another network: '
+        f'{"; ".join(refused[:_SHOWN])}{more}. Rename them by config.init_rename, or go without '
+        'them by config.init_skip.'
+    )
+
+
+def _line(status: str, lines: list[str]) -> str:
+    return f'{len(lines)} {status}: {", ".join(lines)}'
 
 
 def _name(path: tuple[Any, ...]) -> str:

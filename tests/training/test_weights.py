@@ -5,10 +5,12 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+from flax import traverse_util
 
 from cifar_jax.data import pipeline
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
+from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.training import loop, weights
 from cifar_jax.training import plan as plans
 
@@ -20,11 +22,6 @@ OVERRIDES = (
     '--config.mesh.devices=1',
 )
 VARIABLES = {'params': {'Dense_0': {'kernel': np.ones((2, 3), np.float32)}}}
-
-
-def shapes(*shape):
-    kernel = jax.ShapeDtypeStruct(shape, np.float32)
-    return {'params': {'Dense_0': {'kernel': kernel}}}
 
 
 class Silent:
@@ -65,18 +62,50 @@ def test_runs_of_other_seeds_begin_with_identical_weights_when_told_to(tmp_path)
     assert told == first != other
 
 
-def test_saved_weights_are_loaded_bit_for_bit(tmp_path):
+def matched(source, model, **options):
+    return weights.match(weights.Source('there', source), model, head='head', **options)
+
+
+def arrays(**shapes):
+    """Returns arrays by name: params__stem__kernel=(3, 4) is one called 'params/stem/kernel'."""
+    rng = np.random.default_rng(len(shapes))
+    return {
+        name.replace('__', '/'): rng.normal(size=shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+
+
+def tree(source):
+    """Returns the same arrays as nested dictionaries, as a model has them."""
+    return traverse_util.unflatten_dict(source, sep='/')
+
+
+THERE = arrays(params__stem__kernel=(3, 4), params__head__kernel=(4, 7), params__head__bias=(7,))
+
+
+def test_saved_weights_are_read_bit_for_bit(tmp_path):
     weights.save(tmp_path / weights.FILE, VARIABLES)
     for path in (tmp_path, tmp_path / weights.FILE):
-        found = weights.load(path, shapes(2, 3))
+        read = weights.read(str(path)).arrays
         np.testing.assert_array_equal(
-            found['params']['Dense_0']['kernel'], VARIABLES['params']['Dense_0']['kernel']
+            read['params/Dense_0/kernel'], VARIABLES['params']['Dense_0']['kernel']
         )
 
 
+def test_a_path_may_end_with_a_checkpoint(tmp_path):
+    assert weights.parts('runs/a:chosen') == (pathlib.Path('runs/a'), 'chosen')
+    assert weights.parts('runs/a:b') == (pathlib.Path('runs/a:b'), 'initial')
+    assert weights.parts('C:\\runs') == (pathlib.Path('C:\\runs'), 'initial')
+
+
+def test_a_misspelt_checkpoint_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="'chosn' is not a checkpoint of"):
+        weights.read(f'{tmp_path}:chosn')
+
+
 def test_missing_weights_are_one_sentence(tmp_path):
-    with pytest.raises(UserError, match=r'^--config\.init_from=.*there is no .*initial\.npz'):
-        weights.load(tmp_path, shapes(2, 3))
+    with pytest.raises(UserError, match=r'^config\.init_from=.*there is no .*initial\.npz'):
+        weights.read(str(tmp_path))
 
 
 @pytest.mark.parametrize('content', [b'', b'no weights', None])
@@ -84,19 +113,113 @@ def test_damaged_weights_are_one_sentence(tmp_path, content):
     file = tmp_path / weights.FILE
     weights.save(file, VARIABLES)
     file.write_bytes(file.read_bytes()[:-40] if content is None else content)
-    with pytest.raises(UserError, match=r'is damaged or no \.npz file'):
-        weights.load(file, shapes(2, 3))
+    with pytest.raises(UserError, match=r'^config\.init_from: .* is damaged'):
+        weights.read(str(file))
 
 
 def test_pickled_weights_are_never_executed(tmp_path):
     np.savez(tmp_path / 'own.npz', kernel=np.array([{}], dtype=object))
     with pytest.raises(UserError, match='is damaged'):
-        weights.load(tmp_path / 'own.npz', shapes(2, 3))
+        weights.read(str(tmp_path / 'own.npz'))
 
 
-def test_weights_of_another_shape_are_one_sentence(tmp_path):
-    weights.save(tmp_path / weights.FILE, VARIABLES)
-    with pytest.raises(
-        UserError, match=r'kernel is float32\[2, 3\] there and float32\[2, 4\] here'
-    ):
-        weights.load(tmp_path, shapes(2, 4))
+def test_equal_names_and_shapes_are_loaded():
+    loaded = matched(THERE, tree(THERE))
+    assert loaded.account == ['3 loaded: params/head/bias, params/head/kernel, params/stem/kernel']
+    drawn = jax.tree.map(np.zeros_like, tree(THERE))
+    filled = weights.named(weights.fill(loaded.arrays, drawn))
+    assert all(np.array_equal(filled[name], THERE[name]) for name in THERE)
+
+
+def test_a_head_for_another_number_of_classes_is_left_fresh():
+    here = {**THERE, **arrays(params__head__kernel=(4, 2), params__head__bias=(2,))}
+    loaded = matched(THERE, tree(here))
+    assert loaded.account == [
+        '1 loaded: params/stem/kernel',
+        '2 left fresh: params/head/bias (7 classes there, 2 here), '
+        'params/head/kernel (7 classes there, 2 here)',
+    ]
+    filled = weights.named(weights.fill(loaded.arrays, tree(here)))
+    np.testing.assert_array_equal(filled['params/stem/kernel'], THERE['params/stem/kernel'])
+    np.testing.assert_array_equal(filled['params/head/kernel'], here['params/head/kernel'])
+
+
+def test_what_does_not_match_is_refused_by_name():
+    other = arrays(params__stem__kernel=(3, 5), params__extra=(2,), params__head__bias=(7,))
+    with pytest.raises(UserError) as error:
+        matched(THERE, tree(other))
+    assert str(error.value) == (
+        'config.init_from: there is of another network: params/extra is absent there and '
+        'float32[2] here; params/head/kernel is float32[4, 7] there and absent here; '
+        'params/stem/kernel is float32[3, 4] there and float32[3, 5] here. Rename them by '
+        'config.init_rename, or go without them by config.init_skip.'
+    )
+
+
+def test_a_head_that_differs_in_more_than_its_classes_is_refused():
+    here = {**THERE, **arrays(params__head__kernel=(5, 2))}
+    with pytest.raises(UserError, match=r'params/head/kernel is float32\[4, 7\] there'):
+        matched(THERE, tree(here))
+
+
+def test_another_dtype_is_refused():
+    half = {**THERE, 'params/head/bias': THERE['params/head/bias'].astype(np.float16)}
+    with pytest.raises(UserError, match=r'params/head/bias is float16\[7\] there and float32'):
+        matched(half, tree(THERE))
+
+
+def test_a_long_list_of_differences_is_cut():
+    many = arrays(**{f'params__layer{number}': (2,) for number in range(9)})
+    with pytest.raises(UserError, match=r'layer4 is .*, and 4 more\. Rename them'):
+        matched(many, {})
+
+
+def test_skipped_tensors_are_left_fresh_here_and_unused_there():
+    here = tree({'params/stem/kernel': THERE['params/stem/kernel'], **arrays(params__own__a=(1,))})
+    loaded = matched(THERE, here, skip=('params/head/*', 'params/own/*'))
+    assert loaded.account == [
+        '1 loaded: params/stem/kernel',
+        '1 left fresh: params/own/a',
+        '2 unused: params/head/bias, params/head/kernel',
+    ]
+
+
+def test_renamed_tensors_are_loaded_under_the_name_of_the_first_prefix_that_fits():
+    foreign = {f'model/{name}': array for name, array in THERE.items()}
+    rename = (('model/params/stem/', 'params/first/'), ('model/', ''), ('model/params', 'no'))
+    here = tree({name.replace('stem', 'first'): array for name, array in THERE.items()})
+    loaded = matched(foreign, here, rename=rename)
+    assert loaded.account[0].startswith('3 renamed: model/params/stem/kernel -> params/first/k')
+    np.testing.assert_array_equal(loaded.arrays['params/first/kernel'], THERE['params/stem/kernel'])
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (
+            {'skip': ('params/haed/*',)},
+            r"init_skip: 'params/haed/\*' matches nothing: did you mean",
+        ),
+        ({'rename': (('model/', ''),)}, "init_rename: no tensor of there begins with 'model/'"),
+        ({'rename': (('params/head/bias', 'params/head/kernel'),)}, 'would both be params/head/k'),
+    ],
+)
+def test_a_pattern_or_prefix_without_effect_is_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        matched(THERE, tree(THERE), **options)
+
+
+@pytest.mark.parametrize(
+    ('values', 'message'),
+    [
+        ({'init_skip': ('head',)}, r"init_skip=\('head',\) must be \(\) without init_from"),
+        ({'init_skip': (3,), 'init_from': 'a'}, 'init_skip=.* must be a list of patterns'),
+        ({'init_rename': ('ab',), 'init_from': 'a'}, 'init_rename=.* must be a list of pairs'),
+        ({'init_rename': (('a', 1),), 'init_from': 'a'}, 'init_rename=.* must be a list of pairs'),
+    ],
+)
+def test_impossible_values_are_refused(values, message):
+    config = get_defaults()
+    config.update(values)
+    with pytest.raises(UserError, match=message):
+        weights.check(config)

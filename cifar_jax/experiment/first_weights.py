@@ -1,0 +1,32 @@
+"""The weights that a run begins with, when they come from another run or a file."""
+
+import numpy as np
+
+from cifar_jax.experiment import preprocessing
+from cifar_jax.experiment import workdir as workdirs
+from cifar_jax.experiment.workdir import Workdir
+from cifar_jax.training import parallel, weights
+from cifar_jax.training.trainers import trainer_of
+from cifar_jax.training.weights import Source
+
+
+def read(init_from: str) -> Source:
+    """Returns the weights that a value of `config.init_from` names.
+
+    Those of a checkpoint are the ones that its run is evaluated with: the average, where it keeps
+    one.
+
+    Raises:
+      UserError: the file, the run or its checkpoint is missing or damaged.
+    """
+    folder, checkpoint = weights.parts(init_from)
+    if checkpoint == weights.INITIAL:
+        return weights.read(init_from)
+    workdir = Workdir(folder)
+    config = workdirs.read_config(workdir)
+    classes, image_shape, _ = preprocessing.read(workdir)
+    mesh = parallel.make_mesh(1, 1)
+    trainer = trainer_of(config.model.name)
+    loaded = trainer.load(config, folder, checkpoint, len(classes), image_shape, mesh)
+    arrays = {name: np.asarray(leaf) for name, leaf in weights.named(loaded.variables).items()}
+    return Source(f'{folder} at step {loaded.step}', arrays)
