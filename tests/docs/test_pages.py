@@ -2,12 +2,14 @@
 
 import argparse
 import importlib
+import inspect
 import pathlib
 import re
 import shlex
 
 import pytest
 
+from cifar_jax import models
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment.defaults import get_defaults
 
@@ -148,6 +150,13 @@ def test_earlier_projects_are_introduced_before_they_are_named(page):
     named = re.search(r'\bS[0-4]\b', text)
     if named and page.name != 'results.md':
         assert 'results.md#sources' in text[: text.find('\n\n', named.start())]
+
+
+def test_the_files_that_the_readme_recommends_to_readers_have_less_than_150_lines():
+    training = [ROOT / 'cifar_jax' / 'training' / f'{name}.py' for name in ('plan', 'step', 'loop')]
+    networks = [pathlib.Path(inspect.getfile(model)) for model in models.MODELS.values()]
+    for path in (*training, *networks):
+        assert len(path.read_text().splitlines()) < 150, path
 
 
 def test_the_readme_is_a_guide_of_at_most_150_lines():
