@@ -18,13 +18,13 @@ import matplotlib
 from cifar_jax import models
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import console
-from cifar_jax.experiment import records as finished
 from cifar_jax.experiment.records import Run
+from tables import kept
 
 matplotlib.use('svg')
 import matplotlib.pyplot as plt
 
-DOCS = finished.ROOT / 'docs'
+DOCS = kept.ROOT / 'docs'
 COLOURS = plt.get_cmap('viridis')
 S1_SPECS = ('configs/cifar100_25.py:base_a', 'configs/cifar100_25.py:improved_a')
 S1_KEYS = {'train.length', 'model.widths', 'model.batch_norm'}
@@ -95,8 +95,9 @@ def rate(runs: list[Run], path: pathlib.Path) -> None:
 
 def in_s1(run: Run) -> bool:
     """Returns whether a run belongs to S1's study: BaseNet or ImprovedNet with (a), shortened."""
-    keys = {key for key, _ in run.overrides}
-    return run.spec in S1_SPECS and 'train.length' in keys and keys <= S1_KEYS
+    spec, overrides = kept.parts(run)
+    keys = {key for key, _ in overrides}
+    return spec in S1_SPECS and 'train.length' in keys and keys <= S1_KEYS
 
 
 def networks(runs: list[Run], path: pathlib.Path) -> None:
@@ -199,7 +200,7 @@ def _save(figure: Any, panels: Sequence[Any], path: pathlib.Path) -> None:
 def main() -> None:
     """Runs the script; user errors end it with one sentence and status 1."""
     with console.mistakes_as_sentences():
-        runs = finished.read_all()
+        runs = kept.read_all()
         s0, s1 = [run for run in runs if plain(run)], [run for run in runs if in_s1(run)]
         depth(s0, DOCS / 'numpy_depth.svg')
         rate(s0, DOCS / 'numpy_rate.svg')

@@ -13,8 +13,7 @@ import json
 import pathlib
 
 from cifar_jax.experiment import console
-from cifar_jax.experiment import records as runs
-from tables import pages, published
+from tables import kept, pages, published
 
 FILES = ('config.json', 'metrics.jsonl', 'preprocessing.json', 'summary.json')
 
@@ -25,14 +24,14 @@ def keep(folder: pathlib.Path) -> None:
     Raises:
       UserError: the run is not finished, or damaged.
     """
-    run = runs.read(folder)
-    target = runs.RESULTS / folder.resolve().name
+    run = kept.read(folder)
+    target = kept.RESULTS / folder.resolve().name
     target.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         if (folder / name).exists():  # results of earlier versions have no preprocessing.json
             (target / name).write_text((folder / name).read_text())
     stored = json.loads((target / 'config.json').read_text())
-    stored['command'] = runs.command(run)
+    stored['command'] = kept.command(run)
     (target / 'config.json').write_text(json.dumps(stored, indent=2) + '\n')
 
 
@@ -44,11 +43,11 @@ def main() -> None:
     with console.mistakes_as_sentences():
         for folder in folders:
             keep(folder)
-        groups = runs.groups(runs.read_all())
+        groups = kept.groups(kept.read_all())
         for name, mark, table in pages.TABLES:
-            page = runs.ROOT / name
+            page = kept.ROOT / name
             page.write_text(pages.between(mark, table(groups), page.read_text()))
-        (runs.ROOT / 'docs' / 'results.md').write_text(published.page(groups))
+        (kept.ROOT / 'docs' / 'results.md').write_text(published.page(groups))
 
 
 if __name__ == '__main__':

@@ -15,13 +15,13 @@ import time
 
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import config_files, console, variants
-from cifar_jax.experiment.records import ROOT
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.sweeping import grid, loop, show
 from cifar_jax.sweeping import jobs as lib
 from cifar_jax.sweeping.jobs import Job
 from cifar_jax.training import numpy_trainer
 from cifar_jax.training.trainers import trainer_of
+from tables.kept import ROOT
 
 ALL = ('data.fraction=0.02', 'log.tensorboard=false')
 STEPS = ('train.length=3 steps', 'train.batch_size=8', 'eval_batch_size=100')

@@ -1,67 +1,44 @@
-"""Finished runs, read from their folders and grouped over their seeds."""
+"""What the files of a run say, finished or not: the one record of it for all tables and pages."""
 
-import json
 import pathlib
-import shlex
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ml_collections import ConfigDict
+
 from cifar_jax import files
-from cifar_jax import main as training
-from cifar_jax.errors import UserError
-from cifar_jax.experiment import config as configs
+from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
-from cifar_jax.training import numpy_trainer
+from cifar_jax.files import FileError
+from cifar_jax.training import history, numpy_trainer
+from cifar_jax.training.history import Line, is_number
 from cifar_jax.training.trainers import trainer_of
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-RESULTS = ROOT / 'results'
 SPLITS = ('test', 'validation', 'training')
 _IN_SUMMARY = {'validation': 'val', 'training': 'train'}  # as a prefix
-_STORED = {'command', 'config', 'environment'}
-_COMMAND = ['python', '-m', 'cifar_jax.main']
+_NUMBERS = ('rate', 'images_per_second', 'train_loss', 'train_accuracy')  # of every line
 
 
 class Run(NamedTuple):
-    """A finished run: what its config.json, metrics.jsonl and summary.json say."""
+    """A run: its config.json, metrics.jsonl and summary.json."""
 
-    folder: pathlib.Path
-    spec: str  # FILE[:variant]
-    overrides: tuple[tuple[str, str], ...]  # keys and values as typed, without the seed
-    config: dict[str, Any]
-    environment: dict[str, Any]
-    lines: list[dict[str, Any]]
-    summary: dict[str, Any]
+    workdir: Workdir
+    config: ConfigDict
+    command: str  # empty: it was not started by a command
+    environment: Mapping[str, Any]
+    lines: list[Line]
+    summary: Mapping[str, Any]  # empty: it has not finished
 
     @property
-    def arguments(self) -> str:
-        """What is typed behind `python -m cifar_jax.main`, without the seed and the workdir."""
-        return arguments(self.spec, self.overrides)
+    def seed(self) -> int:
+        """The seed of the run."""
+        return self.config.seed
 
     @property
     def in_numpy(self) -> bool:
         """Whether NumPy alone trained it."""
-        return trainer_of(self.config['model']['name']) is numpy_trainer
-
-    def metric(self, split: str, name: str) -> float | None:
-        """Returns 'accuracy', 'loss' or 'top5' on one of `SPLITS`; None where it is not there.
-
-        Training's are those of the epoch as it went.
-        """
-        if split == 'test':
-            return self.summary.get('test', {}).get(name)
-        return self.summary.get(f'{_IN_SUMMARY[split]}_{name}')
-
-    @property
-    def speed(self) -> float:
-        """Images a second of training in the median epoch."""
-        return sorted(line['images_per_second'] for line in self.lines)[len(self.lines) // 2]
-
-    @property
-    def top_speed(self) -> float:
-        """Images a second of training in the fastest epoch, which is what S0 published."""
-        return max(line['images_per_second'] for line in self.lines)
+        return trainer_of(self.config.model.name) is numpy_trainer
 
     @property
     def machine(self) -> str:
@@ -69,77 +46,86 @@ class Run(NamedTuple):
         cores = self.environment['cores']
         return f'{self.environment["processor"]}, {cores} core{"s" * (cores > 1)}'
 
+    def metric(self, split: str, name: str) -> float | None:
+        """Returns 'accuracy', 'loss' or 'top5' of a finished run on one of `SPLITS`.
 
-def arguments(spec: str, overrides: Iterable[tuple[str, str]]) -> str:
-    """Returns what is typed for a config and its overrides.
+        It is that of the weights that the run reports, on 'training' of the epoch as it went; None
+        where it is not known.
+        """
+        if split == 'test':
+            return self.summary.get('test', {}).get(name)
+        return self.summary.get(f'{_IN_SUMMARY[split]}_{name}')
 
-    >>> arguments('configs/senet.py', [('train.length', '9 epochs')])
-    "--config configs/senet.py '--config.train.length=9 epochs'"
-    """
-    return shlex.join(['--config', spec, *(f'--config.{key}={text}' for key, text in overrides)])
+    @property
+    def validation(self) -> float | None:
+        """Validation accuracy of the weights that the run reports, as far as it has come."""
+        chosen = history.chosen(self.lines, self.config.train) if self.lines else {}
+        return chosen.get('val_accuracy')
 
+    @property
+    def test(self) -> float | None:
+        """Test accuracy of the weights that the run reports, where it was evaluated."""
+        return self.metric('test', 'accuracy')
 
-def parsed(words: Sequence[str]) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Returns the config and the overrides, without the seed, of the arguments of `main`.
+    @property
+    def seconds(self) -> float:
+        """Wall time of all epochs so far, with their validation."""
+        return float(sum(line['seconds'] for line in self.lines))
 
-    >>> parsed(['--config', 'a.py:b', '--workdir=w', '--config.seed=1', '--config.ema', '0.9'])
-    ('a.py:b', (('ema', '0.9'),))
-    """
-    args, rest = training.parser().parse_known_args(words)
-    return args.config, tuple(pair for pair in configs.pairs(rest) if pair[0] != 'seed')
+    @property
+    def images_per_second(self) -> float | None:
+        """Images a second of training in the median epoch; of two, the faster."""
+        speeds = [line['images_per_second'] for line in self.lines]
+        return statistics.median_high(speeds) if speeds else None
+
+    @property
+    def top_speed(self) -> float | None:
+        """Images a second of training in the fastest epoch."""
+        return max((line['images_per_second'] for line in self.lines), default=None)
+
+    @property
+    def seconds_to_best(self) -> float | None:
+        """Wall time to the end of the best epoch by what the run monitors; None: no validation."""
+        best = history.best(self.lines, self.config.train.monitor)
+        if best is None:
+            return None
+        return sum(line['seconds'] for line in self.lines if line['epoch'] <= best['epoch'])
 
 
 def read(folder: pathlib.Path) -> Run:
-    """Returns the finished run of a workdir, or of a folder of results/.
+    """Returns the run in a workdir, or in a folder that keeps its three text files.
 
     Raises:
-      UserError: it is no run, damaged, or not finished.
+      UserError: the folder is no workdir, or a file is damaged or of another version.
     """
     workdir = Workdir(folder)
-    stored, summary = (files.read_json(path) for path in (workdir.config, workdir.summary))
-    try:
-        lines = [json.loads(line) for line in workdir.metrics.read_text().splitlines()]
-    except (OSError, ValueError) as error:
-        raise UserError(f'{workdir.metrics} cannot be read ({error}): restore it.') from None
-    if not isinstance(stored, dict) or not stored.keys() >= _STORED:
-        raise UserError(f'{workdir.config} is damaged: it lacks {", ".join(sorted(_STORED))}.')
-    if not isinstance(summary, dict) or not summary.get('finished') or not lines:
-        raise UserError(f'{folder} is not finished: start its command again, it goes on.')
-    spec, overrides = parsed(shlex.split(stored['command'])[len(_COMMAND) :])
-    return Run(folder, spec, overrides, stored['config'], stored['environment'], lines, summary)
+    config = workdirs.read_config(workdir)
+    stored = files.read_json(workdir.config)
+    environment = stored.get('environment')
+    if not isinstance(environment, dict):
+        raise _damaged(workdir.config)
+    lines = workdirs.read_metrics(workdir)
+    for number, line in enumerate(lines, 1):
+        if not _is_whole(line):
+            raise _damaged(workdir.metrics, f' in line {number}')
+    run = Run(workdir, config, str(stored.get('command', '')), environment, lines, {})
+    summary = files.read_json(workdir.summary) if workdir.summary.exists() else {}
+    if not isinstance(summary.get('test', {}), dict):
+        raise _damaged(workdir.summary)
+    # A summary of fewer epochs belongs to the run before it was made longer.
+    ended = round(run.seconds, 1) == summary.get('seconds', round(run.seconds, 1))
+    return run._replace(summary=summary if ended else {})
 
 
-def read_all(results: pathlib.Path = RESULTS) -> list[Run]:
-    """Returns all runs of a folder of results, in the order of their names.
-
-    Raises:
-      UserError: one of them cannot be read, see `read`.
-    """
-    return [read(path) for path in sorted(results.iterdir()) if path.is_dir()]
+def _is_whole(line: Line) -> bool:
+    keys = set(_NUMBERS)
+    if any(key.startswith('val_') for key in line):
+        keys |= {'val_loss', 'val_accuracy'}
+    return all(is_number(line.get(key)) for key in keys)
 
 
-def groups(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Returns the runs by their arguments without the seed, in the order of the first of each.
-
-    Raises:
-      UserError: a seed has run twice, which would count twice in a mean.
-    """
-    found: dict[str, list[Run]] = {}
-    for run in runs:
-        members = found.setdefault(run.arguments, [])
-        for other in members:
-            if other.config['seed'] == run.config['seed']:
-                raise UserError(
-                    f'{other.folder} and {run.folder} are one command with one seed: remove one.'
-                )
-        members.append(run)
-    return found
-
-
-def command(run: Run) -> str:
-    """Returns a command that repeats a run, with its seed and without its workdir."""
-    seed = [('seed', str(run.config['seed']))] if run.config['seed'] else []
-    return f'{" ".join(_COMMAND)} {arguments(run.spec, (*run.overrides, *seed))}'
+def _damaged(path: pathlib.Path, where: str = '') -> FileError:
+    return FileError(path, f'is of another version of cifar_jax or damaged{where}')
 
 
 def spread(values: Sequence[float | None], digits: int = 1) -> str:
@@ -160,20 +146,3 @@ def percent(runs: Sequence[Run], split: str, name: str = 'accuracy', digits: int
     values = [run.metric(split, name) for run in runs]
     shown = spread([None if value is None else 100 * value for value in values], digits)
     return f'{shown} %' if shown else ''
-
-
-def table(columns: str, rows: Iterable[Sequence[object]]) -> str:
-    """Returns a table in Markdown; columns that begin with '>' are set to the right.
-
-    >>> print(table('name >size', [('a', 1)]))
-    | name | size |
-    | --- | ---: |
-    | a | 1 |
-    """
-    names = [name.replace('_', ' ') for name in columns.split()]
-    lines = [
-        [name.removeprefix('>') for name in names],
-        ['---:' if name.startswith('>') else '---' for name in names],
-        *([str(cell).replace('|', '\\|') for cell in row] for row in rows),
-    ]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)

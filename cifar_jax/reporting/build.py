@@ -26,15 +26,15 @@ def write(folder: pathlib.Path, split: str, data_dir: str | None = None) -> dict
       UserError: the workdir or the data are missing, damaged or of another version.
     """
     log.info('%s: computing or reading the predictions for the %s images', folder, split)
-    run = facts.read(folder, split, data_dir)
-    target = run.evaluated.workdir.report
+    report = facts.read(folder, split, data_dir)
+    target = report.evaluated.workdir.report
     paths: list[pathlib.Path] = []
     sections: list[page.Section] = []
     for number, section in enumerate(pictures.SECTIONS, 1):
         start = time.perf_counter()
         embedded = []
         with style.applied():
-            for picture in section.draw(run):
+            for picture in section.draw(report):
                 images = style.files(picture.figure)
                 for suffix, content in images.items():
                     paths.append(target / f'{picture.name}.{suffix}')
@@ -47,12 +47,12 @@ def write(folder: pathlib.Path, split: str, data_dir: str | None = None) -> dict
             time.perf_counter() - start,
         )
     index = target / 'index.html'
-    files.write(index, page.render(run, sections))
+    files.write(index, page.render(report, sections))
     return {
         'report': str(index),
         'pictures': list(map(str, paths)),
         'split': split,
-        'images': len(run.evaluated.predictions.labels),
-        **facts.headline(run),
-        'sha256': run.evaluated.predictions.sha256,
+        'images': len(report.evaluated.predictions.labels),
+        **facts.headline(report),
+        'sha256': report.evaluated.predictions.sha256,
     }

@@ -2,9 +2,7 @@
 
 import json
 import pathlib
-import statistics
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -12,23 +10,20 @@ from ml_collections import ConfigDict
 
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
-from cifar_jax.experiment import console
+from cifar_jax.experiment import console, records
 from cifar_jax.experiment.defaults import get_defaults
+from cifar_jax.experiment.records import Run
 from cifar_jax.inference import evaluation, predictions
 from cifar_jax.inference.evaluation import Evaluated
-from cifar_jax.reporting import runs, scores
+from cifar_jax.reporting import scores
 from cifar_jax.training import history
-from cifar_jax.training.history import Line
 
 
-class Run(NamedTuple):
+class Report(NamedTuple):
     """The data that a report is made from."""
 
+    run: Run
     evaluated: Evaluated
-    lines: list[Line]  # from metrics.jsonl
-    summary: Mapping[str, Any]  # empty if the run has not finished
-    command: str  # empty if it was not started by a command
-    environment: Mapping[str, Any]
     confusion: Int[np.ndarray, 'classes classes']
     by_class: scores.ByClass
     reliability: scores.Reliability
@@ -36,7 +31,7 @@ class Run(NamedTuple):
     @property
     def config(self) -> ConfigDict:
         """The config of the run."""
-        return self.evaluated.classifier.config
+        return self.run.config
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -52,7 +47,7 @@ class Setting(NamedTuple):
     default: str  # empty if there is none
 
 
-def read(folder: pathlib.Path, split: str, data_dir: str | None = None) -> Run:
+def read(folder: pathlib.Path, split: str, data_dir: str | None = None) -> Report:
     """Reads a run from its workdir, and computes or reads the predictions for a split.
 
     See `evaluation.predict` for the arguments and further errors.
@@ -60,7 +55,7 @@ def read(folder: pathlib.Path, split: str, data_dir: str | None = None) -> Run:
     Raises:
       UserError: a file is damaged or of another version, or the network's outputs are not finite.
     """
-    run = runs.read(folder)
+    run = records.read(folder)
     evaluated = evaluation.predict(folder, split, data_dir=data_dir)
     predicted = evaluated.predictions
     if not np.isfinite(predicted.logits).all():
@@ -69,33 +64,30 @@ def read(folder: pathlib.Path, split: str, data_dir: str | None = None) -> Run:
             'with a lower config.schedule.rate.'
         )
     of_classes = predicted.labels, predicted.classes, len(evaluated.classifier.classes)
-    return Run(
+    return Report(
+        run,
         evaluated,
-        run.lines,
-        run.summary,
-        run.command,
-        run.environment,
         scores.confusion(*of_classes),
         scores.by_class(*of_classes),
         scores.reliability(predicted.labels, predicted.probabilities),
     )
 
 
-def headline(run: Run) -> dict[str, float]:
+def headline(report: Report) -> dict[str, float]:
     """Returns loss, accuracy, top5 and ece of the split."""
-    metrics = predictions.mean_metrics(run.evaluated.predictions)
-    return {**metrics, 'ece': run.reliability.error}
+    metrics = predictions.mean_metrics(report.evaluated.predictions)
+    return {**metrics, 'ece': report.reliability.error}
 
 
-def details(run: Run) -> dict[str, str]:
+def details(report: Report) -> dict[str, str]:
     """Returns the table below the headline: data, seed, epochs, time and speed, as text."""
-    config, data = run.config, run.evaluated.data
+    run, config, data = report.run, report.config, report.evaluated.data
     parts = {'training': data.train, 'validation': data.validation, 'test': data.test}
     table = {
         'data': f'{config.data.source}, {len(data.classes)} classes: '
         + ', '.join(f'{len(p.labels):,} {name}' for name, p in parts.items() if p is not None),
         'seed': str(config.seed),
-        'epochs': _epochs(run),
+        'epochs': _epochs(run, report.evaluated.classifier.step),
     }
     best = history.best(run.lines, config.train.monitor)
     if best:
@@ -104,29 +96,27 @@ def details(run: Run) -> dict[str, str]:
             f'loss {best["val_loss"]:.4f}'
         )
     if run.lines:
-        table['wall time'] = console.duration(sum(line['seconds'] for line in run.lines))
-        speeds = [line['images_per_second'] for line in run.lines]
-        table['training images/s'] = f'{statistics.median(speeds):,.0f} in the median epoch'
-    table['weights'] = f'step {run.evaluated.classifier.step:,}, sha256 '
-    table['weights'] += run.evaluated.predictions.sha256[:16]
+        table['wall time'] = console.duration(run.seconds)
+        table['training images/s'] = f'{run.images_per_second:,.0f} in the median epoch'
+    table['weights'] = f'step {report.evaluated.classifier.step:,}, sha256 '
+    table['weights'] += report.evaluated.predictions.sha256[:16]
     return table
 
 
-def _epochs(run: Run) -> str:
-    step = run.evaluated.classifier.step
+def _epochs(run: Run, step: int) -> str:
     epoch = next((line['epoch'] for line in run.lines if line['step'] == step), None)
-    finished = f'{len(run.lines)} so far' if not run.summary else str(len(run.lines))
+    finished = str(len(run.lines)) if run.summary else f'{len(run.lines)} so far'
     length = run.config.train.length
     of = f', of {length}' if str(length) != f'{len(run.lines)} epochs' else ''
     return f'{finished}{of}' + (f'; weights of epoch {epoch}' if epoch else '')
 
 
-def settings(run: Run) -> tuple[list[Setting], list[Setting]]:
+def settings(report: Report) -> tuple[list[Setting], list[Setting]]:
     """Returns the settings of the config that differ from the defaults, and the others."""
     defaults = configs.flat(get_defaults())
     differing: list[Setting] = []
     others: list[Setting] = []
-    for key, value in configs.flat(run.config).items():
+    for key, value in configs.flat(report.config).items():
         same = key in defaults and defaults[key] == value
         default = _text(defaults[key]) if key in defaults else ''
         (others if same else differing).append(Setting(key, _text(value), default))

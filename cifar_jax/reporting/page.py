@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jinja2
 
 from cifar_jax.reporting import confusion, facts, scores, style
-from cifar_jax.reporting.facts import Run
+from cifar_jax.reporting.facts import Report
 from cifar_jax.reporting.picture import Picture
 
 PIXELS_PER_INCH = 72  # so that a point of text is at least a pixel
@@ -56,27 +56,27 @@ def template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def render(run: Run, sections: Sequence[Section]) -> str:
+def render(report: Report, sections: Sequence[Section]) -> str:
     """Returns the HTML page of a run."""
-    differing, others = facts.settings(run)
-    evaluated = run.evaluated
+    differing, others = facts.settings(report)
+    evaluated = report.evaluated
     report_command = ['python', '-m', 'cifar_jax.report', '--workdir', str(evaluated.workdir.path)]
     report_command += ['--split', evaluated.split]
     return template('page.html').render(
-        model=run.config.model.name,
+        model=report.config.model.name,
         name=evaluated.workdir.path.resolve().name,
         split=evaluated.split,
         images=len(evaluated.predictions.labels),
-        epochs=len(run.lines),
-        headline=facts.headline(run),
-        details=facts.details(run),
-        confused_pairs=confusion.sentences(scores.most_confused(run.confusion), run.classes),
+        epochs=len(report.run.lines),
+        headline=facts.headline(report),
+        details=facts.details(report),
+        confused_pairs=confusion.sentences(scores.most_confused(report.confusion), report.classes),
         sections=sections,
         percentage=style.percentage,
-        by_class=zip(run.classes, *run.by_class, strict=True),
+        by_class=zip(report.classes, *report.by_class, strict=True),
         differing=differing,
         others=others,
-        environment=run.environment,
-        command=run.command,
+        environment=report.run.environment,
+        command=report.run.command,
         report=shlex.join(report_command),
     )

@@ -17,7 +17,7 @@ from cifar_jax.reporting import (
     grad_cam_overlays,
     samples,
 )
-from cifar_jax.reporting.facts import Run
+from cifar_jax.reporting.facts import Report
 from cifar_jax.reporting.picture import Picture
 
 SEED = 0  # fixed, so that every report of a split shows the same images
@@ -28,47 +28,49 @@ class Section(NamedTuple):
     """A heading of the page, and a function that draws the pictures below it."""
 
     title: str
-    draw: Callable[[Run], Iterable[Picture]]
+    draw: Callable[[Report], Iterable[Picture]]
 
 
-def _training(run: Run) -> Iterable[Picture]:
-    yield from curves.draw(run.lines, run.config.train.monitor)
+def _training(report: Report) -> Iterable[Picture]:
+    yield from curves.draw(report.run.lines, report.config.train.monitor)
 
 
-def _data(run: Run) -> Iterable[Picture]:
-    yield samples.draw(run.evaluated.data.train, run.classes)
-    yield class_counts.draw(run.evaluated.data)
+def _data(report: Report) -> Iterable[Picture]:
+    yield samples.draw(report.evaluated.data.train, report.classes)
+    yield class_counts.draw(report.evaluated.data)
 
 
-def _accuracy(run: Run) -> Iterable[Picture]:
-    yield errors.total(run.by_class)
-    yield calibration.draw(run.reliability)
+def _accuracy(report: Report) -> Iterable[Picture]:
+    yield errors.total(report.by_class)
+    yield calibration.draw(report.reliability)
 
 
-def _classes(run: Run) -> Iterable[Picture]:
-    yield from errors.by_class(run.by_class, run.classes)
+def _classes(report: Report) -> Iterable[Picture]:
+    yield from errors.by_class(report.by_class, report.classes)
 
 
-def _confusion(run: Run) -> Iterable[Picture]:
-    yield from confusion.draw(run.confusion, run.classes)
+def _confusion(report: Report) -> Iterable[Picture]:
+    yield from confusion.draw(report.confusion, report.classes)
 
 
-def _examples(run: Run) -> Iterable[Picture]:
-    yield examples.sample(run.evaluated.arrays, run.evaluated.predictions, run.classes)
-    yield from examples.mistakes(run.evaluated.arrays, run.evaluated.predictions, run.classes)
+def _examples(report: Report) -> Iterable[Picture]:
+    yield examples.sample(report.evaluated.arrays, report.evaluated.predictions, report.classes)
+    yield from examples.mistakes(
+        report.evaluated.arrays, report.evaluated.predictions, report.classes
+    )
 
 
-def _network(run: Run) -> Iterable[Picture]:
-    shape = run.evaluated.arrays.images.shape[1:]
-    yield architecture.draw(run.evaluated.classifier, shape)
-    yield filters.draw(run.evaluated.classifier, shape)
+def _network(report: Report) -> Iterable[Picture]:
+    shape = report.evaluated.arrays.images.shape[1:]
+    yield architecture.draw(report.evaluated.classifier, shape)
+    yield filters.draw(report.evaluated.classifier, shape)
 
 
-def _explanations(run: Run) -> Iterable[Picture]:
-    classifier, arrays = run.evaluated.classifier, run.evaluated.arrays
+def _explanations(report: Report) -> Iterable[Picture]:
+    classifier, arrays = report.evaluated.classifier, report.evaluated.arrays
     rows = splits.sample(arrays.labels, EXPLAINED, SEED)
     images, labels = arrays.take(rows)
-    description = f'{run.evaluated.split} image {rows[0]}, {run.classes[labels[0]]}'
+    description = f'{report.evaluated.split} image {rows[0]}, {report.classes[labels[0]]}'
     yield feature_maps.draw(classifier, images[0], description)
     yield grad_cam_overlays.draw(classifier, images, labels)
 

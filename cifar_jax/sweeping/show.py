@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Column, Table
 
-from cifar_jax.experiment import records as runs
+from cifar_jax.experiment import records
 from cifar_jax.experiment.console import duration
 from cifar_jax.experiment.records import percent
 from cifar_jax.sweeping import estimate, state
@@ -104,7 +104,7 @@ def rows(jobs: Sequence[Job]) -> list[dict[str, str]]:
     found = []
     for group in dict.fromkeys(job.task.group for job in jobs):
         own = [job for job in jobs if job.task.group == group]
-        done = [runs.read(job.task.workdir.path) for job in own if job.state == 'finished']
+        done = [records.read(job.task.workdir.path) for job in own if job.state == 'finished']
         counts = Counter(job.state for job in own)
         cells = (
             group,
@@ -112,7 +112,7 @@ def rows(jobs: Sequence[Job]) -> list[dict[str, str]]:
             percent(done, 'validation', digits=2),
             percent(done, 'test', digits=2),
             duration(statistics.mean(run.summary['seconds'] for run in done)) if done else '',
-            f'{statistics.mean(run.speed for run in done):,.0f}' if done else '',
+            f'{statistics.mean(run.images_per_second or 0 for run in done):,.0f}' if done else '',
             ', '.join(f'{count} {name}' for name, count in counts.items()),
         )
         found.append(dict(zip(COLUMNS, cells, strict=True)))

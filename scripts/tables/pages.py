@@ -4,7 +4,8 @@ import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
-from cifar_jax.experiment.records import Run, percent, table
+from cifar_jax.experiment.records import Run, percent
+from tables.kept import table
 
 Groups = Mapping[str, Sequence[Run]]
 
@@ -46,7 +47,7 @@ def networks(groups: Groups) -> str:
             percent(runs, 'test', 'accuracy', 2),
             percent(runs, 'test', 'top5', 2),
             _minutes(runs),
-            f'{statistics.mean(run.speed for run in runs):.0f}',
+            f'{statistics.mean(run.images_per_second for run in runs):.0f}',
             len(runs),
             runs[0].machine,
         )

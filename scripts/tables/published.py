@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cifar_jax.experiment.console import duration
-from cifar_jax.experiment.records import SPLITS, Run, arguments, parsed, percent, spread, table
+from cifar_jax.experiment.records import SPLITS, Run, percent, spread
+from tables.kept import arguments, parsed, table
 
 PUBLISHED = pathlib.Path(__file__).with_name('published.toml')
 MEASURED = 'ours >epochs >time_a_run >images/s seeds processor command'
@@ -56,7 +57,7 @@ def systems() -> list[dict[str, Any]]:
 
 
 def key(command: str) -> str:
-    """Returns a command of published.toml as `runs.groups` knows it.
+    """Returns a command of published.toml as `kept.groups` knows it.
 
     >>> key('configs/senet.py --config.seed=3')
     '--config configs/senet.py'
@@ -78,7 +79,7 @@ def _has_command(part: Row) -> bool:
 
 
 def page(groups: Mapping[str, Sequence[Run]]) -> str:
-    """Returns docs/results.md for the runs that `runs.groups` returns."""
+    """Returns docs/results.md for the runs that `kept.groups` returns."""
     parts = [HEAD]
     for system in systems():
         rows = [cells for row in system['row'] for cells in lines(row, groups)]
@@ -133,7 +134,7 @@ def _ours(runs: Sequence[Run], splits: Sequence[str] = SPLITS[:-1]) -> Cells:
         ),
         ' to '.join(map(str, epochs[:1] + epochs[1:][-1:])),
         duration(statistics.mean(run.summary['seconds'] for run in runs)),
-        f'{statistics.mean(run.speed for run in runs):,.0f}',
+        f'{statistics.mean(run.images_per_second for run in runs):,.0f}',
         ', '.join(map(str, sorted(run.config['seed'] for run in runs))),
         '; '.join(sorted({run.machine for run in runs})),
     )

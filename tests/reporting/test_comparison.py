@@ -13,9 +13,9 @@ from kept_runs import keep_predictions, make
 from PIL import Image
 
 from cifar_jax import compare as command
-from cifar_jax.reporting import runs
+from cifar_jax.experiment import records
 from cifar_jax.reporting.comparisons import curves as comparison_curves
-from cifar_jax.reporting.comparisons import render, significance
+from cifar_jax.reporting.comparisons import groups, render, significance
 from cifar_jax.reporting.comparisons.compare import compare
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -139,7 +139,7 @@ def test_a_curve_has_mean_lowest_and_highest_of_the_seeds_that_still_trained(tmp
         make(tmp_path / 'x_0', [0.2, 0.4, 0.5], seconds=10),
         make(tmp_path / 'x_1', [0.3, 0.6], seed=1, seconds=30),
     ]
-    (group,) = runs.grouped([runs.read(folder) for folder in folders])
+    (group,) = groups.grouped([records.read(folder) for folder in folders])
     found = comparison_curves.curve(group, 'val_accuracy')
     assert found.epochs == (1, 2, 3)
     assert found.mean == pytest.approx((0.25, 0.5, 0.5))

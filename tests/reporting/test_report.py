@@ -158,7 +158,7 @@ def test_a_run_without_a_checkpoint_is_one_sentence(workdir):
         ('config.json', '{"config": {"seed": 0}}', 'of another version of cifar_jax or damaged'),
         ('preprocessing.json', '{}', 'is damaged'),
         ('summary.json', '{"finished', 'is damaged'),
-        ('summary.json', '[]', 'of another version of cifar_jax or damaged'),
+        ('summary.json', '[]', 'is damaged'),
     ],
 )
 def test_a_damaged_file_is_one_sentence(workdir, name, content, part):
@@ -173,9 +173,9 @@ def test_an_invalid_line_of_metrics_is_named(workdir, change):
     lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
     lines[1] |= change
     (workdir / 'metrics.jsonl').write_text('\n'.join(map(json.dumps, lines)))
-    assert 'metrics.jsonl is of another version of cifar_jax or damaged in line 2' in error_message(
-        workdir
-    )
+    message = error_message(workdir)
+    assert 'metrics.jsonl' in message
+    assert 'damaged in line 2' in message
 
 
 def test_outputs_that_are_not_finite_is_one_sentence(workdir, monkeypatch):

@@ -11,20 +11,20 @@ import pytest
 import results
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
-from cifar_jax.experiment import records as runs
-from tables import pages, published
+from cifar_jax.experiment import records
+from tables import kept, pages, published
 
 
 @pytest.fixture(scope='module')
 def groups():
-    return runs.groups(runs.read_all())
+    return kept.groups(kept.read_all())
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A copy of a finished run, to be damaged or changed."""
     target = tmp_path / 'results' / 'senet'
-    shutil.copytree(runs.RESULTS / 'senet', target)
+    shutil.copytree(kept.RESULTS / 'senet', target)
     return target
 
 
@@ -43,19 +43,19 @@ def with_seed(folder: pathlib.Path, seed: int, **summary: float) -> pathlib.Path
 
 @pytest.mark.parametrize(('name', 'mark', 'table'), pages.TABLES)
 def test_a_table_of_a_page_is_generated_from_the_results(groups, name, mark, table):
-    text = (runs.ROOT / name).read_text()
+    text = (kept.ROOT / name).read_text()
     assert f'<!-- {mark} -->\n\n{table(groups)}\n\n<!-- end of {mark} -->' in text
 
 
 def test_results_md_is_generated_from_the_results(groups):
-    assert (runs.ROOT / 'docs' / 'results.md').read_text() == published.page(groups)
+    assert (kept.ROOT / 'docs' / 'results.md').read_text() == published.page(groups)
 
 
 def test_the_headline_has_the_best_run_of_each_network_by_validation_accuracy(folder):
     better = with_seed(folder, 0, val_accuracy=0.9, test={'accuracy': 0.7, 'top5': 1.0})
     text = (better / 'config.json').read_text()
     (better / 'config.json').write_text(text.replace('10 epochs', '11 epochs'))
-    [row] = pages.headline(runs.groups(runs.read_all(folder.parent))).splitlines()[2:]
+    [row] = pages.headline(kept.groups(kept.read_all(folder.parent))).splitlines()[2:]
     assert row.startswith('| SENet | 10 | 70.00 % |')
     assert "'--config.train.length=11 epochs'" in row
 
@@ -63,34 +63,34 @@ def test_the_headline_has_the_best_run_of_each_network_by_validation_accuracy(fo
 def test_seeds_of_one_command_are_one_group(folder):
     with_seed(folder, 1)
     with_seed(folder, 2)
-    groups = runs.groups(runs.read_all(folder.parent))
+    groups = kept.groups(kept.read_all(folder.parent))
     command = "--config configs/senet.py:short '--config.train.length=10 epochs'"
     assert list(groups) == [command]
-    assert [run.config['seed'] for run in groups[command]] == [0, 1, 2]
+    assert [run.seed for run in groups[command]] == [0, 1, 2]
 
 
 def test_runs_with_other_overrides_are_another_group(folder):
     other = with_seed(folder, 1)
     text = (other / 'config.json').read_text()
     (other / 'config.json').write_text(text.replace('10 epochs', '11 epochs'))
-    assert len(runs.groups(runs.read_all(folder.parent))) == 2
+    assert len(kept.groups(kept.read_all(folder.parent))) == 2
 
 
 def test_a_seed_that_ran_twice_raises_an_error(folder):
     shutil.copytree(folder, folder.with_name('again'))
     with pytest.raises(UserError, match=r'again and .*senet are one command with one seed'):
-        runs.groups(runs.read_all(folder.parent))
+        kept.groups(kept.read_all(folder.parent))
 
 
 def test_a_group_has_mean_and_sample_deviation(folder):
     accuracies = [0.8826, 0.9, 0.86]
     for seed, accuracy in enumerate(accuracies[1:], 1):
         with_seed(folder, seed, val_accuracy=accuracy)
-    members = runs.read_all(folder.parent)
+    members = kept.read_all(folder.parent)
     mean, deviation = np.mean(accuracies), np.std(accuracies, ddof=1)
     expected = f'{100 * mean:.2f} ± {100 * deviation:.2f} %'
-    assert runs.percent(members, 'validation', digits=2) == expected
-    assert f'validation {expected}' in published.page(runs.groups(members))
+    assert records.percent(members, 'validation', digits=2) == expected
+    assert f'validation {expected}' in published.page(kept.groups(members))
 
 
 def test_a_split_that_is_missing_in_one_run_is_left_out(folder):
@@ -98,9 +98,9 @@ def test_a_split_that_is_missing_in_one_run_is_left_out(folder):
     summary = json.loads((other / 'summary.json').read_text())
     del summary['test']
     (other / 'summary.json').write_text(json.dumps(summary))
-    members = runs.read_all(folder.parent)
-    assert runs.percent(members, 'test') == ''
-    assert runs.percent(members, 'validation') == '88.3 ± 0.0 %'
+    members = kept.read_all(folder.parent)
+    assert records.percent(members, 'test') == ''
+    assert records.percent(members, 'validation') == '88.3 ± 0.0 %'
 
 
 def test_rows_without_a_run_say_so():
@@ -119,12 +119,12 @@ def test_every_published_experiment_has_a_row():
 
 @pytest.mark.parametrize('command', [*published.commands()])
 def test_a_command_of_a_published_row_is_valid(command):
-    spec, overrides = runs.parsed(['--config', *shlex.split(command)])
-    configs.load(str(runs.ROOT / spec), [f'--config.{key}={text}' for key, text in overrides])
+    spec, overrides = kept.parsed(['--config', *shlex.split(command)])
+    configs.load(str(kept.ROOT / spec), [f'--config.{key}={text}' for key, text in overrides])
 
 
 def test_a_row_only_matches_runs_without_other_overrides(folder):
-    groups = runs.groups(runs.read_all(folder.parent))
+    groups = kept.groups(kept.read_all(folder.parent))
     page = published.page(groups)
     [full] = [line for line in page.splitlines() if line.endswith('| `configs/senet.py` |')]
     assert 'not run yet' in full
@@ -134,21 +134,25 @@ def test_a_row_only_matches_runs_without_other_overrides(folder):
 def test_runs_that_match_no_row_are_listed_too(folder):
     text = (folder / 'config.json').read_text()
     (folder / 'config.json').write_text(text.replace('10 epochs', '11 epochs'))
-    page = published.page(runs.groups(runs.read_all(folder.parent)))
+    page = published.page(kept.groups(kept.read_all(folder.parent)))
     assert "`configs/senet.py:short '--config.train.length=11 epochs'`" in page
 
 
 @pytest.mark.parametrize(
     ('name', 'content', 'sentence'),
     [
-        ('summary.json', None, 'summary.json is missing'),
-        ('summary.json', '{"finished": true', 'summary.json cannot be read'),
+        ('summary.json', None, 'senet is not finished'),
+        ('summary.json', '{"finished": true', 'summary.json is damaged'),
         ('summary.json', '{"finished": false}', 'senet is not finished'),
         ('metrics.jsonl', '', 'senet is not finished'),
-        ('metrics.jsonl', None, 'metrics.jsonl cannot be read'),
-        ('metrics.jsonl', '{"epoch": 1', 'metrics.jsonl cannot be read'),
+        ('metrics.jsonl', None, 'senet is not finished'),
+        ('metrics.jsonl', '{"epoch": 1', 'senet is not finished'),
         ('config.json', None, 'config.json is missing'),
-        ('config.json', '{"config": {}}', 'config.json is damaged'),
+        (
+            'config.json',
+            '{"config": {}}',
+            'config.json is of another version of cifar_jax or damaged',
+        ),
     ],
 )
 def test_a_damaged_or_unfinished_folder_is_named_in_one_sentence(folder, name, content, sentence):
@@ -157,7 +161,7 @@ def test_a_damaged_or_unfinished_folder_is_named_in_one_sentence(folder, name, c
     else:
         (folder / name).write_text(content)
     with pytest.raises(UserError, match=sentence) as exc_info:
-        runs.read_all(folder.parent)
+        kept.read_all(folder.parent)
     assert '\n' not in str(exc_info.value)
     assert str(folder) in str(exc_info.value)
 
@@ -166,7 +170,7 @@ def test_a_run_is_stored_without_its_workdir_option(folder, tmp_path, monkeypatc
     workdir = with_seed(folder, 1)
     (workdir / 'preprocessing.json').write_text('{}')
     (workdir / 'initial.npz').write_bytes(b'large')
-    monkeypatch.setattr(runs, 'RESULTS', tmp_path / 'kept')
+    monkeypatch.setattr(kept, 'RESULTS', tmp_path / 'kept')
     results.keep(workdir)
     stored = tmp_path / 'kept' / workdir.name
     assert sorted(path.name for path in stored.iterdir()) == sorted(results.FILES)
@@ -175,7 +179,7 @@ def test_a_run_is_stored_without_its_workdir_option(folder, tmp_path, monkeypatc
         'python -m cifar_jax.main --config configs/senet.py:short '
         "'--config.train.length=10 epochs' --config.seed=1"
     )
-    assert runs.read(stored)._replace(folder=workdir) == runs.read(workdir)
+    assert kept.read(stored)[3:] == kept.read(workdir)[3:]
 
 
 def test_numpy_runs_were_tested_with_the_weights_they_report(groups):
@@ -186,4 +190,4 @@ def test_numpy_runs_were_tested_with_the_weights_they_report(groups):
 
 
 def test_cells_of_a_table_are_escaped():
-    assert runs.table('a >b', [('x|y', 1)]) == '| a | b |\n| --- | ---: |\n| x\\|y | 1 |'
+    assert kept.table('a >b', [('x|y', 1)]) == '| a | b |\n| --- | ---: |\n| x\\|y | 1 |'

@@ -317,7 +317,7 @@ def test_the_last_table_has_a_row_a_config_with_mean_and_deviation(unbroken):
     assert row['name'] == NAME
     assert (row['epochs'], row['state']) == ('12 12', '2 finished, 1 failed')
     accuracies = [run['summary']['test']['accuracy'] for run in found['runs'] if run['summary']]
-    assert row['test'] == show.runs.spread([100 * value for value in accuracies], 2) + ' %'
+    assert row['test'] == show.records.spread([100 * value for value in accuracies], 2) + ' %'
     assert '±' in row['validation']
 
 

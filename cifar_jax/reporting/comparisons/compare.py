@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
+from cifar_jax.experiment import records
+from cifar_jax.experiment.records import Run
 from cifar_jax.inference import predictions
-from cifar_jax.reporting import runs as runs_lib
+from cifar_jax.reporting.comparisons import groups as grouping
 from cifar_jax.reporting.comparisons import significance
-from cifar_jax.reporting.runs import Group, Run, Size
+from cifar_jax.reporting.comparisons.groups import Group, Size
 
 # What decides which images a run is on, and which of them are for validation.
 _IMAGES = ('data.source', 'data.labels', 'data.classes', 'data.fraction')
@@ -83,7 +85,7 @@ def compare(folders: Sequence[pathlib.Path], split: str = 'test') -> Comparison:
     notes = []
     if len(once) < len(folders):
         notes.append('A workdir that is given twice counts once.')
-    groups = runs_lib.grouped([runs_lib.read(folder) for folder in once])
+    groups = grouping.grouped([records.read(folder) for folder in once])
     pairs, missing = _pairs(groups, split)
     return Comparison(
         split,
@@ -101,7 +103,7 @@ def _row(group: Group) -> Row:
         group.name,
         first.config.model.name,
         tuple(run.seed for run in group.runs),
-        runs_lib.size(first),
+        grouping.size(first),
         _mean(run.images_per_second for run in group.runs),
         tuple(run.lines[-1]['epoch'] if run.lines else 0 for run in group.runs),
         spread([run.validation for run in group.runs]),
@@ -124,7 +126,7 @@ def _mean(values: Iterator[float | None]) -> float | None:
 
 
 def _differences(groups: Sequence[Group]) -> list[Difference]:
-    settings = [runs_lib.settings(group.runs[0]) for group in groups]
+    settings = [grouping.settings(group.runs[0]) for group in groups]
     keys = sorted(set().union(*settings))
     texts = {key: tuple(_text(own.get(key, '')) for own in settings) for key in keys}
     return [Difference(key, values) for key, values in texts.items() if len({*values}) > 1]
@@ -136,7 +138,7 @@ def _text(value: object) -> str:
 
 def _notes(groups: Sequence[Group]) -> Iterator[str]:
     """Yields what a reader must know to read the rows right, a sentence each."""
-    settings = [runs_lib.settings(group.runs[0]) for group in groups]
+    settings = [grouping.settings(group.runs[0]) for group in groups]
     images, split = (
         [key for key in keys if len({own[key] for own in settings}) > 1]
         for keys in (_IMAGES, _SPLIT)
@@ -236,7 +238,7 @@ def _listed(names: Sequence[str]) -> str:
     return ' and '.join([', '.join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def records(comparison: Comparison) -> list[dict[str, Any]]:
+def rows(comparison: Comparison) -> list[dict[str, Any]]:
     """Returns the rows as plain numbers, shares in [0, 1], one level deep."""
     return [
         {

@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from cifar_jax.reporting import style
+from cifar_jax.reporting.comparisons.groups import Group
 from cifar_jax.reporting.picture import Picture
-from cifar_jax.reporting.runs import Group
 
 # Okabe and Ito's, as far as they are dark enough for a line on white; then again with markers.
 COLOURS = (style.BLUE, style.RED, style.GREEN, '#CC79A7', '#E69F00', style.SKY, style.INK)

@@ -11,7 +11,7 @@ from cifar_jax.experiment import console
 from cifar_jax.reporting import page, style
 from cifar_jax.reporting.comparisons import curves as comparison_curves
 from cifar_jax.reporting.comparisons import significance
-from cifar_jax.reporting.comparisons.compare import Comparison, Pair, Row, Spread, records
+from cifar_jax.reporting.comparisons.compare import Comparison, Pair, Row, Spread, rows
 from cifar_jax.reporting.picture import Picture
 
 COLUMNS = (
@@ -148,7 +148,7 @@ def plain(comparison: Comparison, paths: Sequence[pathlib.Path]) -> dict[str, An
     return {
         'files': [str(path) for path in paths],
         'split': comparison.split,
-        'runs': records(comparison),
+        'runs': rows(comparison),
         'pairs': [
             {
                 'first': pair.first,
@@ -193,7 +193,7 @@ def _markdown(comparison: Comparison, pictures: Sequence[Picture], command: str)
 
 def _csv(comparison: Comparison) -> str:
     buffer = io.StringIO()
-    lines = records(comparison)
+    lines = rows(comparison)
     writer = csv.DictWriter(buffer, lines[0], lineterminator='\n')
     writer.writeheader()
     writer.writerows({key: _text(value) for key, value in line.items()} for line in lines)
