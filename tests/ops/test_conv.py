@@ -66,6 +66,7 @@ def assert_equals_xla(batch, size, window, strides, padding, channels):
     ('size', 'window', 'strides', 'padding', 'channels'),
     [
         ((8, 6), (3, 3), (1, 1), 'SAME', (3, 4, 1)),
+        ((2, 2), (3, 3), (1, 1), 'SAME', (3, 4, 1)),
         ((7, 5), (3, 2), (2, 1), ((2, 1), (0, 3)), (4, 6, 2)),
     ],
 )

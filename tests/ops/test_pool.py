@@ -15,6 +15,7 @@ SETTINGS = [
     (2, None, 'VALID'),
     (3, 1, 'SAME'),
     (2, 1, 'SAME'),
+    (2, 1, 'VALID'),
     (3, 1, 'VALID'),
     (3, 2, 'SAME'),
     (3, None, 'VALID'),
