@@ -1,4 +1,4 @@
-"""Labelled images in host memory: their digest, and the limit on their memory."""
+"""Labelled images in host memory, their digest, and a limit on their size."""
 
 import hashlib
 from typing import NamedTuple
@@ -16,17 +16,17 @@ class Arrays(NamedTuple):
     labels: Int32[np.ndarray, ' n']
 
     def take(self, rows: Int[np.ndarray, ' some']) -> 'Arrays':
-        """Returns the images and labels of some rows, in their order."""
+        """Returns the images and labels of some rows, in the given order."""
         return Arrays(self.images[rows], self.labels[rows])
 
 
 class Dataset(NamedTuple):
-    """A data set as its source gives it.
+    """A data set as loaded from its source.
 
-    classes: their names, in label order.
-    validation: the images that the data set itself sets apart to validate on; None where it does
-      not, and they are drawn from the training images.
-    names: of the training images, where they are drawn by name: see `splits.stratified_by_name`.
+    classes: names of the classes, in label order.
+    validation: the validation images, if the data set has its own; None if they are to be drawn
+      from the training images.
+    names: names of the training images, if they are drawn by name (`splits.stratified_by_name`).
     """
 
     name: str
@@ -38,10 +38,10 @@ class Dataset(NamedTuple):
 
 
 def digest(arrays: Arrays) -> str:
-    """Returns the SHA-256 of the images and labels, in their order, in hexadecimal.
+    """Returns the SHA-256 of the images (with their shape) and labels, in order, in hexadecimal.
 
-    The shape is part of it. It takes 0.1 s of CPU for the 154 MB of CIFAR-10's training images on a
-    processor with SHA instructions.
+    This takes 0.1 s of CPU time for the 154 MB of CIFAR-10's training images on a processor with
+    SHA instructions.
     """
     sha256 = hashlib.sha256(repr(arrays.images.shape).encode())
     sha256.update(np.ascontiguousarray(arrays.images).data)

@@ -1,4 +1,4 @@
-"""Decoded data sets on disk: plain .npy files, written whole or not at all."""
+"""A cache of decoded data sets: plain .npy files, written atomically."""
 
 import errno
 import json
@@ -14,7 +14,7 @@ import numpy as np
 
 FOLDER = 'cifar_jax-v1'
 INDEX = 'index.json'
-# What `read` raises on a file that is missing, cut short or not what the index says.
+# The exceptions of `read` for a file that is missing, truncated or inconsistent with the index.
 DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError)
 
 log = logging.getLogger('cifar_jax')
@@ -36,51 +36,51 @@ def newest(root: Path, file: str) -> Path | None:
 
     A version is a folder's name such as '3.0.2'; other folders are passed over.
     """
-    found = [path.parent for path in root.glob(f'*/{file}')]
-    versions = [path for path in found if path.name.replace('.', '').isdigit()]
-    return max(versions, key=lambda path: [int(n) for n in path.name.split('.')], default=None)
+    versions = [path.parent for path in root.glob(f'*/{file}')]
+    numbered = [path for path in versions if path.name.replace('.', '').isdigit()]
+    return max(numbered, key=lambda path: [int(n) for n in path.name.split('.')], default=None)
 
 
 def read(folder: Path) -> Decoded:
-    """Maps a cache into memory, without copying; raises one of `DAMAGED` if it is not whole."""
+    """Maps a cache into memory without copying it; raises one of `DAMAGED` if it is damaged."""
     index = json.loads((folder / INDEX).read_text())
     arrays = {name: _map(folder / f'{name}.npy', spec) for name, spec in index['arrays'].items()}
     return Decoded(arrays, index['classes'])
 
 
 def write(folder: Path, decoded: Decoded) -> None:
-    """Writes a cache as `folder`, at once: readers see all of it or nothing.
+    """Writes a cache to `folder` atomically: readers see all of it or nothing.
 
-    Where another process was first, its cache is left alone. Where the disk refuses (read-only,
-    full), the run goes on without a cache and says so.
+    If another process was faster, its cache is kept. If writing fails (read-only or full disk), a
+    warning is logged and the run continues without a cache.
     """
-    # In the same parent, for a rename is atomic within one file system only.
-    draft = folder.with_name(f'.{folder.name}-{os.getpid()}-{secrets.token_hex(4)}')
+    # In the same parent folder, since a rename is atomic only within one file system.
+    temporary = folder.with_name(f'.{folder.name}-{os.getpid()}-{secrets.token_hex(4)}')
     try:
-        draft.mkdir()
+        temporary.mkdir()
         for name, array in decoded.arrays.items():
-            _save(draft / f'{name}.npy', array)
+            _save(temporary / f'{name}.npy', array)
         index = {
             'arrays': {k: [list(v.shape), str(v.dtype)] for k, v in decoded.arrays.items()},
             'classes': dict(decoded.classes),
         }
-        (draft / INDEX).write_text(json.dumps(index, indent=1))
-        draft.rename(folder)
+        (temporary / INDEX).write_text(json.dumps(index, indent=1))
+        temporary.rename(folder)
     except OSError as error:
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
             log.warning('The decoded images are not cached: %s.', error)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove(folder: Path) -> None:
-    """Removes a cache, so that no other process ever sees half of it; as far as it may."""
-    draft = folder.with_name(f'.{folder.name}-old-{secrets.token_hex(4)}')
+    """Removes a cache atomically for other processes, if permissions allow."""
+    temporary = folder.with_name(f'.{folder.name}-old-{secrets.token_hex(4)}')
     try:
-        folder.rename(draft)
+        folder.rename(temporary)
     except OSError:
         return
-    shutil.rmtree(draft, ignore_errors=True)
+    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _map(file: Path, spec: list) -> np.ndarray:
@@ -96,6 +96,6 @@ def _map(file: Path, spec: list) -> np.ndarray:
 def _save(file: Path, array: np.ndarray) -> None:
     with file.open('wb') as stream:
         np.save(stream, array, allow_pickle=False)
-        # A crash of the machine must not leave the name without the bytes.
+        # After a crash of the machine, the file must not exist without its content.
         stream.flush()
         os.fsync(stream.fileno())

@@ -1,4 +1,4 @@
-"""Sets from tensorflow-datasets' catalogue: downloaded once, decoded once, then only mapped."""
+"""Data sets from tensorflow-datasets: downloaded and decoded once, then memory-mapped."""
 
 import contextlib
 import difflib
@@ -23,7 +23,7 @@ from cifar_jax.data.arrays import check_memory
 from cifar_jax.errors import UserError, first_line, nearest
 
 SPLITS = ('train', 'test')
-PATIENCE = 5.0  # seconds to connect, and again to be answered
+TIMEOUT = 5.0  # seconds to connect, and seconds to wait for an answer
 
 log = logging.getLogger('cifar_jax')
 
@@ -31,9 +31,9 @@ log = logging.getLogger('cifar_jax')
 class Recipe(NamedTuple):
     """A data set in the catalogue.
 
-    name: its name there. url: what preparing it downloads; '' is looked up.
-    labels: our kind of labels ('fine', 'coarse') -> the name of the feature there; empty: 'fine' is
-      the one that the set's own metadata tells.
+    name: its name in the catalogue. url: the file that preparing it downloads; '' is looked up.
+    labels: our kind of labels ('fine', 'coarse') -> the name of the feature; if empty, 'fine' is
+      the label according to the set's metadata.
     """
 
     name: str
@@ -42,17 +42,18 @@ class Recipe(NamedTuple):
 
 
 def load(recipe: Recipe, data_dir: str, memory_gb: float, image_size: int = 0) -> cache.Decoded:
-    """Returns the decoded data set: from the cache, or from the prepared set, or downloaded.
+    """Returns the decoded data set from the cache, from the prepared set, or after downloading it.
 
-    TensorFlow is imported only where there is no cache yet, which is then written beside the
-    prepared set (`<data_dir>/<name>/<version>/cifar_jax-v1`, `cifar_jax-v1-64` for images of 64).
-    Images become RGB and, where `image_size` is not 0, of that height and width: see
+    TensorFlow is imported only if there is no cache yet. The cache is written beside the prepared
+    set (`<data_dir>/<name>/<version>/cifar_jax-v1`, or `cifar_jax-v1-64` for images of size 64).
+    Images are converted to RGB and, unless `image_size` is 0, resized to that height and width: see
     `image_files.pixels`.
 
     Raises:
-      UserError: no data and no network; a set that is unknown, damaged or not of images with a
-        class each; images that vary in size, or larger than `memory_gb` (of 2**30 bytes), where
-        they would have to be decoded: a cache takes no memory until it is read.
+      UserError: there are no data and no network; the set is unknown, damaged or does not consist
+        of images with one class each; the images vary in size, or decoding them would take more
+        than `memory_gb` (of 2**30 bytes). A cache is memory-mapped, so its size is not checked
+        here.
     """
     root = _root(Path(data_dir).expanduser() / recipe.name)
     folder = f'{cache.FOLDER}-{image_size}' if image_size else cache.FOLDER
@@ -64,43 +65,43 @@ def load(recipe: Recipe, data_dir: str, memory_gb: float, image_size: int = 0) -
     version = cache.newest(root, metadata.INFO)
     if version is None:
         version = prepare(recipe, Path(data_dir).expanduser())
-    found = metadata.read(recipe.name, version)
-    size = metadata.size(recipe.name, found.features.shape, image_size)
-    check_memory(recipe.name, metadata.decoded_bytes(found, size), memory_gb)
+    described = metadata.read(recipe.name, version)
+    size = metadata.size(recipe.name, described.features.shape, image_size)
+    check_memory(recipe.name, metadata.decoded_bytes(described, size), memory_gb)
     log.info('Decoding %s in %s, once.', recipe.name, version)
-    decoded = decode(version, found, recipe.labels or {'fine': found.features.label}, size)
+    decoded = decode(version, described, recipe.labels or {'fine': described.features.label}, size)
     cache.write(version / folder, decoded)
     return decoded
 
 
 def check_name(name: str) -> None:
-    """Raises UserError for what cannot be the name of a set, 'NAME' or 'NAME/CONFIG'."""
+    """Raises UserError for an invalid name of a set; valid ones are 'NAME' and 'NAME/CONFIG'."""
     if not re.fullmatch(r'\w+(/\w[\w.+-]*)?', name):
         raise UserError(
             f"'{name}' cannot be a set's name: write --config.data.source=tfds:NAME or "
-            'tfds:NAME/CONFIG; the newest version is taken.'
+            'tfds:NAME/CONFIG; the newest version is used.'
         )
 
 
 def look_up(name: str) -> Recipe:
-    """Returns the recipe of 'NAME' or 'NAME/CONFIG', with the address that it downloads from.
+    """Returns the recipe of 'NAME' or 'NAME/CONFIG', with its download address.
 
     Raises:
-      UserError: the catalogue has no such set or config, or the set is not of images with a class
-        each, which is known before anything is downloaded.
+      UserError: the catalogue has no such set or config, or the set does not consist of images with
+        one class each, which is checked before anything is downloaded.
     """
     tfds = _catalogue()
-    own, _, variant = name.partition('/')
-    known = tfds.list_builders(with_community_datasets=False)
-    if own not in known:
-        close = difflib.get_close_matches(own.lower(), known, n=1)
+    base, _, variant = name.partition('/')
+    names = tfds.list_builders(with_community_datasets=False)
+    if base not in names:
+        close = difflib.get_close_matches(base.lower(), names, n=1)
         hint = f"did you mean '{close[0]}'?" if close else 'https://www.tensorflow.org/datasets'
-        raise UserError(f"tensorflow-datasets has no '{own}', and none is prepared: {hint}")
+        raise UserError(f"tensorflow-datasets has no '{base}', and none is prepared: {hint}")
     try:
-        configs = tfds.builder_cls(own).builder_configs
+        configs = tfds.builder_cls(base).builder_configs
         if variant and variant not in configs:
-            hint = nearest(variant, configs) if configs else f"write 'tfds:{own}'."
-            raise UserError(f"'{own}' has no config '{variant}': {hint}")
+            hint = nearest(variant, configs) if configs else f"write 'tfds:{base}'."
+            raise UserError(f"'{base}' has no config '{variant}': {hint}")
         builder = tfds.builder(name)
         content = builder.info.features.to_json()['content']
     except ImportError as error:
@@ -113,12 +114,12 @@ def look_up(name: str) -> Recipe:
 
 
 def prepare(recipe: Recipe, data_dir: Path) -> Path:
-    """Downloads and prepares a data set; returns its version's folder."""
+    """Downloads and prepares a data set; returns the folder of its version."""
     url = recipe.url or look_up(recipe.name).url
-    # An archive that was put into TFDS's download folder needs no network.
+    # If the archive is already in the download folder of TFDS, no network is needed.
     archive = url.rsplit('/', 1)[-1].split('.')[0]
-    there = archive and any(data_dir.glob(f'downloads/*{glob.escape(archive)}*'))
-    problem = unreachable(url) if url and not there else None
+    downloaded = archive and any(data_dir.glob(f'downloads/*{glob.escape(archive)}*'))
+    problem = unreachable(url) if url and not downloaded else None
     if problem:
         raise _missing(recipe, data_dir, problem)
     log.info('Downloading and preparing %s in %s, once.', recipe.name, data_dir)
@@ -129,11 +130,11 @@ def prepare(recipe: Recipe, data_dir: Path) -> Path:
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     try:
-        # A command's own output, and its --json line, stay on stdout.
+        # Keep stdout for the command's own output and its --json line.
         with contextlib.redirect_stdout(sys.stderr):
             builder = tfds.builder(recipe.name, data_dir=data_dir)
             builder.download_and_prepare()
-    # An assertion: a set that a person has to download, which says how.
+    # AssertionError is raised for sets that must be downloaded manually; its message says how.
     except (
         OSError,
         ImportError,
@@ -146,22 +147,22 @@ def prepare(recipe: Recipe, data_dir: Path) -> Path:
 
 
 def unreachable(url: str) -> str | None:
-    """Returns why `url` cannot be had, or None; asks as TFDS will, proxies included."""
+    """Returns why `url` cannot be downloaded, or None; uses the same proxies as TFDS."""
     import requests
 
     def ask() -> None:
         try:
-            with requests.get(url, stream=True, timeout=PATIENCE) as answer:
+            with requests.get(url, stream=True, timeout=TIMEOUT) as answer:
                 answers.append(None if answer.ok else f'{host} answers {answer.status_code}')
         except requests.RequestException:
             answers.append(f'{host} cannot be reached')
 
     host = url.split('/')[2]
     answers: list[str | None] = []
-    # A name server that stays silent is waited for much longer, but not by us.
+    # requests waits much longer for an unresponsive name server, so wait for the thread instead.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(3 * PATIENCE)
+    thread.join(3 * TIMEOUT)
     return answers[0] if answers else f'{host} does not answer'
 
 
@@ -174,11 +175,11 @@ def decode(
     """Decodes a prepared set, in record order, with tensorflow-datasets.
 
     Args:
-      labels: our kind of labels -> the feature there.
-      size: the height and width that the images get.
+      labels: our kind of labels -> the name of the feature.
+      size: height and width of the decoded images.
 
     Raises:
-      UserError: a damaged record, a format that cannot be read, an image without a label.
+      UserError: a record is damaged, the format cannot be read, or an image has no label.
     """
     tfds = _tensorflow_datasets()
     import tensorflow as tf
@@ -205,8 +206,8 @@ def decode(
     except NotImplementedError as error:
         raise UserError(
             f'The set in {version} is prepared as {builder.info.file_format.value}, which cannot '
-            'be decoded here: point --config.data.dir at a folder that has it as tfrecord, or at '
-            'an empty one, where it is prepared anew.'
+            'be decoded here: point --config.data.dir to a folder that has it as tfrecord, or to '
+            'an empty one, where it is prepared again.'
         ) from error
     except (tf.errors.OpError, OSError, ValueError, KeyError) as error:
         raise metadata.damaged(version, error) from error
@@ -219,26 +220,26 @@ def _records(
     """Yields the image and the labels of each record, in order."""
     import tensorflow_datasets as tfds
 
-    wanted = dict.fromkeys((features.image, *labels), True)
+    decoded_features = dict.fromkeys((features.image, *labels), True)
     varies = min(features.shape) < 1
-    # Images of one size come many at once, which is several times as fast.
-    together = 1 if varies else max(1, min(500, 2**24 // math.prod(features.shape)))
+    # Images of equal size are read in batches, which is several times as fast.
+    read_size = 1 if varies else max(1, min(500, 2**24 // math.prod(features.shape)))
     batches = builder.as_dataset(
         split=split,
-        batch_size=together,
+        batch_size=read_size,
         read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-        decoders=tfds.decode.PartialDecoding(wanted),
+        decoders=tfds.decode.PartialDecoding(decoded_features),
     )
     for batch in batches.as_numpy_iterator():
         for row in range(len(batch[features.image])):
-            yield {name: batch[name][row] for name in wanted}
+            yield {name: batch[name][row] for name in decoded_features}
 
 
 def _root(root: Path) -> Path:
-    """Returns the folder of a set's versions, below its default config where it has several."""
+    """Returns the folder of a set's versions, below its default config if it has several."""
     try:
-        chosen = json.loads((root / '.config' / 'metadata.json').read_text())
-        return root / chosen['default_config_name']
+        stored = json.loads((root / '.config' / 'metadata.json').read_text())
+        return root / stored['default_config_name']
     except (OSError, ValueError, KeyError, TypeError):
         return root
 
@@ -247,13 +248,13 @@ def _read(folder: Path) -> cache.Decoded | None:
     try:
         return cache.read(folder)
     except cache.DAMAGED as error:
-        log.warning('The cache %s is damaged and made anew: %s.', folder, first_line(error))
+        log.warning('The cache %s is damaged and created again: %s.', folder, first_line(error))
         cache.remove(folder)
         return None
 
 
 def _catalogue() -> ModuleType:
-    """Imports tensorflow-datasets, quietly; it imports TensorFlow where it needs it."""
+    """Imports tensorflow-datasets without its warnings; it imports TensorFlow lazily."""
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -262,12 +263,12 @@ def _catalogue() -> ModuleType:
 
 
 def _tensorflow_datasets() -> ModuleType:
-    """Imports tensorflow-datasets and TensorFlow, quietly, and hides the accelerators from it."""
+    """Imports tensorflow-datasets and TensorFlow without warnings, and without accelerators."""
     tfds = _catalogue()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         import tensorflow as tf
-    # TensorFlow would take the memory that JAX trains in.
+    # TensorFlow would occupy the GPU memory that JAX needs.
     with contextlib.suppress(RuntimeError):
         tf.config.set_visible_devices([], 'GPU')
     return tfds

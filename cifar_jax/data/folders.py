@@ -1,4 +1,4 @@
-"""A folder of class folders of images, as arrays."""
+"""Loads a folder of class folders of images."""
 
 import logging
 import os
@@ -18,20 +18,20 @@ from cifar_jax.machine import cores
 
 DAMAGED = ('stop', 'skip')
 DRAWS = ('names', 'count')
-PARTS = {  # of a data set -> how folders of them are called, in any case
+PARTS = {  # part of a data set -> names of its folder, in lower case
     'train': ('train', 'training'),
     'validation': ('validation', 'valid', 'val'),
     'test': ('test', 'testing'),
 }
-SHARE, SEED = 0.2, 0  # of the images that become a test part, and of the draw by their count
-SIZE = 32  # height and width of an image where none are given
-FEWEST = 5  # images of a class that a fifth can be drawn from
+SHARE, SEED = 0.2, 0  # fraction of test images, and seed of the draw by count
+SIZE = 32  # default height and width of the images
+FEWEST = 5  # minimum number of images per class, so that a fifth can be drawn
 
 log = logging.getLogger('cifar_jax')
 
 
 class Files(NamedTuple):
-    """The images of a part: their files, their names below it, and their labels int32[n]."""
+    """The images of a part: their files, their names relative to it, and their labels int32[n]."""
 
     paths: list[Path]
     names: list[str]
@@ -47,26 +47,26 @@ class Files(NamedTuple):
 
 
 def load(path: Path, config: ConfigDict) -> Dataset:
-    """Returns the images of a folder, in the order of their names.
+    """Loads the images of a folder, in the order of their names.
 
-    Three layouts, with images at any depth below a class, and parts named as in `PARTS`:
-    PATH/<class>/; PATH/train/<class>/ and PATH/test/<class>/; the same and PATH/val/<class>/. Of
-    train and val alone, val is the test part. Classes are numbered in the order of their names.
-    Without parts about a fifth of each class becomes the test part, the same in every run.
+    There are three layouts, with images at any depth below a class and parts named as in `PARTS`:
+    PATH/<class>/; PATH/train/<class>/ and PATH/test/<class>/; the same with PATH/val/<class>/. If
+    there are only train and val, val is the test part. Classes are numbered in the order of their
+    names. Without parts, about a fifth of each class becomes the test part, the same in every run.
 
     Args:
-      config: `config.data`, of which are used
-        `image_size`, the height and width that every image gets (0: 32), see `image_files.pixels`;
+      config: `config.data`, with these keys:
+        `image_size`: height and width of all images (0: 32), see `image_files.pixels`;
         `damaged`: an image that cannot be read ends the run ('stop') or is left out ('skip');
-        `memory_gb`, the most that the decoded images may take, in 2**30 bytes;
-        `validation`: for 'none' a validation part is not read;
-        `draw`: 'names' draws test and validation images by their names, so that new images move no
-        others; 'count' is what runs did before the key existed: a draw that depends on the number
-        of images, and a validation part beside train and test is not read.
+        `memory_gb`: maximum memory of the decoded images, in 2**30 bytes;
+        `validation`: with 'none', a validation part is not read;
+        `draw`: 'names' draws test and validation images by their names, so that new images do not
+        move others; 'count' is the behaviour before this key existed: a draw that depends on the
+        number of images, without reading a validation part.
 
     Raises:
-      UserError: there is no such folder; classes without images, too few of them, or others in one
-        part than in the other; a symbolic link; a damaged image; too much memory.
+      UserError: the folder does not exist; a class has too few images; the parts have different
+        classes; there is a symbolic link or a damaged image; the images take too much memory.
     """
     if not path.is_dir():
         raise UserError(f"There is no folder {path}: write --config.data.source='folder:PATH'.")
@@ -89,15 +89,15 @@ def load(path: Path, config: ConfigDict) -> Dataset:
 def _parts(path: Path, config: ConfigDict) -> tuple[list[str], dict[str, Files]]:
     """Returns the names of the classes, and the files of each part."""
     names = _folders(path)
-    of_part = {
-        part: [name for name in names if name.lower() in known] for part, known in PARTS.items()
+    by_part = {
+        part: [name for name in names if name.lower() in aliases] for part, aliases in PARTS.items()
     }
-    like_parts = [name for own in of_part.values() for name in own]
-    if of_part['train'] and (of_part['validation'] or of_part['test']):
-        return _separate(path, names, of_part, config)
-    if like_parts and len(like_parts) == len(names):
+    named_like_parts = [name for folders in by_part.values() for name in folders]
+    if by_part['train'] and (by_part['validation'] or by_part['test']):
+        return _separate(path, names, by_part, config)
+    if named_like_parts and len(named_like_parts) == len(names):
         raise UserError(
-            f'{path} holds only {" and ".join(names)}, named like parts of a data set and not like '
+            f'{path} holds only {" and ".join(names)}, which are names of parts and not of '
             'classes: it needs the folders train and test, with a folder for every class in each.'
         )
     classes, files = _classes(path)
@@ -105,16 +105,16 @@ def _parts(path: Path, config: ConfigDict) -> tuple[list[str], dict[str, Files]]
 
 
 def _separate(
-    path: Path, names: list[str], of_part: Mapping[str, list[str]], config: ConfigDict
+    path: Path, names: list[str], by_part: Mapping[str, list[str]], config: ConfigDict
 ) -> tuple[list[str], dict[str, Files]]:
-    """Returns the names of the classes, and the files of parts that have a folder each."""
-    for own in of_part.values():
-        if len(own) > 1:
+    """Returns the names of the classes, and the files of the parts, which have a folder each."""
+    for aliases in by_part.values():
+        if len(aliases) > 1:
             raise UserError(
-                f'{path} holds {" and ".join(own)}, which mean the same part of a data set: keep '
-                'one of them.'
+                f'{path} holds {" and ".join(aliases)}, which mean the same part of a data set: '
+                'keep one of them.'
             )
-    folders = {part: own[0] for part, own in of_part.items() if own}
+    folders = {part: aliases[0] for part, aliases in by_part.items() if aliases}
     if 'test' not in folders:
         folders['test'] = folders.pop('validation')
     elif config.validation == 'none' or config.draw == 'count':
@@ -122,7 +122,7 @@ def _separate(
     for name in {*names} - {*folders.values()}:
         log.warning('%s is not read: %s are.', path / name, ' and '.join(folders.values()))
     if 'validation' in folders:
-        log.info('%s is the validation part: none is drawn.', path / folders['validation'])
+        log.info('%s is the validation part, so none is drawn.', path / folders['validation'])
     parts = {}
     for part, name in folders.items():
         classes, parts[part] = _classes(path / name)
@@ -139,27 +139,28 @@ def _separate(
 
 
 def _classes(folder: Path) -> tuple[list[str], Files]:
-    """Returns the names of the class folders in order, and their files."""
+    """Returns the sorted names of the class folders, and their files."""
     names = _folders(folder)
     if len(names) < 2:
-        held = f"the class folder '{names[0]}' alone" if names else 'no class folders'
+        content = f"the class folder '{names[0]}' alone" if names else 'no class folders'
         raise UserError(
-            f'{folder} holds {held}: it needs a folder of images for each of two classes or more.'
+            f'{folder} holds {content}: it needs a folder of images for each class, and two '
+            'classes or more.'
         )
     paths: list[Path] = []
     labels: list[int] = []
     ignored = 0
     for label, name in enumerate(names):
-        inside = sorted(_walk(folder / name), key=lambda path: _name(folder, path))
-        own = [path for path in inside if _wanted(path)]
-        if not own:
+        all_files = sorted(_walk(folder / name), key=lambda path: _name(folder, path))
+        images = [path for path in all_files if _is_image(path)]
+        if not images:
             raise UserError(
                 f"The class '{name}' in {folder} has no image ({', '.join(image_files.SUFFIXES)}): "
                 'add some, or remove its folder.'
             )
-        paths += own
-        labels += [label] * len(own)
-        ignored += len(inside) - len(own)
+        paths += images
+        labels += [label] * len(images)
+        ignored += len(all_files) - len(images)
     if ignored:
         log.info('%s: %d hidden files and files that are not images are ignored.', folder, ignored)
     return names, Files(paths, [_name(folder, path) for path in paths], np.array(labels, np.int32))
@@ -169,7 +170,7 @@ def _name(folder: Path, path: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-def _wanted(path: Path) -> bool:
+def _is_image(path: Path) -> bool:
     return not path.name.startswith('.') and image_files.is_image(path.name) and path.is_file()
 
 
@@ -190,11 +191,11 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _refuse_link(path: Path) -> None:
-    """A link could lead out of the folder, in a circle, or to an image of the other part."""
+    """Raises UserError for a link, which could lead out of the folder or to another part."""
     if path.is_symlink():
         raise UserError(
-            f'{path} is a symbolic link, which is not followed: put a copy of what it leads to in '
-            'its place (cp -rL copies a folder so).'
+            f'{path} is a symbolic link, which is not followed: replace it by a copy of its target '
+            '(cp -rL follows links).'
         )
 
 
@@ -214,20 +215,20 @@ def _drawn(path: Path, classes: list[str], files: Files, draw: str) -> dict[str,
         train, test = splits.stratified_by_name(files.labels, files.names, SHARE, 'test')
     else:
         train, test = splits.stratified(files.labels, SHARE, SEED)
-    log.info('%s has no train and test folders: a fixed fifth is the test set.', path)
+    log.info('%s has no train and test folders: a fixed fifth of the images is the test set.', path)
     return {'train': files.take(train), 'test': files.take(test)}
 
 
 def _read(
     path: Path, part: str, files: Files, classes: list[str], config: ConfigDict
 ) -> tuple[Files, Arrays]:
-    """Returns the files of a part that can be read, and their images."""
+    """Returns the readable files of a part, and their images."""
     images, damaged = _decoded(files, config.image_size or SIZE, config.damaged)
     if damaged:
-        kept = np.delete(np.arange(len(images)), damaged)
-        images, files = images[kept], files.take(kept)
-    for name, left in zip(classes, splits.class_counts(files.labels, len(classes)), strict=True):
-        if not left:
+        readable = np.delete(np.arange(len(images)), damaged)
+        images, files = images[readable], files.take(readable)
+    for name, count in zip(classes, splits.class_counts(files.labels, len(classes)), strict=True):
+        if not count:
             raise UserError(
                 f"No {part} image of the class '{name}' in {path} could be read: repair them, or "
                 'remove the class.'
@@ -236,7 +237,7 @@ def _read(
 
 
 def _decoded(files: Files, size: int, damaged: str) -> tuple[np.ndarray, list[int]]:
-    """Returns the images, and the rows of those that could not be read."""
+    """Returns the images, and the rows of images that could not be read."""
     images = np.empty((len(files.paths), size, size, 3), np.uint8)
     problems: dict[int, UserError] = {}
 
@@ -249,7 +250,7 @@ def _decoded(files: Files, size: int, damaged: str) -> tuple[np.ndarray, list[in
                 raise UserError(f'{str(error).removesuffix(".")}, {remedy}') from error
             problems[row] = error
 
-    # Pillow decodes without Python's lock; an image that it warns of is read all the same.
+    # Pillow releases Python's global lock while decoding. Images with warnings are read too.
     with warnings.catch_warnings(), ThreadPoolExecutor(len(cores())) as pool:
         warnings.simplefilter('ignore')
         rows = range(len(files.paths))
@@ -258,5 +259,5 @@ def _decoded(files: Files, size: int, damaged: str) -> tuple[np.ndarray, list[in
     for row in sorted(problems):
         log.warning('Skipped: %s', problems[row])
     if problems:
-        log.warning('%d of %d images are skipped.', len(problems), len(files.paths))
+        log.warning('%d of %d images were skipped.', len(problems), len(files.paths))
     return images, sorted(problems)

@@ -1,4 +1,4 @@
-"""What a set of tensorflow-datasets says of itself: read from its JSON, without TensorFlow."""
+"""Metadata of a prepared tensorflow-datasets set, read from its JSON without TensorFlow."""
 
 import json
 import math
@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from cifar_jax.errors import UserError, first_line
 
 INFO = 'dataset_info.json'
-HELD_OUT = ('test', 'validation')  # what serves as the test part, the first that there is
+HELD_OUT = ('test', 'validation')  # splits that can be the test part, in order of preference
 
 
 class Features(NamedTuple):
-    """The features that hold images and labels, and the images' [h w c]; -1 where they vary."""
+    """The names of the image and label features, and the images' [h w c], -1 where it varies."""
 
     image: str
     label: str
@@ -21,7 +21,7 @@ class Features(NamedTuple):
 
 
 class Metadata(NamedTuple):
-    """A prepared set: its features and, for our 'train' and 'test', its split and how many."""
+    """A prepared set: its features, and for 'train' and 'test' the split's name and its size."""
 
     features: Features
     splits: Mapping[str, tuple[str, int]]
@@ -31,45 +31,45 @@ def read(name: str, version: Path) -> Metadata:
     """Reads dataset_info.json and features.json of a prepared set.
 
     Raises:
-      UserError: they are damaged, or the set has no image with one label, or no test part.
+      UserError: the files are damaged, or the set has no image with one label, or no test part.
     """
     try:
         info = json.loads((version / INFO).read_text())
         specs = json.loads((version / 'features.json').read_text())['featuresDict']['features']
         keys = [item['featureKey'] for item in _supervised(info)]
         counts = {s['name']: sum(map(int, s.get('shardLengths', []))) for s in info['splits']}
-        found = features(name, specs, keys)
+        image_features = features(name, specs, keys)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged(version, error) from error
     held_out = next((split for split in HELD_OUT if counts.get(split)), None)
     if not counts.get('train') or held_out is None:
         raise UserError(
-            f"'{name}' has not both a 'train' and a 'test' or 'validation' split, but "
+            f"'{name}' needs a 'train' and a 'test' or 'validation' split, but has "
             f'{", ".join(map(repr, counts)) or "none"}: choose another set.'
         )
     parts = {'train': ('train', counts['train']), 'test': (held_out, counts[held_out])}
-    return Metadata(found, parts)
+    return Metadata(image_features, parts)
 
 
 def features(name: str, specs: Mapping[str, Any], supervised: Sequence[str]) -> Features:
-    """Finds the image and its label: those that the set is supervised with, or named so, or alone.
+    """Finds the image and label features: the supervised ones, or by name, or the only ones.
 
     Args:
-      specs: name of feature -> what features.json says of it.
-      supervised: the names of the features that the set is meant to be learned with.
+      specs: name of feature -> its entry in features.json.
+      supervised: names of the features for supervised learning.
 
     Raises:
-      UserError: no image, or not one class for an image, or pixels that are not bytes.
+      UserError: there is no image, no single class per image, or pixels are not bytes.
     """
-    image = _chosen([k for k, spec in specs.items() if 'image' in spec], [*supervised, 'image'])
-    label = _chosen(
+    image = _preferred([k for k, spec in specs.items() if 'image' in spec], [*supervised, 'image'])
+    label = _preferred(
         [k for k, spec in specs.items() if 'classLabel' in spec], [*supervised, 'label']
     )
     if image is None or label is None:
-        lacks = 'image' if image is None else 'class'
+        missing = 'image' if image is None else 'class'
         raise UserError(
-            f"'{name}' is no set of images with a class each: which {lacks} would be meant is not "
-            f'plain from its features ({", ".join(sorted(specs))}); choose another set.'
+            f"'{name}' is not a set of images with one class each: its {missing} is not clear "
+            f'from its features ({", ".join(sorted(specs))}); choose another set.'
         )
     spec = specs[image]['image']
     shape = tuple(map(int, spec['shape']['dimensions']))
@@ -82,36 +82,35 @@ def features(name: str, specs: Mapping[str, Any], supervised: Sequence[str]) -> 
 
 
 def size(name: str, shape: Sequence[int], image_size: int) -> tuple[int, int]:
-    """Returns the height and width that the images of a set are decoded at.
+    """Returns the height and width of the decoded images of a set.
 
     Args:
-      shape: their [h w c], -1 where it varies.
-      image_size: the height and width asked for; 0 keeps the set's own.
+      shape: the images' [h w c], -1 where it varies.
+      image_size: the requested height and width; 0 keeps the set's own.
 
     Raises:
-      UserError: they vary, and `image_size` is 0.
+      UserError: the sizes vary, and `image_size` is 0.
     """
     if image_size:
         return image_size, image_size
     height, width, _ = shape
     if min(height, width) < 1:
         raise UserError(
-            f"The images of '{name}' vary in size: give them one, such as "
-            '--config.data.image_size=64.'
+            f"The images of '{name}' vary in size: choose one, such as --config.data.image_size=64."
         )
     return height, width
 
 
 def decoded_bytes(metadata: Metadata, shape: tuple[int, int]) -> int:
-    """Returns the bytes of all images as RGB of [h w], from the metadata alone."""
+    """Returns the size in bytes of all images as RGB of [h w]."""
     return 3 * math.prod(shape) * sum(count for _, count in metadata.splits.values())
 
 
 def damaged(version: Path, error: Exception) -> UserError:
-    """Returns what to say of a prepared set that cannot be read."""
+    """Returns the error for a prepared set that cannot be read."""
     return UserError(
         f'The prepared data set in {version} cannot be read ({first_line(error)}): delete that '
-        'folder, and it is downloaded and prepared anew.'
+        'folder, and it is downloaded and prepared again.'
     )
 
 
@@ -120,6 +119,6 @@ def _supervised(info: Mapping[str, Any]) -> list[dict[str, str]]:
     return [item for item in items if 'featureKey' in item]
 
 
-def _chosen(found: Sequence[str], preferred: Sequence[str]) -> str | None:
-    alone = found[0] if len(found) == 1 else None
-    return next((key for key in preferred if key in found), alone)
+def _preferred(candidates: Sequence[str], preferred: Sequence[str]) -> str | None:
+    only = candidates[0] if len(candidates) == 1 else None
+    return next((key for key in preferred if key in candidates), only)

@@ -1,4 +1,4 @@
-"""A config's data, ready to train on: loaded, split, and its normalisation fitted."""
+"""Prepares the data of a config for training: loads and splits them, and fits normalisation."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from cifar_jax.data.arrays import Arrays, digest
 
 
 class Prepared(NamedTuple):
-    """The parts of a data set in host memory; the normalizer knows the training part only."""
+    """The parts of a data set in host memory; the normalizer is fitted on training images only."""
 
     train: Arrays
     validation: Arrays | None
@@ -18,10 +18,10 @@ class Prepared(NamedTuple):
     normalizer: normalize.Normalizer
 
     def digests(self) -> dict[str, str]:
-        """Returns the digest of each part that there is: train, validation, test.
+        """Returns the digest of each existing part: train, validation, test.
 
-        A run keeps them with the names of its classes, and so knows its data again: see
-        `arrays.digest` for what they cost.
+        A run stores them with the names of its classes, to recognise its data later. See
+        `arrays.digest` for the time they take.
         """
         parts = {'train': self.train, 'validation': self.validation, 'test': self.test}
         return {name: digest(part) for name, part in parts.items() if part is not None}
@@ -31,10 +31,10 @@ def prepare(config: ConfigDict, normalizer: normalize.Normalizer | None = None) 
     """Returns the data of `config.data`.
 
     Args:
-      normalizer: that of a run, where it was fitted before: ZCA's fit takes long.
+      normalizer: the normalizer of an earlier run; fitting ZCA takes long.
 
     Raises:
-      UserError: the set is not there, is too large, or cannot be split as asked.
+      UserError: the set is missing, too large, or cannot be split as requested.
     """
     dataset = sources.load(config)
     train, validation = dataset.train, dataset.validation

@@ -1,20 +1,20 @@
-"""How far a long loop is."""
+"""Progress of long loops."""
 
 import logging
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-PLAIN_SECONDS = 10  # between lines where there is no terminal
+LOG_SECONDS = 10  # between lines in the log, without a terminal
 
 log = logging.getLogger('cifar_jax')
 T = TypeVar('T')
 
 
 def shown(items: Iterable[T], total: int, label: str) -> Iterator[T]:
-    """Yields `items`, of which there are `total`, and shows how many are done and the time left.
+    """Yields `items` (`total` of them), and shows progress and the time left.
 
-    On a terminal a bar on stderr, elsewhere a line in the log every ten seconds.
+    Progress is a bar on stderr on a terminal, and otherwise a line in the log every ten seconds.
     """
     from rich.console import Console
     from rich.progress import (
@@ -34,12 +34,12 @@ def shown(items: Iterable[T], total: int, label: str) -> Iterator[T]:
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(label, total=total)
-        began = last = time.perf_counter()
+        start = last = time.perf_counter()
         for done, item in enumerate(items, 1):
             yield item
             progress.advance(task)
             now = time.perf_counter()
-            if not console.is_terminal and now - last >= PLAIN_SECONDS:
+            if not console.is_terminal and now - last >= LOG_SECONDS:
                 last = now
-                left = (total - done) * (now - began) / done
+                left = (total - done) * (now - start) / done
                 log.info('%s: %d/%d  %.0f s left', label, done, total, left)

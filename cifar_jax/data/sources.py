@@ -1,4 +1,4 @@
-"""Named data sets as arrays: one function each, and its entry in `SOURCES`."""
+"""Sources of data sets: one function each, and an entry in `SOURCES`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from cifar_jax.data import archives, cache, catalogue, folders, image_files, spl
 from cifar_jax.data.arrays import Arrays, Dataset, check_memory
 from cifar_jax.errors import UserError
 
-DRAW = 0  # the seed of every fixed draw below: a share is the same in every run
+DRAW = 0  # seed of the fixed draws below, which are the same in every run
 
 
 def cifar10(config: ConfigDict) -> Dataset:
@@ -29,8 +29,8 @@ def cifar100(config: ConfigDict) -> Dataset:
 def digits(config: ConfigDict) -> Dataset:
     """scikit-learn's digits: 1,797 real images, resized from 8x8 to 32x32x3; no download.
 
-    A fixed stratified draw makes 1,437 of them the training and 360 the test set. Where
-    `config.image_size` is not 0, it takes the place of 32.
+    A fixed stratified draw gives 1,437 training and 360 test images. If `config.image_size` is not
+    0, it replaces 32.
     """
     from PIL import Image
     from sklearn.datasets import load_digits
@@ -61,14 +61,14 @@ def archive(path: str, config: ConfigDict) -> Dataset:
 
 
 def folder(path: str, config: ConfigDict) -> Dataset:
-    """A folder of class folders of images: see `folders.load`; 32x32 where no size is given."""
+    """A folder of class folders of images: see `folders.load`; 32x32 by default."""
     return folders.load(Path(path).expanduser().resolve(), config)
 
 
 def tfds(name: str, config: ConfigDict) -> Dataset:
-    """Any set of images with a class each in tensorflow-datasets' catalogue: `catalogue.load`."""
-    own = {recipe.name: recipe for recipe in (CIFAR10, CIFAR100)}
-    return _prepared(own.get(name, catalogue.Recipe(name)), config)
+    """Any set of images with one class each in tensorflow-datasets: see `catalogue.load`."""
+    recipes = {recipe.name: recipe for recipe in (CIFAR10, CIFAR100)}
+    return _prepared(recipes.get(name, catalogue.Recipe(name)), config)
 
 
 CIFAR10 = catalogue.Recipe(
@@ -82,7 +82,7 @@ CIFAR100 = catalogue.Recipe(
 SOURCES: Mapping[str, Callable[[ConfigDict], Dataset]] = MappingProxyType(
     {'cifar10': cifar10, 'cifar100': cifar100, 'digits': digits}
 )
-# Sources of a user's own, by what stands before the colon.
+# Sources with an argument, by the prefix before the colon.
 PREFIXES: Mapping[str, Callable[[str, ConfigDict], Dataset]] = MappingProxyType(
     {'archive': archive, 'folder': folder, 'tfds': tfds}
 )
@@ -90,13 +90,13 @@ WRITTEN = ('archive:PATH', 'folder:PATH', 'tfds:NAME')
 
 
 def load(config: ConfigDict) -> Dataset:
-    """Loads the data set that `config.data` names, cut down to the classes and share it asks for.
+    """Loads the data set of `config.data`, reduced to the requested classes and fraction.
 
-    classes: the first k classes are kept, so that labels stay as they are; 0 keeps all.
-    fraction: a stratified share of the training and of the test set, the same in every run.
+    classes: the first k classes are kept, so labels do not change; 0 keeps all.
+    fraction: a stratified fraction of the training and test sets, the same in every run.
 
     Raises:
-      UserError: the source is unknown, is not there or exceeds `memory_gb`; a value is impossible.
+      UserError: the source is unknown, missing or exceeds `memory_gb`, or a value is invalid.
     """
     check(config)
     prefix, colon, rest = config.source.partition(':')
@@ -111,10 +111,10 @@ def load(config: ConfigDict) -> Dataset:
         )
     if keep == len(data.classes) and config.fraction == 1:
         return data
-    train = _kept(data.train.labels, 'training', data.classes, keep, config.fraction)
-    test = _kept(data.test.labels, 'test', data.classes, keep, config.fraction)
+    train = _selected(data.train.labels, 'training', data.classes, keep, config.fraction)
+    test = _selected(data.test.labels, 'test', data.classes, keep, config.fraction)
     validation = data.validation and data.validation.take(
-        _kept(data.validation.labels, 'validation', data.classes, keep, config.fraction)
+        _selected(data.validation.labels, 'validation', data.classes, keep, config.fraction)
     )
     return Dataset(
         data.name,
@@ -127,10 +127,10 @@ def load(config: ConfigDict) -> Dataset:
 
 
 def check(config: ConfigDict) -> None:
-    """Checks what `config.data` says of the source, before anything is loaded.
+    """Checks the values of `config.data` for the source, before anything is loaded.
 
     Raises:
-      UserError: a value is impossible.
+      UserError: a value is invalid.
     """
     prefix, _, rest = config.source.partition(':')
     if not (prefix in PREFIXES and rest):
@@ -166,7 +166,7 @@ def _dataset(name: str, decoded: cache.Decoded, labels: str) -> Dataset:
 
 
 def _resized(dataset: Dataset, config: ConfigDict) -> Dataset:
-    """Returns a set with images of `config.image_size`, where that is not 0."""
+    """Resizes the images of a set to `config.image_size`, unless that is 0."""
     size = (config.image_size, config.image_size)
     if not config.image_size or size == dataset.train.images.shape[1:3]:
         return dataset
@@ -179,14 +179,14 @@ def _resized(dataset: Dataset, config: ConfigDict) -> Dataset:
     return dataset._replace(train=train, test=test)
 
 
-def _kept(
+def _selected(
     labels: Int[np.ndarray, ' n'], part: str, names: Sequence[str], classes: int, fraction: float
-) -> Int[np.ndarray, ' kept']:
-    """Returns the indices of the first classes' images, or of a stratified share of them."""
+) -> Int[np.ndarray, ' selected']:
+    """Returns the indices of the first classes' images, or of a stratified fraction of them."""
     rows = np.flatnonzero(labels < classes)
     if fraction == 1:
         return rows
     otherwise = 'keep all images (--config.data.fraction=1)'
     splits.refuse_single_images(labels[rows], names, part, otherwise)
-    share, _ = splits.stratified(labels[rows], 1 - fraction, DRAW)
-    return rows[share]
+    drawn, _ = splits.stratified(labels[rows], 1 - fraction, DRAW)
+    return rows[drawn]

@@ -1,4 +1,4 @@
-"""The training images in two parts, to learn from and to validate on, and other draws of images."""
+"""Splits training images into a training and a validation part, and draws other subsets."""
 
 import hashlib
 import os
@@ -19,21 +19,20 @@ def split(
 ) -> tuple[Arrays, Arrays | None]:
     """Splits the training images of a data set into a training and a validation part.
 
-    The parts share no image and together hold all; both keep the order of the records.
+    The parts are disjoint and together contain all images; both keep the order of the records.
 
     Args:
-      method: 'stratified' (each class keeps its share), 'random', 'last' (the last records, as
-        Keras' `validation_split` takes them) or 'none' (a final fit on all images).
-      fraction: the share of the validation part, which gets round(n * fraction) images. Where the
-        data set has `names`, 'stratified' draws by them: see `stratified_by_name`.
-      seed: of 'stratified' and 'random'.
+      method: 'stratified' (classes in proportion), 'random', 'last' (the last records, as with
+        Keras' `validation_split`) or 'none' (for a final training on all images).
+      fraction: fraction of validation images; their number is round(n * fraction). If the data set
+        has `names`, 'stratified' draws by name: see `stratified_by_name`.
+      seed: seed of 'stratified' and 'random'.
 
     Returns:
       The training part and the validation part, which is None for 'none'.
 
     Raises:
-      UserError: an unknown method; a fraction that leaves one of the parts empty, or a class out
-        of one of them.
+      UserError: the method is unknown, or a part would be empty or lack a class.
     """
     check(method, fraction, seed)
     arrays, classes = dataset.train, dataset.classes
@@ -59,7 +58,7 @@ def split(
 
 
 def check(method: str, fraction: float, seed: int) -> None:
-    """Raises UserError for an unknown method, or an impossible fraction or seed."""
+    """Raises UserError for an unknown method, or an invalid fraction or seed."""
     require_choice('data.validation', method, METHODS)
     require(
         method == 'none' or 0 < fraction < 1,
@@ -73,13 +72,13 @@ def check(method: str, fraction: float, seed: int) -> None:
 def stratified(
     labels: Int[np.ndarray, ' n'], fraction: float, seed: int
 ) -> tuple[Int[np.ndarray, ' rest'], Int[np.ndarray, ' drawn']]:
-    """Draws round(n * fraction) indices that hold each class in proportion.
+    """Draws round(n * fraction) indices, with each class in proportion.
 
     Returns:
-      The indices that are left and those that are drawn, both ascending.
+      The remaining indices and the drawn indices, both ascending.
 
     Raises:
-      UserError: one of the two parts would be too small to hold every class.
+      UserError: one of the two parts would be too small to contain every class.
     """
     from sklearn.model_selection import train_test_split
 
@@ -91,7 +90,7 @@ def stratified(
     except ValueError as error:
         raise UserError(
             f'{len(labels)} images cannot be split into {len(labels) - size} and {size} with every '
-            'class in both: change the share, or keep more images.'
+            'class in both: change the fraction, or keep more images.'
         ) from error
     return np.sort(rest), np.sort(drawn)
 
@@ -99,23 +98,23 @@ def stratified(
 def stratified_by_name(
     labels: Int[np.ndarray, ' n'], names: Sequence[str], fraction: float, draw: str
 ) -> tuple[Int[np.ndarray, ' rest'], Int[np.ndarray, ' drawn']]:
-    """Draws about a share of each class, every image by its name alone.
+    """Draws about a fraction of each class, deciding for each image by its name alone.
 
-    An image is drawn where the SHA-256 of its name, read as a number in [0, 1), lies below
-    `fraction`. So images that are added or removed move no other one, and the share is met on
-    average. A class of two images or more is never wholly in one part: where the numbers would put
-    it there, its image with the lowest number is drawn, or that with the highest is left.
+    An image is drawn if the SHA-256 of its name, as a number in [0, 1), is below `fraction`. So
+    adding or removing images does not move others, and the fraction is met on average. A class of
+    two or more images always has images in both parts: if necessary, the image with the lowest
+    number is drawn, or the one with the highest number is not.
 
     Args:
-      names: of each image, such as its path below the folder of the data set.
-      draw: what is drawn: two draws from the same names are independent.
+      names: name of each image, such as its path relative to the folder of the data set.
+      draw: name of the draw; draws with different names are independent.
 
     Returns:
-      The indices that are left and those that are drawn, both ascending.
+      The remaining indices and the drawn indices, both ascending.
 
     References:
-      `which_set` of Warden, 2018, Speech Commands (arXiv:1804.03209), which draws so for the same
-      reason.
+      `which_set` of Warden, 2018, Speech Commands (arXiv:1804.03209), which uses this method for
+      the same reason.
     """
     numbers = np.array([_number(f'{draw}: {name}') for name in names])
     drawn = numbers < fraction
@@ -127,15 +126,16 @@ def stratified_by_name(
     return np.flatnonzero(~drawn), np.flatnonzero(drawn)
 
 
-def sample(labels: Int[np.ndarray, ' n'], count: int, seed: int) -> Int[np.ndarray, ' shown']:
-    """Draws the indices of at most `count` images, spread evenly over the classes, to show them.
+def sample(labels: Int[np.ndarray, ' n'], count: int, seed: int) -> Int[np.ndarray, ' sample']:
+    """Draws the indices of at most `count` images for display, spread evenly over the classes.
 
-    Each class gives an image before any gives a second one, and so on; which classes and images
-    they are follows from the seed alone. The indices are in the order of the draw, so that a
-    smaller sample begins a larger one.
+    Each class contributes one image before any contributes a second one, and so on. The choice
+    depends on the seed alone, and a smaller sample is a prefix of a larger one.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
-    turns = np.empty(len(labels), np.int64)  # how many of its class were drawn before an image
+    turns = np.empty(
+        len(labels), np.int64
+    )  # number of images of the same class drawn before each image
     for label in np.unique(labels):
         rows = order[labels[order] == label]
         turns[rows] = np.arange(len(rows))
@@ -150,11 +150,11 @@ def class_counts(labels: Int32[np.ndarray, ' n'], classes: int) -> Int[np.ndarra
 def refuse_single_images(
     labels: Int[np.ndarray, ' n'], classes: Sequence[str], part: str, otherwise: str
 ) -> None:
-    """Raises UserError for a class of one image, which cannot be split.
+    """Raises UserError for a class with a single image, which cannot be split.
 
     Args:
-      part: of the data set, to be named: 'training' or 'test'.
-      otherwise: what to do instead of a split.
+      part: name of the part of the data set, such as 'training'.
+      otherwise: what the user can do instead of splitting.
     """
     counts = class_counts(labels, len(classes)).tolist()
     if 1 in counts:
@@ -177,7 +177,7 @@ def _refuse_missing_class(
     remedy = (
         'raise --config.data.validation_fraction, or add images'
         if method == 'stratified'
-        else 'use --config.data.validation=stratified, which gives each class its share'
+        else 'use --config.data.validation=stratified, which splits each class in proportion'
     )
     raise UserError(
         f"--config.data.validation={method} leaves the class '{classes[missing[0]]}' out of the "
@@ -189,6 +189,6 @@ def _size(total: int, fraction: float) -> int:
     size = round(total * fraction)
     if not 0 < size < total:
         raise UserError(
-            f'A share of {fraction:g} of {total} images leaves one part empty: change the share.'
+            f'A fraction of {fraction:g} of {total} images leaves one part empty: change it.'
         )
     return size

@@ -59,11 +59,11 @@ def test_what_the_set_is_supervised_with_goes_first():
 @pytest.mark.parametrize(
     ('specs', 'words'),
     [
-        ({'text': TEXT, 'label': LABEL}, 'which image would be meant'),
-        ({'one': image(8, 8, 3), 'two': image(8, 8, 3), 'label': LABEL}, 'which image would be'),
+        ({'text': TEXT, 'label': LABEL}, 'its image is not clear'),
+        ({'one': image(8, 8, 3), 'two': image(8, 8, 3), 'label': LABEL}, 'its image is not clear'),
         ({'image': image(8, 8, 3), 'objects': {'sequence': {}}}, 'features (image, objects)'),
-        ({'image': image(8, 8, 3), 'size': LABEL, 'shape': LABEL}, 'which class would be meant'),
-        ({}, 'which image would be meant'),
+        ({'image': image(8, 8, 3), 'size': LABEL, 'shape': LABEL}, 'its class is not clear'),
+        ({}, 'its image is not clear'),
         ({'image': image(8, 8, 3, dtype='float32'), 'label': LABEL}, 'are float32 of 3 channels'),
         ({'image': image(8, 8, 13), 'label': LABEL}, 'are uint8 of 13 channels'),
     ],
@@ -85,7 +85,7 @@ def test_and_validation_where_there_is_none(tmp_path):
 
 @pytest.mark.parametrize('counts', [{'train': [9]}, {'train': [9], 'test': []}, {'test': [9]}])
 def test_a_set_in_one_part_is_refused_with_its_splits(tmp_path, counts):
-    with pytest.raises(UserError, match=f"but '{next(iter(counts))}'.*choose another set"):
+    with pytest.raises(UserError, match=f"but has '.*{next(iter(counts))}'.*choose another set"):
         metadata.read('some_set', prepared(tmp_path, counts=counts))
 
 
@@ -162,7 +162,7 @@ def test_a_set_with_configs_is_found_by_name_or_by_its_default(tmp_path, decoded
 
 ASK = """
 import sys
-sys.path.insert(0, 'tests')
+sys.path.insert(0, 'tests/data')
 from test_sources import config
 from cifar_jax.data import sources
 from cifar_jax.errors import UserError
@@ -183,8 +183,8 @@ def test_what_is_not_prepared_is_looked_up_and_without_a_network_one_sentence(tm
         'zzzzzzzz': 'https://www.tensorflow.org/datasets',
         'mnist/grey': "'mnist' has no config 'grey': write 'tfds:mnist'.",
         'mnist_corrupted/fogg': "has no config 'fogg': did you mean 'fog'?",
-        'imdb_reviews': "'imdb_reviews' is no set of images with a class each",
-        'dsprites': 'which class would be meant is not plain from its features',
+        'imdb_reviews': "'imdb_reviews' is not a set of images with one class each",
+        'dsprites': 'its class is not clear from its features',
     }
     reached = ('svhn_cropped', 'mnist', 'mnist_corrupted/fog')
     names = ('http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY')
@@ -203,7 +203,7 @@ def test_what_is_not_prepared_is_looked_up_and_without_a_network_one_sentence(tm
 
 MADE_UP = """
 import sys
-sys.path.insert(0, 'tests')
+sys.path.insert(0, 'tests/data')
 from pathlib import Path
 import numpy as np
 from PIL import Image

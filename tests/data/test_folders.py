@@ -80,7 +80,7 @@ def test_about_a_fifth_of_each_class_is_the_test_set_whatever_the_split_seed(tmp
     assert sorted(greys(data.train) + greys(data.test)) == [*range(60)]
     assert [grey // 20 for grey in greys(data.test)] == data.test.labels.tolist()
     assert greys(data.test) == greys(again.test)
-    assert 'a fixed fifth is the test set' in caplog.text
+    assert 'a fixed fifth of the images is the test set' in caplog.text
 
 
 def parts_of(path, **changes):
@@ -263,7 +263,7 @@ def test_no_class_folders(tmp_path, image):
         write(tmp_path / 'a.png')
     message = refusal(tmp_path)
     assert 'holds no class folders' in message
-    assert 'a folder of images for each of two classes' in message
+    assert 'a folder of images for each class' in message
 
 
 def test_one_class_only(tmp_path):
@@ -361,7 +361,7 @@ def test_or_it_is_skipped_named_and_counted(tmp_path, caplog):
     assert len(data.test.labels) == 10
     for path in damaged:
         assert f'Skipped: {path}' in caplog.text
-    assert '2 of 10 images are skipped' in caplog.text
+    assert '2 of 10 images were skipped' in caplog.text
 
 
 def test_a_class_of_which_nothing_is_left_is_named(tmp_path):

@@ -160,7 +160,7 @@ RACE = """
 import sys, time
 from pathlib import Path
 import numpy as np
-sys.path.insert(0, 'tests')
+sys.path.insert(0, 'tests/data')
 from test_sources import VERSION, tiny_set
 from cifar_jax.data import cache, catalogue, sources
 
@@ -279,7 +279,7 @@ def test_digits_too_large_for_the_memory_are_refused_before_they_are_resized():
         ({'source': 'svhn_cropped'}, 'tfds:NAME'),
         ({'source': 'tfds:../mnist'}, "'../mnist' cannot be a set's name"),
         ({'source': 'tfds:mnist/..'}, "'mnist/..' cannot be a set's name"),
-        ({'source': 'tfds:mnist:3.0.1'}, 'the newest version is taken'),
+        ({'source': 'tfds:mnist:3.0.1'}, 'the newest version is used'),
         ({'source': 'tfds:mnist', 'labels': 'coarse'}, 'no coarse labels'),
         ({'source': 'digits', 'classes': 11}, 'from 2 to 10, the classes of digits'),
         ({'source': 'digits', 'fraction': 0.001}, 'cannot be split into 1 and 1436'),
@@ -381,7 +381,7 @@ def test_a_proxy_is_asked_where_there_is_one(no_proxies, monkeypatch):
 
 
 def test_a_host_that_stays_silent_is_given_up(no_proxies, monkeypatch):
-    monkeypatch.setattr(catalogue, 'PATIENCE', 0.2)
+    monkeypatch.setattr(catalogue, 'TIMEOUT', 0.2)
     with socket.create_server(('127.0.0.1', 0)) as silent:
         url = f'http://127.0.0.1:{silent.getsockname()[1]}/archive.tar.gz'
         start = time.monotonic()
@@ -400,7 +400,7 @@ def test_the_address_asked_is_the_one_that_preparing_downloads(recipe):
 
 PREPARE = """
 import os, sys
-sys.path.insert(0, 'tests')
+sys.path.insert(0, 'tests/data')
 from pathlib import Path
 import numpy as np
 from test_sources import VERSION, tiny_set
