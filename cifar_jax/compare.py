@@ -1,4 +1,4 @@
-"""Several runs side by side: python -m cifar_jax.compare W1 W2 ..."""
+"""Compare several runs: python -m cifar_jax.compare W1 W2 ..."""
 
 import argparse
 import json
@@ -13,21 +13,25 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python -m cifar_jax.compare',
         description=__doc__,
-        epilog='Seeds of one config share a row. Writes comparison.html, comparison.md, '
-        'comparison.csv and the curves as PNG and SVG.',
+        epilog='Runs that differ in their seed only share a row. Writes comparison.html, '
+        'comparison.md, comparison.csv and the curves as PNG and SVG.',
         allow_abbrev=False,
     )
     parser.add_argument('workdirs', nargs='+', type=console.is_path, metavar='WORKDIR')
     parser.add_argument(
-        '--out', default='comparison', type=console.is_path, metavar='DIR', help='comparison/'
+        '--out',
+        default='comparison',
+        type=console.is_path,
+        metavar='DIR',
+        help='default: comparison/',
     )
     parser.add_argument(
         '--split',
         default='test',
         choices=('validation', 'test'),
-        help='the images that pairs of runs are compared on, one by one (test)',
+        help='the images on which pairs of runs are compared (default: test)',
     )
-    parser.add_argument('--json', action='store_true', help='end with one JSON object')
+    parser.add_argument('--json', action='store_true', help='print a JSON object on the last line')
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Exact metrics of a run on every image of a split: python -m cifar_jax.evaluate --workdir W."""
+"""Evaluate a run on all images of a split: python -m cifar_jax.evaluate --workdir W."""
 
 import argparse
 import json
@@ -18,10 +18,10 @@ def parser() -> argparse.ArgumentParser:
         '--checkpoint',
         default='chosen',
         choices=('chosen', 'best', 'latest'),
-        help='chosen: the weights that the run reports',
+        help='default: chosen, the weights that the run reports',
     )
-    parser.add_argument('--data-dir', help='where the data set is, if it has moved')
-    parser.add_argument('--json', action='store_true', help='end with one JSON object')
+    parser.add_argument('--data-dir', help='the folder of the data set, if it has moved')
+    parser.add_argument('--json', action='store_true', help='print a JSON object on the last line')
     return parser
 
 

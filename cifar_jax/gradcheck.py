@@ -1,4 +1,4 @@
-"""Every gradient of a model against NumPy by hand: python -m cifar_jax.gradcheck --config FILE."""
+"""Check the gradients of a model against NumPy: python -m cifar_jax.gradcheck --config FILE."""
 
 import argparse
 import json
@@ -14,15 +14,21 @@ def parser() -> argparse.ArgumentParser:
         prog='python -m cifar_jax.gradcheck', description=__doc__, allow_abbrev=False
     )
     parser.add_argument('--config', required=True, metavar='FILE[:VARIANT]')
-    parser.add_argument('--images', type=int, default=4, help='training images of the batch')
-    parser.add_argument('--no-differences', action='store_true', help='leave out the slow part')
-    parser.add_argument('--json', action='store_true', help='end with one JSON object')
+    parser.add_argument(
+        '--images', type=int, default=4, help='training images in the batch (default: 4)'
+    )
+    parser.add_argument(
+        '--no-differences',
+        action='store_true',
+        help='leave out the numerical differences, the slow part',
+    )
+    parser.add_argument('--json', action='store_true', help='print a JSON object on the last line')
     return parser
 
 
 @console.mistakes_as_sentences()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command; an error beyond the tolerance ends it with status 1, naming the layer."""
+    """Runs the command; the status is 1, and the layer is named, if an error is too large."""
     args, overrides = parser().parse_known_args(arguments)
     console.show_log()
     from cifar_jax.experiment import config as configs

@@ -1,4 +1,4 @@
-"""Train a model, or go on with it: python -m cifar_jax.main --config configs/senet.py."""
+"""Train a model, or resume its run: python -m cifar_jax.main --config configs/senet.py."""
 
 import argparse
 import json
@@ -17,13 +17,13 @@ def parser() -> argparse.ArgumentParser:
         prog='python -m cifar_jax.main',
         description=__doc__,
         epilog='Any key of the config can be set: --config.seed=1 --config.data.dir=DIR. '
-        'The keys and their meanings are in cifar_jax/experiment/defaults.py.',
+        'cifar_jax/experiment/defaults.py explains the keys.',
         allow_abbrev=False,
     )
     parser.add_argument('--config', required=True, metavar='FILE[:VARIANT]')
     parser.add_argument('--workdir', type=console.is_path, help='default: runs/<config>')
     parser.add_argument('--profile', action='store_true', help='write a trace of a few steps')
-    parser.add_argument('--json', action='store_true', help='end with one JSON object')
+    parser.add_argument('--json', action='store_true', help='print a JSON object on the last line')
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The classes of image files: python -m cifar_jax.predict --workdir W image.png folder ..."""
+"""Classify image files: python -m cifar_jax.predict --workdir W image.png folder ..."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python -m cifar_jax.predict',
         description=__doc__,
-        epilog='A file that cannot be read is named and passed over, and the status is then 1.',
+        epilog='A file that cannot be read is named and skipped; the status is then 1.',
         allow_abbrev=False,
     )
     parser.add_argument('--workdir', type=console.is_path, required=True)
@@ -23,17 +23,21 @@ def parser() -> argparse.ArgumentParser:
         nargs='+',
         type=console.is_path,
         metavar='IMAGE',
-        help='a file; a folder, for the images in it at any depth; or - for paths on standard '
-        'input, one a line',
+        help='a file; a folder, for all images in it and its folders; or -, for paths on standard '
+        'input, one per line',
     )
-    parser.add_argument('--top', type=int, default=5, metavar='K', help='classes an image (5)')
+    parser.add_argument(
+        '--top', type=int, default=5, metavar='K', help='classes per image (default: 5)'
+    )
     parser.add_argument(
         '--checkpoint',
         default='chosen',
         choices=('chosen', 'best', 'latest'),
-        help='chosen: the weights that the run reports',
+        help='default: chosen, the weights that the run reports',
     )
-    parser.add_argument('--json', action='store_true', help='one JSON object an image, as it comes')
+    parser.add_argument(
+        '--json', action='store_true', help='print a JSON object per image as it is done'
+    )
     return parser
 
 
@@ -42,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; a user's mistake ends it with one sentence and status 1."""
     args = parser().parse_args(arguments)
     if args.top < 1:
-        parser().error(f'--top {args.top} is impossible: 1 or more')
+        parser().error(f'--top {args.top} must be 1 or more')
     console.show_log(sys.stderr)
     problems: list[str] = []
     from cifar_jax.data import progress
@@ -62,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _without(problems: list[str], answers: Iterable[Any]) -> Iterator[Any]:
-    """Yields the answers, names what has none on stderr and adds it to `problems`."""
+    """Yields the answers; prints the problems on stderr and adds them to `problems`."""
     for answer in answers:
         if isinstance(answer, str):
             problems.append(answer)

@@ -1,7 +1,7 @@
-"""Pictures and one page of a run: python -m cifar_jax.report --workdir W.
+"""Draw a run: python -m cifar_jax.report --workdir W.
 
-W/report/ then holds index.html, which needs no other file, and each picture as PNG and SVG. With
---augmentations --config FILE --out FILE.png: images under every augmentation of a config.
+Writes W/report/index.html, which needs no other file, and each picture as PNG and SVG. With
+--augmentations --config FILE --out FILE.png it draws images with the augmentations of a config.
 """
 
 import argparse
@@ -17,16 +17,16 @@ def parser() -> argparse.ArgumentParser:
         prog='python -m cifar_jax.report', description=__doc__, allow_abbrev=False
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument('--workdir', type=console.is_path, help='of the run to report on')
+    what.add_argument('--workdir', type=console.is_path, help='the folder of a run')
     what.add_argument(
         '--augmentations',
         action='store_true',
-        help='images under each augmentation of the config alone, and under all',
+        help='draw images with each augmentation of a config, and with all',
     )
     run = parser.add_argument_group('with --workdir')
     run.add_argument('--split', default='test', choices=('train', 'validation', 'test'))
-    run.add_argument('--data-dir', help='where the data set is, if it has moved')
-    run.add_argument('--json', action='store_true', help='end with one JSON object')
+    run.add_argument('--data-dir', help='the folder of the data set, if it has moved')
+    run.add_argument('--json', action='store_true', help='print a JSON object on the last line')
     sheet = parser.add_argument_group('with --augmentations')
     sheet.add_argument('--config', metavar='FILE[:VARIANT]')
     sheet.add_argument('--out', type=console.is_path, metavar='FILE.png')

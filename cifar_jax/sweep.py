@@ -1,19 +1,18 @@
-"""Train many runs, as many at once as there are cores, and go on with those that are unfinished.
+"""Train many runs in parallel, or resume those that are unfinished.
 
     python -m cifar_jax.sweep --out runs/rates --config configs/numpy_cnn.py:experiment5 \\
         --grid schedule.rate=0.1,0.01 --seeds 0,1,2 --evaluate test
 
-Every --config runs with every combination of the values of all --grid and every seed, each in a
-workdir of its own, OUT/<config>-<key>=<value>-seed<seed>, by `python -m cifar_jax.main` in a
-process that keeps to its share of the cores; what it prints is in OUT/<name>.log. A comma in
-brackets or quotation marks belongs to a value:
+Trains each --config with every combination of the values of all --grid and every seed. Each run has
+its own workdir, OUT/<config>-<key>=<value>-seed<seed>, and its own process and share of the cores;
+its output is in OUT/<name>.log. A comma in brackets or quotation marks is part of a value:
 
     --grid 'model.widths=(32,),(32,64)' --grid 'train.length=8 epochs,16 epochs'
 
-Mistakes are refused before anything starts. A run that fails leaves the others alone and is named
-at the end, with status 1. Ctrl-C stops the runs after their steps, with a checkpoint (twice: at
-once). The same command then goes on: finished runs are not run again, evaluated ones not
-evaluated again. More configs, values or seeds may be added in the same OUT.
+Mistakes are refused before anything starts. A run that fails does not stop the others; it is named
+at the end, and the status is 1. Ctrl-C stops the runs after their current step, with a checkpoint
+(twice: at once). The same command resumes the sweep: finished runs are not trained again, and
+evaluated ones not evaluated again. Configs, values and seeds may be added with the same OUT.
 """
 
 import argparse
@@ -37,17 +36,17 @@ def parser() -> argparse.ArgumentParser:
     add('--out', type=console.is_path, required=True, help='the folder of the workdirs')
     add('--config', action='append', required=True, metavar='FILE[:VARIANT]')
     add('--seeds', type=_seeds, default=[0], metavar='N,N', help='default: 0')
-    add('--set', action='append', default=[], metavar='KEY=VALUE', help='for all runs')
-    add('--grid', action='append', default=[], metavar='KEY=VALUE,VALUE', help='each in turn')
-    add('--jobs', type=_count, default=0, help='runs at once; default: one a core')
+    add('--set', action='append', default=[], metavar='KEY=VALUE', help='set a key for all runs')
+    add('--grid', action='append', default=[], metavar='KEY=VALUE,VALUE', help='try each value')
+    add('--jobs', type=_count, default=0, help='runs in parallel; default: one per core')
     add(
         '--evaluate',
         default='none',
         choices=('none', 'validation', 'test'),
-        help='look at this split once a run is finished; default: none',
+        help='evaluate each finished run on this split; default: none',
     )
-    add('--json', action='store_true', help='end with one JSON object')
-    add('--dry-run', action='store_true', help='list the runs, start none')
+    add('--json', action='store_true', help='print a JSON object on the last line')
+    add('--dry-run', action='store_true', help='list the runs and stop')
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What several configs share: a recipe, and the variants that every config has."""
+"""Recipes that several configs share, and the small variants that every config has."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ SMALL = ('digits', 'smoke')
 
 
 def with_small(experiments: Sequence[str]) -> tuple[str, ...]:
-    """Returns 'digits' and 'smoke', and every experiment in full and as these.
+    """Returns 'digits' and 'smoke', and each experiment with and without them.
 
     >>> with_small(('ours',))
     ('digits', 'smoke', 'ours', 'ours_digits', 'ours_smoke')
@@ -18,7 +18,7 @@ def with_small(experiments: Sequence[str]) -> tuple[str, ...]:
 
 
 def parts(variant: str) -> tuple[str, str]:
-    """Returns the experiment of a variant and the small variant of it; '' where there is none.
+    """Splits the name of a variant into its experiment and 'digits' or 'smoke', or ''.
 
     >>> parts('base_a_smoke'), parts('smoke'), parts('base_a')
     (('base_a', 'smoke'), ('', 'smoke'), ('base_a', ''))
@@ -28,7 +28,7 @@ def parts(variant: str) -> tuple[str, str]:
 
 
 def one_cycle_sgd(config: ConfigDict) -> None:
-    """Nesterov SGD under a one-cycle rate, with flips, shifted crops and smoothed labels."""
+    """Sets Nesterov SGD, a one-cycle rate, flips, shifted crops and label smoothing."""
     config.data.augment = (
         dict(name='flip'),
         dict(name='translate', pixels=4, mode='reflect'),
@@ -41,7 +41,7 @@ def one_cycle_sgd(config: ConfigDict) -> None:
 
 
 def adam_in_steps(config: ConfigDict) -> None:
-    """S4's recipe: Adam with L2 in the gradient, its rate a tenth at sixths of 100 epochs."""
+    """Sets S4's recipe: Adam with L2 in the gradient, a tenth of the rate every 15 epochs."""
     config.data.normalize = 'given'
     config.optimizer.name = 'adam'
     config.optimizer.l2 = 1e-4
@@ -54,9 +54,9 @@ def adam_in_steps(config: ConfigDict) -> None:
 
 
 def turned_and_coloured(config: ConfigDict) -> None:
-    """S4's augmentation: flips, rotations by 15 degrees, crops and colours.
+    """Sets S4's augmentation: flips, rotations by up to 15 degrees, shifted crops and colours.
 
-    How far crops and colours go was never published: 4 pixels, and the defaults of `color`.
+    S4 does not report the sizes of crops and colour changes: here, 4 pixels and `color`'s defaults.
     """
     config.data.augment = (
         dict(name='flip'),
@@ -67,11 +67,11 @@ def turned_and_coloured(config: ConfigDict) -> None:
 
 
 def apply(config: ConfigDict, variant: str) -> ConfigDict:
-    """Returns the config, changed in place for 'digits' or 'smoke'; others change nothing here."""
+    """Returns the config, changed in place if the variant is 'digits' or 'smoke'."""
     if variant in SMALL:
         config.data.source = 'digits'
         config.data.classes = 0
-        # A mirrored digit is none.
+        # A mirrored digit is not a digit.
         config.data.augment = tuple(
             a for a in config.data.augment if a['name'] not in ('flip', 'alternating_flip')
         )
