@@ -33,8 +33,8 @@ def get_defaults() -> ConfigDict:
                 zca_epsilon=1e-6,  # for 'zca': added to the variances of pixels in [0, 1]
                 augment=(),  # dicts of a name in cifar_jax.data.augment and its options
             ),
-            # Weights to start from: an .npz file, or a run's WORKDIR or WORKDIR:CHECKPOINT, which is
-            # 'initial' (default), 'chosen' (those the run reports), 'best' or 'latest'.
+            # Weights to start from: an .npz file, a run's WORKDIR, or WORKDIR:CHECKPOINT, which is
+            # 'initial' (the default), 'chosen' (those that the run reports), 'best' or 'latest'.
             init_from='',
             init_rename=(),  # pairs of prefixes: of names in that file, and of names here
             init_skip=(),  # patterns of names that are not loaded

@@ -132,6 +132,7 @@ OWNERS: dict[Any, dict[str, str]] = {
         'data.labels': 'coarse',
         'data.image_size': '-1',
         'data.damaged': 'ignore',
+        'data.draw': 'date',
         'data.classes': '1',
         'data.fraction': '1.5',
         'data.memory_gb': '0',
