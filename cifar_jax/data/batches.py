@@ -131,6 +131,14 @@ def gather(
     )
 
 
+def evaluation_batch_size(images: int, largest: int) -> int:
+    """Returns how many images are evaluated at once: `largest`, or fewer where there are fewer.
+
+    That is the next power of two, as every size is compiled.
+    """
+    return min(largest, 1 << (images - 1).bit_length())
+
+
 def evaluation_batches(
     size: int, batch: int
 ) -> list[tuple[Int32[np.ndarray, ' batch'], Bool[np.ndarray, ' batch']]]:

@@ -93,8 +93,8 @@ def answers(
 
     Of one that cannot be read that is a sentence; a sentence among `paths` stays what it is.
     A file becomes an image of the training's size by `image_files.read` and is normalised as it was
-    in training, `eval_batch_size` at a time as in evaluate: memory does not grow with their number,
-    and the images of a split get the same bits.
+    in training, at most `eval_batch_size` at a time as in evaluate: memory does not grow with their
+    number, and the images of a split get the same bits.
 
     Args:
       checkpoint: as `classifier.load` takes it.
@@ -112,7 +112,8 @@ def answers(
             f'{folder} was trained on images of {height} x {width}, and files are read as squares: '
             'train on a set of square images.'
         )
-    logits_of, batch = predictions.make_logits(classifier), classifier.config.eval_batch_size
+    logits_of = predictions.make_logits(classifier, len(paths))
+    batch = classifier.config.eval_batch_size
     # Pillow decodes without Python's lock; what it warns of is read all the same.
     with warnings.catch_warnings(), ThreadPoolExecutor(len(cores())) as pool:
         warnings.simplefilter('ignore')

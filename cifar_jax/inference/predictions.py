@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Float32, Float64, Int, PyTree, UInt8
 from cifar_jax import files
 from cifar_jax.data import normalize
 from cifar_jax.data.arrays import Arrays
-from cifar_jax.data.batches import evaluation_batches
+from cifar_jax.data.batches import evaluation_batch_size, evaluation_batches
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.files import FileError
 from cifar_jax.inference.classifier import Classifier
@@ -65,7 +65,7 @@ def of(workdir: Workdir, classifier: Classifier, split: str, arrays: Arrays) -> 
     kept = read(workdir, split)
     if kept and kept.sha256 == sha256 and np.array_equal(kept.labels, arrays.labels):
         return kept
-    logits = make_logits(classifier)(arrays.images)
+    logits = make_logits(classifier, len(arrays.labels))(arrays.images)
     found = Predictions(np.asarray(arrays.labels), logits, sha256)
     files.write_arrays(workdir.predictions(split), found._asdict())
     return found
@@ -83,11 +83,14 @@ def read(workdir: Workdir, split: str) -> Predictions | None:
 
 
 def make_logits(
-    classifier: Classifier,
+    classifier: Classifier, count: int
 ) -> Callable[[UInt8[np.ndarray, 'n height width channels']], Float32[np.ndarray, 'n classes']]:
     """Returns a function of images to logits, compiled once and used in whole batches.
 
     The images are of the classifier's own size, and are normalised as they were in training.
+
+    Args:
+      count: how many images there will be, so that few do not take the memory of many.
     """
 
     def logits(
@@ -97,7 +100,8 @@ def make_logits(
         assert isinstance(found, jax.Array)  # and no pair: nothing is mutable
         return found.astype(np.float32)
 
-    return over_batches(classifier, logits, classifier.config.eval_batch_size)
+    largest = classifier.config.eval_batch_size
+    return over_batches(classifier, logits, evaluation_batch_size(count, largest))
 
 
 def over_batches(

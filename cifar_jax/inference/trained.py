@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh
 from jaxtyping import Array, Float, Float32, PyTree, UInt8
 
 from cifar_jax.data import image_files
+from cifar_jax.data.batches import evaluation_batch_size
 from cifar_jax.errors import UserError, nearest
 from cifar_jax.experiment import preprocessing
 from cifar_jax.experiment.workdir import Workdir
@@ -74,8 +75,7 @@ class TrainedClassifier:
 
     def _compute(self, method: str, images: Images) -> np.ndarray:
         batch, alone = _batch(images, self.image_shape)
-        # Few sizes, as each is compiled.
-        size = min(1 << (len(batch) - 1).bit_length(), self._classifier.config.eval_batch_size)
+        size = evaluation_batch_size(len(batch), self._classifier.config.eval_batch_size)
         if (method, size) not in self._compiled:
             self._compiled[method, size] = self._compile(method, size)
         results = self._compiled[method, size](batch)

@@ -42,7 +42,7 @@ def draw(classifier: Classifier, arrays: Arrays) -> Iterator[Picture]:
         classes.
     """
     images, labels = arrays.take(splits.sample(arrays.labels, IMAGES, SEED))
-    predictions = Predictions(labels, make_logits(classifier)(images), '')
+    predictions = Predictions(labels, make_logits(classifier, len(labels))(images), '')
     classes = classifier.classes
     with style.applied():
         yield from confusion.draw(

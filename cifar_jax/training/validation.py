@@ -57,10 +57,9 @@ def make_evaluate(
     """Returns a function of (variables, data) to loss, accuracy and top5 over every image.
 
     Args:
-      batch_size: rounded up to what the devices share evenly; it does not change the result
-        beyond the order in which losses are added.
+      batch_size: the largest, see `batches.evaluation_batch_size`; rounded up to what the devices
+        share evenly. It does not change the result beyond the order in which losses are added.
     """
-    batch_size = -(-batch_size // mesh.size) * mesh.size
     everywhere = parallel.replicated(mesh)
 
     def step(variables, sums, data, indices, mask):
@@ -81,9 +80,12 @@ def make_evaluate(
     )
 
     def evaluate(variables: Mapping[str, PyTree], data: Images) -> dict[str, float]:
+        count = len(data.labels)
+        size = batches.evaluation_batch_size(count, batch_size)
+        size = -(-size // mesh.size) * mesh.size
         with jax.set_mesh(mesh):
             sums = jax.device_put(metrics.zeros(), everywhere)
-            for indices, mask in batches.evaluation_batches(len(data.labels), batch_size):
+            for indices, mask in batches.evaluation_batches(count, size):
                 sums = compiled(variables, sums, data, indices, mask)
         return metrics.mean(sums)
 

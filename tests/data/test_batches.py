@@ -45,6 +45,14 @@ def test_gather_takes_images_with_their_labels():
     assert np.array_equal(marks, rows)
 
 
+@pytest.mark.parametrize(
+    ('images', 'largest', 'size'),
+    [(1, 500, 1), (20, 500, 32), (256, 500, 256), (257, 500, 500), (9999, 500, 500), (3, 2, 2)],
+)
+def test_few_images_are_evaluated_in_a_batch_of_the_next_power_of_two(images, largest, size):
+    assert batches.evaluation_batch_size(images, largest) == size
+
+
 @settings(deadline=None)
 @given(size=st.integers(1, 200), batch=st.integers(1, 64))
 def test_evaluation_sees_each_image_exactly_once(size, batch):

@@ -69,7 +69,7 @@ def test_evaluate_agrees_with_the_validation_in_training(trained):
 
 def test_an_image_alone_gets_the_logits_that_it_gets_among_others(trained):
     _, classifier, test = trained
-    logits = predictions.make_logits(classifier)
+    logits = predictions.make_logits(classifier, 7)
     images = np.asarray(test.images[:7])
     np.testing.assert_allclose(logits(images[3:4]), logits(images)[3:4], rtol=1e-5, atol=1e-6)
 

@@ -221,7 +221,7 @@ def test_images_that_stand_in_the_order_of_their_classes_are_drawn_over_them(
             module, 'draw', lambda *args, name=name: drawn.update({name: args}) or [stub]
         )
     monkeypatch.setattr(
-        live, 'make_logits', lambda _: lambda x: np.eye(4, dtype=np.float32)[[0] * len(x)]
+        live, 'make_logits', lambda *_: lambda x: np.eye(4, dtype=np.float32)[[0] * len(x)]
     )
     classifier = only(Classifier, classes=CLASSES)
     data = only(Prepared, test=ordered)
