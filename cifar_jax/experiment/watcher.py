@@ -161,8 +161,9 @@ class Watcher:
 
     def _add_pictures(self, step: int, variables: Any) -> None:
         """Draws where a multiple of `draw_every` lies in the epoch that ends with a step."""
-        due = step % self._draw_every < self._per_epoch or step == self._total
-        if self._events and self._draw and due:
+        if not (self._events and self._draw):
+            return
+        if step % self._draw_every < self._per_epoch or step == self._total:
             for picture in self._draw(step, variables):
                 self._events.add_figure(picture.name, picture.figure, step)
 
