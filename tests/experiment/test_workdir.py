@@ -205,6 +205,7 @@ def test_an_older_run_on_a_folder_keeps_its_draw_by_count(workdir, source, draw)
     assert workdirs.read_config(workdir).data.draw == draw
 
 
+@pytest.mark.slow
 def test_a_run_of_before_a_key_was_added_is_evaluated_and_goes_on(tmp_path):
     shorter, longer = (
         # NumPy's, which trains in a second.

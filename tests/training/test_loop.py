@@ -127,6 +127,7 @@ def assert_close(one, many):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * max(np.abs(b).max(), 1e-2 * largest))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('devices', [2, 4])
 def test_the_weights_do_not_depend_on_the_number_of_devices(devices, data):
     one, many = (

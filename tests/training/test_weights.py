@@ -55,6 +55,7 @@ def begun(folder, *overrides):
     return {name: value.tobytes() for name, value in np.load(folder / weights.FILE).items()}
 
 
+@pytest.mark.slow
 def test_runs_of_other_seeds_begin_with_identical_weights_when_told_to(tmp_path):
     first = begun(tmp_path / 'first')
     other = begun(tmp_path / 'other', '--config.seed=1')
