@@ -25,21 +25,21 @@ PAIR_COLUMNS = (
 )
 
 ABOUT_ROWS = (
-    'Means over seeds ± their sample standard deviation. FLOPs: convolutions and dense layers of a '
-    'forward pass, a multiply-add being two. images/s: training, in the median epoch. Accuracies '
-    'are those of the weights that a run reports; time to best: wall time to the end of the epoch '
-    'that is best on the validation images.'
+    'Means over seeds ± their sample standard deviation. FLOPs are those of the convolutions and '
+    'dense layers of a forward pass; a multiply-add counts as two. Images/s are those of training '
+    'in the median epoch. Accuracies are those of the weights that a run reports. The time to best '
+    'is the wall time to the end of the epoch with the best validation score.'
 )
 ABOUT_PAIRS = (
-    'Difference: accuracy of the first minus that of the second, in points, over all their seeds, '
-    'with a paired bootstrap interval over the images '
+    'The difference is the accuracy of the first minus that of the second, in percentage points, '
+    'over all their seeds. Its interval is a paired bootstrap over the images '
     f'({significance.RESAMPLES:,} resamples, percentile). '
-    "p: McNemar's exact test of the first seed of each. Both speak of these trained networks, not "
-    'of what other seeds would give.'
+    "p is the p-value of McNemar's exact test of the first seed of each. Both hold for these "
+    'trained networks, and not for other seeds.'
 )
 ABOUT_CURVES = (
-    'Solid: validation. Dotted: training, as it went. Of several seeds the mean, in a band from '
-    'the lowest to the highest, over those that still trained.'
+    'Solid lines are validation, dotted lines training (measured during the epoch). With several '
+    'seeds, lines are the mean and bands the range of those that were still training.'
 )
 
 
@@ -49,7 +49,7 @@ def write(comparison: Comparison, folder: pathlib.Path, command: str) -> list[pa
     The same comparison gives the same bytes.
 
     Args:
-      command: what the page tells a reader to type for the same.
+      command: the command that writes the same comparison, shown on the page.
     """
     contents: dict[str, str | bytes] = {}
     shown = []
@@ -70,7 +70,7 @@ def write(comparison: Comparison, folder: pathlib.Path, command: str) -> list[pa
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """Returns a row of the table, as `COLUMNS` are; what is not known is empty."""
+    """Returns a row of the table in the order of `COLUMNS`; unknown values are empty."""
     fewest, most = min(row.epochs), max(row.epochs)
     return (
         row.name,
@@ -87,7 +87,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def pair_cells(pair: Pair) -> tuple[str, ...]:
-    """Returns a pair as `PAIR_COLUMNS` are; differences in points of a hundred."""
+    """Returns a pair in the order of `PAIR_COLUMNS`; differences are in percentage points."""
     difference, low, high = (f'{100 * value:+.2f}' for value in pair.interval)
     p_value = pair.mcnemar.p_value
     return (
@@ -184,7 +184,7 @@ def _markdown(comparison: Comparison, pictures: Sequence[Picture], command: str)
     if comparison.differences:
         columns = ('key', *(row.name for row in comparison.rows))
         rows = [(f'`{key}`', *values) for key, values in comparison.differences]
-        parts += ['## What differs in the configs', _table(columns, rows, len(columns))]
+        parts += ['## Differences in the configs', _table(columns, rows, len(columns))]
     if pictures:
         parts += ['## Curves', ABOUT_CURVES]
     parts += [f'![{picture.alt}]({picture.name}.svg)' for picture in pictures]
