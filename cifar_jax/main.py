@@ -22,6 +22,11 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--config', required=True, metavar='FILE[:VARIANT]')
     parser.add_argument('--workdir', type=console.is_path, help='default: runs/<config>')
+    parser.add_argument(
+        '--extend',
+        action='store_true',
+        help='lengthen a run although its schedule or DropBlock spans the whole run',
+    )
     parser.add_argument('--profile', action='store_true', help='write a trace of a few steps')
     parser.add_argument('--json', action='store_true', help='print a JSON object on the last line')
     return parser
@@ -41,7 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = args.workdir or pathlib.Path('runs') / configs.name(args.config)
     typed = sys.argv[1:] if arguments is None else arguments
     command = shlex.join(['python', '-m', 'cifar_jax.main', *typed])
-    summary = train(config, folder, command=command, profile=args.profile, draw=_draw)
+    summary = train(
+        config,
+        folder,
+        command=command,
+        profile=args.profile,
+        extend=args.extend,
+        draw=_draw,
+    )
     if args.json:
         print(json.dumps(summary))
     sys.exit(0 if summary['finished'] else 130)

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from cifar_jax import files
 from cifar_jax.data import pipeline, splits
 from cifar_jax.data.pipeline import Prepared
+from cifar_jax.errors import UserError
 from cifar_jax.experiment import console, first_weights, preprocessing
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.watcher import Watcher
@@ -19,6 +20,7 @@ from cifar_jax.machine import keep_freed_memory, process_age
 from cifar_jax.models import summary as model_summary
 from cifar_jax.ops import backend
 from cifar_jax.training import durations
+from cifar_jax.training import extension as extensions
 from cifar_jax.training import state as states
 from cifar_jax.training.trainer import Plan, Result
 from cifar_jax.training.trainers import trainer_of
@@ -34,6 +36,7 @@ def train(
     *,
     command: str = '',
     profile: bool = False,
+    extend: bool = False,
     draw: Draw | None = None,
 ) -> dict[str, Any]:
     """Trains, or resumes training, and returns what summary.json then holds.
@@ -41,6 +44,7 @@ def train(
     Args:
       command: what the user typed; it is kept in config.json.
       profile: whether a trace of a few steps is written.
+      extend: whether a run may be lengthened that is then not the longer run it would have been.
       draw: `reporting.live.draw_run`, or None for no pictures.
 
     Raises:
@@ -55,7 +59,8 @@ def train(
     new = not workdir.config.exists()
     plan = trainer.plan(config, data, new=new, read=first_weights.read)
     with workdirs.lock(workdir), backend.use(config.ops.backend):
-        for change in workdirs.prepare(workdir, config, command):
+        extension = _extension(workdir, plan, data.train.images.shape[1:], extend)
+        for change in workdirs.prepare(workdir, config, command, extension):
             log.warning('%s: this run will not go on to the same bits', change)
         preprocessing.write(workdir, data)
         log.info(model_summary.table(plan.model, data.train.images.shape[1:]))
@@ -66,6 +71,31 @@ def train(
         with watcher.watching():
             result = trainer.run(plan, workdir.path, watcher)
         return _summarize(workdir, result, watcher)
+
+
+def _extension(
+    workdir: Workdir, plan: Plan, image_shape: tuple[int, ...], extend: bool
+) -> dict[str, Any] | None:
+    """Returns what config.json records of a run that is lengthened by --extend; else None.
+
+    Raises:
+      UserError: the run would need --extend, or is one of another config.
+    """
+    if not workdir.config.exists():
+        return None
+    workdirs.refuse_differences(workdir, plan.config)
+    before, length = workdirs.read_config(workdir).train.length, plan.config.train.length
+    spanning = extensions.spanning(plan, before, image_shape) if before != length else []
+    if not spanning:
+        return None
+    if not extend:
+        raise UserError(
+            f"config.train.length='{length}' lengthens a run of '{before}', in which "
+            f'{" and ".join(spanning)} spanned the whole run: it would not become the run of '
+            f"'{length}'. Choose another --workdir, or add --extend to continue all the same."
+        )
+    log.warning("extended from '%s' to '%s': this is not a run of '%s'", before, length, length)
+    return {'from': before, 'to': length, 'spanning': spanning}
 
 
 def _watcher(

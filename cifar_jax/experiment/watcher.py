@@ -145,6 +145,7 @@ class Watcher:
     def epoch_ended(self, line: dict[str, Any], variables: Any) -> None:
         """Writes an epoch's line to metrics.jsonl, the events and the console, and draws it."""
         workdirs.append_metrics(self._workdir, line)
+        self._workdir.summary.unlink(missing_ok=True)  # of a run that was shorter
         if self._events:
             for key, value in line.items():
                 part, _, name = key.partition('_')

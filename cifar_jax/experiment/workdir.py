@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -152,11 +152,17 @@ def check_path(workdir: Workdir) -> None:
         )
 
 
-def prepare(workdir: Workdir, config: ConfigDict, command: str) -> list[str]:
+def prepare(
+    workdir: Workdir,
+    config: ConfigDict,
+    command: str,
+    extension: Mapping[str, Any] | None = None,
+) -> list[str]:
     """Writes config.json for a new run, or checks that the run there may go on with `config`.
 
     Args:
       command: what the user typed, kept for those who want to repeat the run.
+      extension: what to record of a run that --extend lengthens.
 
     Returns:
       Sentences on what is different about this machine from the one that began the run.
@@ -184,7 +190,9 @@ def prepare(workdir: Workdir, config: ConfigDict, command: str) -> list[str]:
         for key, old in before.get('environment', {}).items()
         if now['environment'].get(key) != old
     ]
-    files.write_json(workdir.config, before | {'config': now['config']})
+    extended = [*before.get('extended', []), extension] if extension else []
+    stored = before | {'config': now['config']} | ({'extended': extended} if extended else {})
+    files.write_json(workdir.config, stored)
     return changed
 
 

@@ -50,6 +50,8 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Trained:
             weights.save(folder / weights.FILE, restored.state.variables)
         state, log = restored
         step = int(state.step)
+        if step < plan.total_steps and log and log[-1]['epoch'] > step // per_epoch:
+            log = log[:-1]  # A shorter run ended within this epoch, which has one line.
         watcher.started(step, log)
         while step < plan.total_steps and not history.out_of_patience(log, train):
             began, first = time.perf_counter(), step
@@ -84,7 +86,10 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Trained:
                 or history.best(log, train.monitor) is line
                 or history.out_of_patience(log, train)
             ):
-                checkpoints.save(manager, state, log, history.score(line, train.monitor))
+                # An epoch that a longer run completes is not to be kept as the best one.
+                whole = step % per_epoch == 0
+                score = history.score(line, train.monitor) if whole else None
+                checkpoints.save(manager, state, log, score)
 
         manager.wait_until_finished()
         chosen = history.chosen(log, train)

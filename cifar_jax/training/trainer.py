@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import optax
 from flax import linen as nn
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
@@ -51,6 +52,8 @@ class Plan(Protocol):
     def model(self) -> nn.Module: ...
     @property
     def dtype(self) -> DTypeLike: ...
+    @property
+    def schedule(self) -> optax.Schedule: ...
     @property
     def mesh(self) -> Mesh: ...
     @property

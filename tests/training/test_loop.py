@@ -212,3 +212,12 @@ def test_a_validation_loss_that_is_not_finite_stops_the_run(data, tmp_path):
     plan = plan_of(config_of(train__length='1 steps'), data)._replace(model=NanWithoutTraining())
     with pytest.raises(UserError, match=r'^After step 1 val_loss is not finite'):
         loop.run(plan, tmp_path, Watcher())
+
+
+def test_a_run_lengthened_within_an_epoch_has_one_line_for_each_epoch(data, tmp_path):
+    run(data, tmp_path, train__length='7 steps')
+    watcher = Watcher()
+    result = run(data, tmp_path, watcher, train__length='10 steps')
+    assert watcher.began == 7
+    assert [(line['epoch'], line['step']) for line in watcher.lines] == [(1, 5), (2, 10)]
+    assert result.history == watcher.lines

@@ -121,6 +121,37 @@ def test_an_interrupted_epoch_begins_again_and_the_run_ends_with_the_same_bits(
     assert lines(tmp_path) == lines(unbroken[0])
 
 
+def test_a_run_whose_schedule_spans_it_is_lengthened_by_extend_alone_which_is_recorded(tmp_path):
+    def configured(length):
+        return config_of(schedule__name='linear', train__length=length, model__layers=PLAIN)
+
+    run.train(configured('1 epochs'), tmp_path)
+    with pytest.raises(UserError, match=r"^config.train.length='2 epochs' lengthens .* --extend"):
+        run.train(configured('2 epochs'), tmp_path)
+    stored = json.loads((tmp_path / 'config.json').read_text())
+    assert stored['config']['train']['length'] == '1 epochs'
+    run.train(configured('2 epochs'), tmp_path, extend=True)
+    stored = json.loads((tmp_path / 'config.json').read_text())
+    spanning = ["the schedule 'linear'"]
+    assert stored['extended'] == [{'from': '1 epochs', 'to': '2 epochs', 'spanning': spanning}]
+    run.train(configured('2 epochs'), tmp_path)  # resumes without --extend
+
+
+def test_a_run_that_is_lengthened_has_no_summary_until_it_is_finished_again(tmp_path, monkeypatch):
+    run.train(config_of(train__length='1 epochs', model__layers=PLAIN), tmp_path)
+    longer = config_of(train__length='3 epochs', model__layers=PLAIN)
+
+    def stop(self, step):
+        self.stop = step > 2 * lines(tmp_path)[0]['step']
+        return False
+
+    with monkeypatch.context() as patch:
+        patch.setattr(watcher.Watcher, 'wants', stop)
+        assert run.train(longer, tmp_path)['finished'] is False
+    assert not (tmp_path / 'summary.json').exists()
+    assert run.train(longer, tmp_path)['epoch'] == 3
+
+
 def test_a_damaged_checkpoint_is_passed_over_and_the_run_ends_with_the_same_bits(
     unbroken, tmp_path, caplog
 ):
