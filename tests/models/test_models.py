@@ -131,6 +131,7 @@ def test_shapes_and_dtypes_of_a_training_step(name, dtype):
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype('float32')}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', models.MODELS)
 def test_bfloat16_gradients_are_finite_and_near_those_of_float32(name):
     options = {'dropblock_rate': 0.0, 'dropout': 0.0} if name == 'PlainCNN' else {}
@@ -153,20 +154,6 @@ def test_bfloat16_gradients_are_finite_and_near_those_of_float32(name):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
     assert {leaf.dtype for leaf in jax.tree.leaves(gradients)} == {jnp.dtype('float32')}
     np.testing.assert_allclose(value, exact, rtol=0.1)
-
-
-@pytest.mark.parametrize('name', models.MODELS)
-def test_float64_works_through(name):
-    with jax.enable_x64(True):
-        model, variables, images = narrow(name, jnp.float64)
-        double = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), variables)
-        logits, _ = jax.jit(
-            lambda images: model.apply(
-                double, images, train=True, rngs={'dropout': KEY}, mutable=['batch_stats']
-            )
-        )(images.astype(jnp.float64))
-        assert logits.dtype == jnp.float64
-        assert np.isfinite(logits).all()
 
 
 @pytest.mark.parametrize('name', models.MODELS)
