@@ -152,11 +152,11 @@ def test_earlier_projects_are_introduced_before_they_are_named(page):
         assert 'results.md#sources' in text[: text.find('\n\n', named.start())]
 
 
-def test_the_files_that_the_readme_recommends_to_readers_have_less_than_150_lines():
+def test_the_files_that_the_readme_recommends_are_as_short_as_it_says():
     training = [ROOT / 'cifar_jax' / 'training' / f'{name}.py' for name in ('plan', 'step', 'loop')]
     networks = [pathlib.Path(inspect.getfile(model)) for model in models.MODELS.values()]
-    for path in (*training, *networks):
-        assert len(path.read_text().splitlines()) < 150, path
+    for path, limit in [(p, 200) for p in training] + [(p, 150) for p in networks]:
+        assert len(path.read_text().splitlines()) < limit, path
 
 
 def test_the_readme_is_a_guide_of_at_most_150_lines():
