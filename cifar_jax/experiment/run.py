@@ -58,12 +58,13 @@ def train(
     data = pipeline.prepare(config.data)
     new = not workdir.config.exists()
     plan = trainer.plan(config, data, new=new, read=first_weights.read)
-    with workdirs.lock(workdir), backend.use(config.ops.backend):
+    modules = model_summary.table(plan.model, data.train.images.shape[1:])
+    with backend.use(config.ops.backend), workdirs.lock(workdir):
         extension = _extension(workdir, plan, data.train.images.shape[1:], extend)
         for change in workdirs.prepare(workdir, config, command, extension):
             log.warning('%s: this run will not go on to the same bits', change)
         preprocessing.write(workdir, data)
-        log.info(model_summary.table(plan.model, data.train.images.shape[1:]))
+        log.info(modules)
         for line in trainer.describe(plan):
             log.info(line)
         _describe_data(data)

@@ -256,4 +256,11 @@ def lock(workdir: Workdir) -> Iterator[None]:
                 f'Another process trains in {workdir.path}: wait for it, or choose another '
                 '--workdir.'
             ) from None
-        yield
+        try:
+            yield
+        except BaseException:
+            if not workdir.config.exists():  # A run that was refused leaves nothing behind.
+                with contextlib.suppress(OSError):
+                    pathlib.Path(file.name).unlink()
+                    workdir.path.rmdir()
+            raise

@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from cifar_jax.models import image_size
 from cifar_jax.models.layers import Conv, Dense, ReLU
 
 
@@ -65,6 +66,9 @@ def trace(model: nn.Module, image_shape: Sequence[int]) -> tuple[dict[str, Any],
     """Returns the shapes of a model's variables, and a row per module in order of completion.
 
     The first row is the first layer, and the last row is the whole model.
+
+    Raises:
+      UserError: the images are too small for the model.
     """
     rows: list[Row] = []
 
@@ -83,7 +87,7 @@ def trace(model: nn.Module, image_shape: Sequence[int]) -> tuple[dict[str, Any],
         return output
 
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    with nn.intercept_methods(record):
+    with image_size.explained(model, image_shape), nn.intercept_methods(record):
         variables = jax.eval_shape(
             lambda images: model.init(jax.random.key(0), images, train=False), images
         )

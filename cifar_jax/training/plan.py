@@ -17,6 +17,7 @@ from cifar_jax.data import batches, normalize
 from cifar_jax.data.arrays import Arrays
 from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
+from cifar_jax.models import image_size
 from cifar_jax.models.image_model import head_name
 from cifar_jax.training import durations, groups, optimizers, parallel, precision, weights
 from cifar_jax.training import state as states
@@ -128,8 +129,13 @@ def initial_state(plan: Plan, variables: Any = None) -> TrainState:
 
 
 def shapes(plan: Plan) -> Mapping[str, PyTree]:
-    """Returns the shapes and dtypes of the model's variables."""
-    return jax.eval_shape(lambda: initial_state(plan)).variables
+    """Returns the shapes and dtypes of the model's variables.
+
+    Raises:
+      UserError: the images are too small for the model.
+    """
+    with image_size.explained(plan.model, plan.training.image_shape):
+        return jax.eval_shape(lambda: initial_state(plan)).variables
 
 
 def match(plan: Plan) -> weights.Match | None:

@@ -1,0 +1,51 @@
+"""The smallest images that a model can take, for those who give it smaller ones."""
+
+import bisect
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from cifar_jax.errors import UserError
+
+_LARGEST = 512
+
+
+@contextlib.contextmanager
+def explained(model: nn.Module, image_shape: Sequence[int]) -> Iterator[None]:
+    """Explains an error in tracing a model where larger images would not raise it.
+
+    Args:
+      image_shape: (h, w, c) of the images that the model is traced with.
+
+    Raises:
+      UserError: the images are too small for the model; the message has the smallest size.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        height, width, channels = image_shape
+        smallest = _smallest(model, channels)
+        if not min(height, width) < smallest <= _LARGEST:
+            raise
+        raise UserError(
+            f'Images of {height}x{width} are too small for {type(model).__name__}: set '
+            f'config.data.image_size={smallest}, or more.'
+        ) from error
+
+
+def _smallest(model: nn.Module, channels: int) -> int:
+    """Returns the height and width of the smallest square images; above the largest: none."""
+    sizes = range(1, _LARGEST + 1)
+    return 1 + bisect.bisect_left(sizes, True, key=lambda size: _fits(model, size, channels))
+
+
+def _fits(model: nn.Module, size: int, channels: int) -> bool:
+    images = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
+    try:
+        jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return False
+    return True

@@ -1,0 +1,35 @@
+"""Images that are too small for a model."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from cifar_jax import models
+from cifar_jax.errors import UserError
+from cifar_jax.models import image_size
+
+
+def trace(model, size: int) -> None:
+    with image_size.explained(model, (size, size, 3)):
+        jax.eval_shape(
+            lambda x: model.init(jax.random.key(0), x, train=False), jnp.zeros((1, size, size, 3))
+        )
+
+
+@pytest.mark.parametrize('name', ['SimpleNet', 'SmallVGG'])
+def test_the_smallest_possible_size_is_named(name):
+    model = models.create(name, 10, widths=(2,) * len(models.MODELS[name].widths))
+    with pytest.raises(UserError, match=f'Images of 2x2 are too small for {name}: set') as caught:
+        trace(model, 2)
+    [smallest] = re.findall(r'image_size=(\d+)', str(caught.value))
+    trace(model, int(smallest))
+    with pytest.raises(UserError, match=f'too small for {name}'):
+        trace(model, int(smallest) - 1)
+
+
+def test_an_error_at_every_size_is_raised_as_it_is():
+    model = models.create('SmallVGG', 10, widths=(2,)).clone(widths=('broken',))
+    with pytest.raises((TypeError, ValueError)):
+        trace(model, 32)
