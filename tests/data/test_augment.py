@@ -180,6 +180,7 @@ def test_a_policy_may_come_from_a_config():
     assert np.array_equal(from_config, plain)
 
 
+@pytest.mark.slow
 def test_augmentation_is_the_same_on_any_number_of_devices_and_moves_no_image():
     key, images = jax.random.key(5), jnp.asarray(random_images(16))
     expected = jax.jit(lambda k, x: augment(k, x, POLICY))(key, images)
@@ -237,16 +238,12 @@ ALL = sorted({**AUGMENTATIONS, **BATCH_AUGMENTATIONS})
 WITH_P = [name for name in ALL if name != 'alternating_flip']
 
 
-@pytest.mark.parametrize('name', ALL)
-def test_every_augmentation_keeps_pixels_in_range_and_labels_right(name):
-    batch = batch_of(np.random.default_rng(0).random((32, 8, 9, 3), np.float32))
-    policy = ({'name': name, **({'pixels': 2} if name == 'translate' else {})},)
-    out = jitted(augmentation.augment, policy=policy)(jax.random.key(1), batch)
+# The pixels and labels of all, whatever their options, are in test_augment_properties.py.
+@pytest.mark.parametrize('name', sorted(BATCH_AUGMENTATIONS))
+def test_every_augmentation_of_a_batch_changes_images_by_default(name):
+    batch = batch_of(random_images(32, 8, 9, 3))
+    out = jitted(augmentation.augment, policy=({'name': name},))(jax.random.key(1), batch)
     assert not np.array_equal(out.images, batch.images)
-    assert 0 <= out.images.min() <= out.images.max() <= 1
-    np.testing.assert_allclose(out.labels.sum(axis=1), 1, rtol=1e-6)
-    if name not in ('mixup', 'cutmix'):
-        assert np.array_equal(out.labels, batch.labels)
 
 
 @pytest.mark.parametrize('name', WITH_P)
@@ -265,6 +262,7 @@ def test_p_is_the_share_of_images_that_change():
     assert changed == pytest.approx(0.3, abs=4 * math.sqrt(0.21 / 2000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['mixup', 'cutmix', 'rotate', 'rand_augment', 'alternating_flip'])
 def test_a_batch_on_four_devices_is_augmented_as_on_one(name):
     batch = batch_of(random_images(16, 8, 8, 3))
