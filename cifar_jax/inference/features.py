@@ -1,4 +1,4 @@
-"""What a classifier's blocks make of images."""
+"""Feature maps of a classifier's blocks."""
 
 from collections.abc import Mapping
 
@@ -14,15 +14,17 @@ from cifar_jax.models import blocks
 def feature_maps(
     classifier: Classifier, images: UInt8[np.ndarray, 'n height width channels']
 ) -> dict[str, Float32[np.ndarray, 'n rows columns features']]:
-    """Returns the maps of each block that convolves, in the order of computation.
+    """Returns the feature maps of each block with a convolution, in the order of computation.
 
-    They are those that `blocks.Block.maps` names, of evaluation: nothing is dropped, and batch norm
-    uses its moving statistics. A network without a convolution has none.
+    The maps are the outputs of the modules `blocks.Block.maps`, in evaluation mode. A network
+    without a convolution has none.
     """
-    found = [block for block in blocks.of(classifier.model, images.shape[1:]) if block.convolves]
-    if not found:
+    convolutional = [
+        block for block in blocks.of(classifier.model, images.shape[1:]) if block.convolves
+    ]
+    if not convolutional:
         return {}
-    wanted = {('__call__', (block.maps,)) for block in found}
+    methods = {('__call__', (block.maps,)) for block in convolutional}
 
     def compute(
         variables: Mapping[str, PyTree], inputs: Float[Array, 'batch height width channels']
@@ -31,13 +33,14 @@ def feature_maps(
             variables,
             inputs,
             train=False,
-            capture_intermediates=lambda module, method: (method, module.path) in wanted,
+            capture_intermediates=lambda module, method: (method, module.path) in methods,
             mutable=['intermediates'],
         )
         outputs = captured['intermediates']
         return {
-            block.name: outputs[block.maps]['__call__'][0].astype(jnp.float32) for block in found
+            block.name: outputs[block.maps]['__call__'][0].astype(jnp.float32)
+            for block in convolutional
         }
 
     maps = over_batches(classifier, compute, len(images))(images)
-    return {block.name: maps[block.name] for block in found}
+    return {block.name: maps[block.name] for block in convolutional}

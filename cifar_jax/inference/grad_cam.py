@@ -1,4 +1,4 @@
-"""Where in an image a classifier finds what speaks for a class: Grad-CAM."""
+"""Grad-CAM: heat maps of the image regions that increase the score of a class."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -15,9 +15,10 @@ from cifar_jax.models.intercept import around_calls
 
 
 class Cams(NamedTuple):
-    """Two classes of each image: the most probable, and the true one or, if that is it, the next.
+    """Heat maps of two classes for each image.
 
-    The maps are as large as the block's, and nowhere below 0.
+    The classes are the most probable one, and the true class or, if the prediction is correct, the
+    second most probable one. The maps have the block's height and width, and are not negative.
     """
 
     classes: Int32[Array | np.ndarray, 'n 2']
@@ -33,7 +34,7 @@ def cams(
 ) -> Cams:
     """Returns relu(sum_k w_k A_k), where w_k is the mean over all positions of d logit / d A_k.
 
-    A_k are the maps of a block, and the logit is that of each of the two classes.
+    A_k are the feature maps of a block; the logit is the one of each of the two classes.
 
     References:
       Selvaraju et al. 2017, Grad-CAM (arXiv:1610.02391), equations 1 and 2.
@@ -45,29 +46,29 @@ def cams(
         labels: Int[Array, 'batch'],
     ) -> Cams:
         def run(added):
-            seen = {}
+            outputs = {}
 
             def add(path, call, *args, **kwargs):
-                seen[path] = call(*args, **kwargs)
-                return seen[path] + added if path == block.maps else seen[path]
+                outputs[path] = call(*args, **kwargs)
+                return outputs[path] + added if path == block.maps else outputs[path]
 
             with around_calls(add):
                 logits = classifier.model.apply(variables, inputs, train=False)
-            return logits, seen[block.maps]
+            return logits, outputs[block.maps]
 
-        # The gradient by the maps is that by a zero which is added to them.
+        # The gradient for the maps equals the gradient for zeros that are added to them.
         zeros = jnp.zeros((len(inputs), *block.output), classifier.dtype)
         logits, pull, maps = jax.vjp(run, zeros, has_aux=True)
-        classes = _contenders(logits, labels)
+        classes = _two_classes(logits, labels)
         one_hot = jax.nn.one_hot(classes, logits.shape[-1], dtype=logits.dtype)
-        found = [_weighted(maps, pull(one_hot[:, place])[0]) for place in range(2)]
+        cams = [_weighted(maps, pull(one_hot[:, index])[0]) for index in range(2)]
         probabilities = jnp.take_along_axis(jax.nn.softmax(logits), classes, axis=-1)
-        return Cams(classes, probabilities.astype(jnp.float32), jnp.stack(found, axis=1))
+        return Cams(classes, probabilities.astype(jnp.float32), jnp.stack(cams, axis=1))
 
     return over_batches(classifier, compute, len(images))(images, labels.astype(np.int32))
 
 
-def _contenders(
+def _two_classes(
     logits: Float[Array, 'batch classes'], labels: Int32[Array, 'batch']
 ) -> Int32[Array, 'batch 2']:
     first, second = jax.lax.top_k(logits, 2)[1].T

@@ -1,1 +1,1 @@
-"""Sweeps: which runs there are, their processes, and what is shown of them."""
+"""Sweeps: the grid of runs, their processes, and the display of their progress."""

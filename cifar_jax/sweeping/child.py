@@ -1,9 +1,9 @@
-"""Become a command that keeps to some cores and does not outlive the sweep that started it.
+"""Run a command on some cores only, and end it when the sweep that started it ends.
 
     python child.py PARENT CORES COMMAND [ARGUMENT ...]
 
-PARENT is the sweep's process id, CORES such as 0,1, or nothing for all. Imports little: it
-starts every run. It is a program and not `preexec_fn`, which may not run in a process with threads.
+PARENT is the sweep's process id; CORES is a list such as 0,1, or empty for all. It imports little,
+since it starts every run. It is a program since `preexec_fn` is not safe in a process with threads.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ def main() -> None:
         os.sched_setaffinity(0, map(int, cores.split(',')))
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == int(parent):  # otherwise the sweep has died meanwhile
+    if os.getppid() == int(parent):  # otherwise the sweep has already ended
         os.execv(command[0], command)
 
 

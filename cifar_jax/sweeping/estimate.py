@@ -1,4 +1,4 @@
-"""How long a sweep still takes, from the runs that are finished and the epochs of the others."""
+"""Estimates the time left in a sweep from finished runs and the finished epochs of others."""
 
 import heapq
 import statistics
@@ -11,35 +11,35 @@ from cifar_jax.sweeping.jobs import Job
 _OVER = ('finished', 'failed', 'stopped')
 
 
-def left(jobs: Sequence[Job], at_once: int) -> float | None:
-    """Returns the seconds until the last run ends; None as long as nothing can be said.
+def seconds_left(jobs: Sequence[Job], parallel: int) -> float | None:
+    """Returns the estimated seconds until the last run ends; None without any finished epoch.
 
-    A run takes what its epochs so far say; one that has none yet what others of its config, or
-    else of all configs, take on average. Runs that stop early end before that.
+    The time of a run is extrapolated from its epochs so far or, before the first one ends, is the
+    average over the runs of its config, or of all configs. Early stopping is not considered.
     """
-    known: dict[str, list[float]] = {}
-    shares = {}
+    durations: dict[str, list[float]] = {}
+    fractions = {}
     for job in jobs:
-        share, seconds, _ = state.progress(job.task)
+        fraction, seconds, _ = state.progress(job.task)
         if job.state == 'finished':
-            known.setdefault(job.task.group, []).append(job.seconds or seconds)
+            durations.setdefault(job.task.group, []).append(job.seconds or seconds)
         elif job.state not in _OVER:
-            shares[job.task.name] = share
-            if share:
-                known.setdefault(job.task.group, []).append(seconds / share)
-    if not known:
+            fractions[job.task.name] = fraction
+            if fraction:
+                durations.setdefault(job.task.group, []).append(seconds / fraction)
+    if not durations:
         return None
-    mean = statistics.mean(statistics.mean(own) for own in known.values())
+    mean = statistics.mean(statistics.mean(group) for group in durations.values())
     lengths = []
     for job in jobs:
         if job.state not in _OVER:
-            whole = statistics.mean(known.get(job.task.group, [mean]))
-            lengths.append(max(0.0, whole * (1 - shares[job.task.name]) - _since(job)))
-    return schedule(lengths, at_once)
+            expected = statistics.mean(durations.get(job.task.group, [mean]))
+            lengths.append(max(0.0, expected * (1 - fractions[job.task.name]) - _since(job)))
+    return schedule(lengths, parallel)
 
 
 def _since(job: Job) -> float:
-    """Returns the seconds that a run has worked since its last finished epoch."""
+    """Returns the seconds that a run has been training since its last finished epoch."""
     if job.process is None:
         return 0.0
     running = time.monotonic() - job.began
@@ -47,13 +47,13 @@ def _since(job: Job) -> float:
     return min(running, time.time() - metrics.stat().st_mtime) if metrics.exists() else running
 
 
-def schedule(lengths: Sequence[float], at_once: int) -> float:
-    """Returns when the last of the runs ends, each beginning as soon as there is room.
+def schedule(lengths: Sequence[float], parallel: int) -> float:
+    """Returns when the last run ends, if each starts as soon as there is a free slot.
 
     >>> schedule([3.0, 1.0, 1.0, 2.0], 2)
     4.0
     """
-    ends = [0.0] * at_once
+    ends = [0.0] * parallel
     for length in lengths:
         heapq.heapreplace(ends, ends[0] + length)
     return max(ends)

@@ -15,13 +15,13 @@ from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
 
-Pair = tuple[str, str]  # a key of the config and the text of its value
+Pair = tuple[str, str]  # a key of the config and its value as text
 _LONGEST = 120  # characters of a name: file systems allow 255 bytes
 _CLOSES = {'(': ')', '[': ']', '{': '}'}
 
 
 class Task(NamedTuple):
-    """A run: its config, checked, and what is typed for it."""
+    """A run: its checked config, and its command line."""
 
     workdir: Workdir
     group: str  # the workdir's name without the seed
@@ -37,12 +37,12 @@ class Task(NamedTuple):
 
     @property
     def log(self) -> pathlib.Path:
-        """Where the output of its processes goes."""
+        """The file for the output of its processes."""
         return self.workdir.path.with_name(f'{self.name}.log')
 
     @property
     def arguments(self) -> list[str]:
-        """What `python -m cifar_jax.main` is given."""
+        """The arguments of `python -m cifar_jax.main`."""
         pairs = [*self.overrides, ('seed', str(self.seed))]
         return [
             *('--config', self.spec, '--workdir', str(self.workdir.path)),
@@ -57,7 +57,7 @@ def tasks(
     settings: Sequence[str] = (),
     grids: Sequence[str] = (),
 ) -> list[Task]:
-    """Returns the runs, all of the first seed first, each with a workdir of its own in `out`.
+    """Returns the runs, ordered by seed, each with its own workdir in `out`.
 
     Args:
       specs: FILE[:variant] each.
@@ -65,7 +65,7 @@ def tasks(
       grids: 'key=value,value,...': every combination is a run.
 
     Raises:
-      UserError: a file, variant, key or value is impossible, or two runs are the same.
+      UserError: a file, variant, key or value is invalid, or two runs are the same.
     """
     axes = [[pair] for pair in map(_pair, settings)]
     for key, text in map(_pair, grids):
@@ -73,7 +73,7 @@ def tasks(
     keys = [axis[0][0] for axis in axes]
     for key, count in Counter(keys).items():
         if count > 1:
-            raise UserError(f'{key} is set {count} times: name all its values in one --grid.')
+            raise UserError(f'{key} is set {count} times: give all its values in one --grid.')
     if 'seed' in keys:
         raise UserError('seed is no key of --set or --grid: write --seeds 0,1,2.')
     found = [
@@ -86,7 +86,7 @@ def tasks(
 
 
 def values(text: str) -> list[str]:
-    """Splits a text at its commas, but for those in brackets or quotation marks.
+    """Splits a text at its commas, except inside brackets and quotation marks.
 
     Raises:
       UserError: a bracket or quotation mark is not closed, or a value is empty.

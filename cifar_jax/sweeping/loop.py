@@ -1,4 +1,4 @@
-"""The runs of a sweep, as many at once as there are shares of the cores."""
+"""Executes the jobs of a sweep, several in parallel."""
 
 import contextlib
 import pathlib
@@ -13,19 +13,19 @@ from cifar_jax.sweeping import jobs as lib
 from cifar_jax.sweeping.jobs import Cores, Job
 from cifar_jax.sweeping.show import Display
 
-_TICK = 0.2  # seconds between looks at the processes
+_POLL_SECONDS = 0.2  # between checks of the processes
 _OPEN = ('waiting', 'training elsewhere')
 
 
-def sweep(jobs: list[Job], out: pathlib.Path, at_once: int, split: str) -> None:
-    """Runs what is to be run, in a folder where no other sweep is at work.
+def sweep(jobs: list[Job], out: pathlib.Path, parallel: int, split: str) -> None:
+    """Executes the jobs of a sweep in a folder, which no other sweep may use.
 
     Args:
-      at_once: how many runs are at work at the same time.
-      split: what a run is evaluated on; 'none' is nothing.
+      parallel: number of runs in parallel.
+      split: the split to evaluate on, or 'none'.
 
     Raises:
-      UserError: another sweep is at work in the folder.
+      UserError: another sweep is using the folder.
     """
     out.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -33,63 +33,63 @@ def sweep(jobs: list[Job], out: pathlib.Path, at_once: int, split: str) -> None:
             stack.enter_context(workdirs.lock(Workdir(out)))
         except UserError:
             raise UserError(
-                f'Another sweep is at work in {out}: wait for it, or choose another --out.'
+                f'Another sweep is using {out}: wait for it, or choose another --out.'
             ) from None
-        run(jobs, lib.shares(at_once), split, Display(jobs, at_once))
+        run(jobs, lib.shares(parallel), split, Display(jobs, parallel))
 
 
 def run(jobs: Sequence[Job], shares: Sequence[Cores], split: str, display: Display) -> None:
-    """Runs what is to be run; every job then is 'finished', 'failed' or 'stopped'.
+    """Executes the jobs; afterwards, each of them is 'finished', 'failed' or 'stopped'.
 
     Args:
-      shares: the cores of each of the runs that are at work at once.
-      split: what a run is evaluated on; 'none' is nothing.
+      shares: the cores for each of the runs in parallel.
+      split: the split to evaluate on, or 'none'.
     """
     free = list(shares)
-    told = 0
+    handled = 0
     try:
-        with _heard() as heard, display:
-            while _at_work(jobs) or (not heard and _waiting(jobs)):
-                _look(jobs, free, split, bool(heard), display)
-                if not heard:
-                    _begin(jobs, free, split, display)
-                elif len(heard) > told:
-                    told = len(heard)
-                    display.stopping(told > 1)
-                    _stop(_at_work(jobs), at_once=told > 1)
+        with _received_signals() as signals, display:
+            while _running(jobs) or (not signals and _waiting(jobs)):
+                _poll(jobs, free, split, bool(signals), display)
+                if not signals:
+                    _start(jobs, free, split, display)
+                elif len(signals) > handled:
+                    handled = len(signals)
+                    display.stopping(handled > 1)
+                    _stop(_running(jobs), kill=handled > 1)
                 display.update()
-                time.sleep(_TICK)
+                time.sleep(_POLL_SECONDS)
     finally:
-        _stop(_at_work(jobs), at_once=False)
+        _stop(_running(jobs), kill=False)
     for job in _waiting(jobs):
         job.state = 'stopped'
 
 
-def _look(
+def _poll(
     jobs: Sequence[Job], free: list[Cores], split: str, stopping: bool, display: Display
 ) -> None:
-    for job in _at_work(jobs):
+    for job in _running(jobs):
         before = job.state
-        lib.look(job, split, stopping)
+        lib.poll(job, split, stopping)
         if job.process is None:
             free.append(job.cores)
         if job.state != before:
-            display.tell(job)
+            display.report(job)
 
 
-def _begin(jobs: Sequence[Job], free: list[Cores], split: str, display: Display) -> None:
+def _start(jobs: Sequence[Job], free: list[Cores], split: str, display: Display) -> None:
     for job in _waiting(jobs):
         if not free:
             return
         before, job.cores = job.state, free[0]
-        lib.begin(job, split)
+        lib.start(job, split)
         if job.process is not None:
             free.pop(0)
         if job.state != before:
-            display.tell(job)
+            display.report(job)
 
 
-def _at_work(jobs: Sequence[Job]) -> list[Job]:
+def _running(jobs: Sequence[Job]) -> list[Job]:
     return [job for job in jobs if job.process is not None]
 
 
@@ -97,24 +97,24 @@ def _waiting(jobs: Sequence[Job]) -> list[Job]:
     return [job for job in jobs if job.state in _OPEN]
 
 
-def _stop(jobs: Sequence[Job], at_once: bool) -> None:
+def _stop(jobs: Sequence[Job], kill: bool) -> None:
     for job in jobs:
-        if job.process is not None and at_once:
+        if job.process is not None and kill:
             job.process.kill()
         elif job.process is not None:
-            job.process.terminate()  # main then ends after the step, with a checkpoint
+            job.process.terminate()  # main then ends after its current step, with a checkpoint
 
 
 @contextlib.contextmanager
-def _heard() -> Iterator[list[int]]:
-    """Turns Ctrl-C and SIGTERM into a list of those that came; the second ends runs at once."""
-    heard: list[int] = []
+def _received_signals() -> Iterator[list[int]]:
+    """Collects Ctrl-C and SIGTERM in a list instead of raising; yields that list."""
+    signals: list[int] = []
     before = {
-        number: signal.signal(number, lambda number, _: heard.append(number))
+        number: signal.signal(number, lambda number, _: signals.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        yield heard
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""What a user sees of a sweep: a live table on a terminal, lines elsewhere, and a last table."""
+"""Shows the progress of a sweep: a live table on a terminal, otherwise lines, and a final table."""
 
 import statistics
 import time
@@ -15,24 +15,24 @@ from cifar_jax.experiment.records import percent
 from cifar_jax.sweeping import estimate, state
 from cifar_jax.sweeping.jobs import Job
 
-_LIVE_SECONDS, _PLAIN_SECONDS = 1, 60  # between looks at the progress of the runs
+_LIVE_SECONDS, _PLAIN_SECONDS = 1, 60  # between updates of the progress
 COLUMNS = ('name', 'epochs', 'validation', 'test', 'time a run', 'images/s', 'state')
 _SHOWN = ('training', 'evaluating', 'training elsewhere')
 
 
 class Display:
-    """Shows the progress of jobs while it is entered.
+    """A context manager that shows the progress of jobs.
 
     Args:
       jobs: all runs.
-      at_once: how many are at work at the same time.
+      parallel: number of runs in parallel.
     """
 
-    def __init__(self, jobs: Sequence[Job], at_once: int) -> None:
-        self._jobs, self._at_once = jobs, at_once
+    def __init__(self, jobs: Sequence[Job], parallel: int) -> None:
+        self._jobs, self._parallel = jobs, parallel
         self._console = Console()
         self._live: Live | None = None
-        self._looked = time.monotonic()
+        self._updated = time.monotonic()
 
     def __enter__(self) -> 'Display':
         if self._console.is_terminal:
@@ -45,54 +45,58 @@ class Display:
             self._live.update(Group(), refresh=True)
             self._live.stop()
 
-    def tell(self, job: Job) -> None:
-        """A run has another state."""
+    def report(self, job: Job) -> None:
+        """Prints the new state of a run."""
         ending = ''
         if job.state == 'finished':
             ending = f', {duration(job.seconds)}'
             line = state.progress(job.task).line
             if 'val_accuracy' in line:
                 ending += f', validation {line["val_accuracy"]:.2%} after the last epoch'
-        self._say(f'{job.state}: {job.task.name}{ending}{job.error and ": "}{job.error}')
+        self._print(f'{job.state}: {job.task.name}{ending}{job.error and ": "}{job.error}')
 
-    def stopping(self, at_once: bool) -> None:
-        """The user wants to stop."""
-        again = 'at once' if at_once else 'after their steps; once more to stop at once'
-        self._say(f'stopping the runs {again}')
+    def stopping(self, kill: bool) -> None:
+        """Prints that the sweep is stopping; `kill`: immediately."""
+        how = (
+            'immediately'
+            if kill
+            else 'after their current steps; press Ctrl-C again to stop immediately'
+        )
+        self._print(f'stopping the runs {how}')
 
     def update(self) -> None:
-        """Shows how far the runs are, when it is time."""
+        """Shows the progress of the runs, if it is due."""
         now = time.monotonic()
-        if now - self._looked < (_LIVE_SECONDS if self._live else _PLAIN_SECONDS):
+        if now - self._updated < (_LIVE_SECONDS if self._live else _PLAIN_SECONDS):
             return
-        self._looked = now
+        self._updated = now
         if self._live:
             self._live.update(self._table(), refresh=True)
         else:
-            self._say(self._status())
+            self._print(self._status())
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _status(self) -> str:
         counts = Counter(job.state for job in self._jobs)
         text = f'{counts.pop("finished", 0)} of {len(self._jobs)} finished'
         text += ''.join(f', {count} {name}' for name, count in counts.items())
-        left = estimate.left(self._jobs, self._at_once)
+        left = estimate.seconds_left(self._jobs, self._parallel)
         return text + (f', {duration(left)} left' if left else '')
 
     def _table(self) -> Table:
-        # The end of a long name is what tells it from others.
+        # Fold long names, since they differ at their ends.
         name = Column('run', overflow='fold')
         table = Table(name, 'state', 'done', 'validation', 'time', title=self._status())
         for job in self._jobs:
             if job.state in _SHOWN:
-                share, _, line = state.progress(job.task)
+                fraction, _, line = state.progress(job.task)
                 accuracy = line.get('val_accuracy')
                 table.add_row(
                     job.task.name,
                     job.state,
-                    f'{share:.0%}',
+                    f'{fraction:.0%}',
                     '' if accuracy is None else f'{accuracy:.2%}',
                     duration(time.monotonic() - job.began) if job.process else '',
                 )
@@ -100,7 +104,7 @@ class Display:
 
 
 def rows(jobs: Sequence[Job]) -> list[dict[str, str]]:
-    """Returns the last table, a row for each config: means and deviations over its seeds."""
+    """Returns the final table: a row per config, with means and deviations over its seeds."""
     found = []
     for group in dict.fromkeys(job.task.group for job in jobs):
         own = [job for job in jobs if job.task.group == group]
@@ -120,7 +124,7 @@ def rows(jobs: Sequence[Job]) -> list[dict[str, str]]:
 
 
 def failures(jobs: Sequence[Job]) -> list[str]:
-    """Returns a line for each run that failed: its name, its error's last line, its log."""
+    """Returns a line for each failed run: its name, the last line of its error, its log."""
     return [
         f'{job.task.name} failed: {job.error} ({job.task.log})'
         for job in jobs

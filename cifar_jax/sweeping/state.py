@@ -1,4 +1,4 @@
-"""What the workdir of a run tells: is it finished, does it train, how far is it."""
+"""The state of a run according to its workdir: finished, training, and its progress."""
 
 from typing import Any, NamedTuple
 
@@ -11,40 +11,40 @@ from cifar_jax.training.durations import steps
 
 
 class Progress(NamedTuple):
-    """How far a run is, as its last finished epoch says."""
+    """The progress of a run at its last finished epoch."""
 
-    share: float  # of its steps; early stopping may end it before 1
+    fraction: float  # of its steps; early stopping may end the run before 1
     seconds: float  # of training
-    line: dict[str, Any]  # the last of metrics.jsonl; {} before
+    line: dict[str, Any]  # the last line of metrics.jsonl, or {}
 
 
 def check(task: Task) -> None:
-    """Raises UserError where the workdir is the run of another config, or damaged."""
+    """Raises UserError if the workdir belongs to another config, or is damaged."""
     if task.workdir.config.exists():
         workdirs.refuse_differences(task.workdir, task.config)
 
 
 def summary(task: Task) -> dict[str, Any] | None:
-    """Returns the summary of a finished run; None of one that has to be started or to go on.
+    """Returns the summary of a finished run; None for one that must be started or resumed.
 
     Raises:
-      UserError: the workdir is the run of another config, or damaged.
+      UserError: the workdir belongs to another config, or is damaged.
     """
     check(task)
     workdir = task.workdir
     if not (workdir.config.exists() and workdir.summary.exists()):
         return None
-    # A run that is made longer, or begins to go on, writes its config anew.
+    # A run that resumes or is extended writes its config again.
     if workdir.summary.stat().st_mtime < workdir.config.stat().st_mtime:
         return None
     if workdirs.read_config(workdir).train.length != task.config.train.length:
         return None
-    found = files.read_json(workdir.summary)
-    return found if found.get('finished') else None
+    stored = files.read_json(workdir.summary)
+    return stored if stored.get('finished') else None
 
 
-def trains(workdir: Workdir) -> bool:
-    """Tells whether a process trains in a workdir, whoever started it."""
+def is_training(workdir: Workdir) -> bool:
+    """Returns whether any process is training in a workdir."""
     if not workdir.path.is_dir():
         return False
     try:
@@ -55,7 +55,7 @@ def trains(workdir: Workdir) -> bool:
 
 
 def progress(task: Task) -> Progress:
-    """Returns how far a run is."""
+    """Returns the progress of a run."""
     lines = workdirs.read_metrics(task.workdir)
     if not lines:
         return Progress(0.0, 0.0, {})

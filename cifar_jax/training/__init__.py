@@ -1,1 +1,1 @@
-"""The training loop and what it is made of."""
+"""Training: plans, steps, the loop, optimizers and checkpoints."""

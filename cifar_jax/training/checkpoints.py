@@ -1,4 +1,4 @@
-"""Checkpoints of the whole state through orbax: the latest two and the best one are kept."""
+"""Checkpoints of the training state with orbax; keeps the latest two and the best one."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ def manager(folder: pathlib.Path, *, read_only: bool = False) -> ocp.CheckpointM
     """Returns orbax's manager of a folder; close it, since it writes in the background.
 
     Args:
-      read_only: never changes the folder, in which another process may be training.
+      read_only: whether to leave the folder unchanged, since another process may be training in it.
     """
     if read_only:
         options = ocp.CheckpointManagerOptions(read_only=True)
@@ -35,21 +35,21 @@ def manager(folder: pathlib.Path, *, read_only: bool = False) -> ocp.CheckpointM
     keep = managers.AnyPreservationPolicy(
         [
             managers.LatestN(2),
-            managers.BestN(n=1, get_metric_fn=_goodness, keep_checkpoints_without_metrics=False),
+            managers.BestN(n=1, get_metric_fn=_rank, keep_checkpoints_without_metrics=False),
         ]
     )
     options = ocp.CheckpointManagerOptions(
         preservation_policy=keep,
-        # Only with it are the metrics written, without which a resumed run drops the best.
-        best_fn=_goodness,
+        # Needed for the metrics to be saved; without them, a resumed run would drop the best one.
+        best_fn=_rank,
         cleanup_tmp_directories=True,
         enable_async_checkpointing=True,
     )
     return ocp.CheckpointManager(folder.absolute(), options=options)
 
 
-def _goodness(metrics: dict[str, Any]) -> tuple[float, int]:
-    # Of equals the earliest is the best, as in the history.
+def _rank(metrics: dict[str, Any]) -> tuple[float, int]:
+    # Among equal scores, the earliest is the best, as in the history.
     return metrics['score'], -metrics['step']
 
 
@@ -59,12 +59,12 @@ def save(
     history: list[dict[str, Any]],
     score: float | None,
 ) -> None:
-    """Starts writing a checkpoint; returns as soon as the state may be overwritten.
+    """Starts writing a checkpoint; returns when the state may be overwritten.
 
     Args:
-      state: is copied first, since the training step reuses its memory.
-      history: the lines of metrics.jsonl so far, kept with the state so that both agree.
-      score: of this step's validation, the higher the better; None where there was none.
+      state: copied first, since the training step reuses its memory.
+      history: the lines of metrics.jsonl so far, saved with the state so that both agree.
+      score: the validation score of this step (higher is better), or None.
     """
     state = to_host(state)
     step = int(state.step)
@@ -76,7 +76,7 @@ def save(
                 {
                     'history': history,
                     'sha256': sha256(state._asdict()),
-                    'history_sha256': _of_history(history),
+                    'history_sha256': _history_sha256(history),
                 }
             ),
         ),
@@ -85,49 +85,49 @@ def save(
     )
 
 
-def _of_history(history: list[dict[str, Any]]) -> str:
+def _history_sha256(history: list[dict[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(history, sort_keys=True).encode()).hexdigest()
 
 
 def restore(
     checkpoints: ocp.CheckpointManager, shapes: TrainState, step: int, sharding: Any = None
 ) -> Restored:
-    """Reads one checkpoint and checks every byte of it against the SHA-256 stored with it.
+    """Reads a checkpoint and verifies its SHA-256.
 
     Args:
-      shapes: the state as `jax.eval_shape` gives it.
-      sharding: where the arrays go; None leaves them in host memory.
+      shapes: the shapes of the state, from `jax.eval_shape`.
+      sharding: sharding of the arrays; None keeps them in host memory.
 
     Raises:
-      Exception: whatever a damaged file makes orbax, or the check, raise.
+      Exception: the checkpoint is damaged; orbax raises many kinds of exceptions.
     """
     host = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     target = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding or host),
         shapes._asdict(),
     )
-    found = checkpoints.restore(
+    restored = checkpoints.restore(
         step,
         args=ocp.args.Composite(
             state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()
         ),
     )
-    meta = found['meta']
-    if (sha256(found['state']), _of_history(meta['history'])) != (
+    meta = restored['meta']
+    if (sha256(restored['state']), _history_sha256(meta['history'])) != (
         meta['sha256'],
         meta['history_sha256'],
     ):
-        raise ValueError('its bytes are not the ones that were written')
-    return Restored(TrainState(**found['state']), meta['history'])
+        raise ValueError('its checksum is wrong')
+    return Restored(TrainState(**restored['state']), meta['history'])
 
 
 def restore_step(
     checkpoints: ocp.CheckpointManager, shapes: TrainState, step: int, sharding: Any = None
 ) -> Restored:
-    """Reads the checkpoint that a run reports, where no other will do; arguments as `restore`.
+    """Reads the checkpoint that a run reports; the arguments are those of `restore`.
 
     Raises:
-      UserError: it is damaged.
+      UserError: the checkpoint is damaged.
     """
     try:
         return restore(checkpoints, shapes, step, sharding)
@@ -146,15 +146,15 @@ def restore_latest(
     *,
     set_aside: bool = True,
 ) -> Restored | None:
-    """Reads the latest whole checkpoint; a damaged one is said, set aside, and passed over.
+    """Reads the latest undamaged checkpoint; warns of damaged ones and moves them away.
 
     Args:
-      shapes, sharding: as `restore` takes them.
-      set_aside: false for a reader, beside whom another process may be training: what it cannot
-        read may just have been deleted there.
+      shapes, sharding: as for `restore`.
+      set_aside: whether to move damaged checkpoints away; false for readers, since another process
+        may be training and deleting checkpoints.
 
     Returns:
-      None where there is no checkpoint at all.
+      The restored state, or None if there is no checkpoint.
 
     Raises:
       UserError: there are checkpoints, and all of them are damaged.
@@ -175,13 +175,13 @@ def restore_latest(
     if steps:
         raise UserError(
             f'Every checkpoint in {checkpoints.directory} is damaged: restore one from a copy, '
-            'or train anew in another --workdir.'
+            'or train again in another --workdir.'
         )
     return None
 
 
 def _set_aside(checkpoints: ocp.CheckpointManager, step: int) -> None:
-    """Moves a damaged checkpoint away, since its step will be reached and saved again."""
+    """Moves a damaged checkpoint away, since its step will be saved again."""
     folder = pathlib.Path(checkpoints.directory)
     target = folder.parent / 'damaged' / f'{step}'
     number = 0

@@ -1,4 +1,4 @@
-"""Lengths of time in a config, as steps, epochs or a share of the run, made into steps."""
+"""Converts durations in a config (steps, epochs or a percentage of the run) to steps."""
 
 import re
 
@@ -13,19 +13,19 @@ _EXAMPLES = "'500 steps', '8 epochs', '0.5 epochs' or '10%'"
 
 
 def steps(duration: int | str, *, steps_per_epoch: int, total_steps: int | None) -> int:
-    """Converts a duration to a number of steps, the nearest whole one.
+    """Converts a duration to a number of steps, rounded to the nearest integer.
 
-    A duration above zero is at least one step, so that what it switches on stays on in a
-    short run. The empty string is no step at all.
+    A duration above zero is at least one step, so that what it enables stays enabled in a short
+    run. The empty string is 0 steps.
 
     Args:
         duration: an int or digits (steps), 'N steps', 'N epochs' or 'N%' of the run.
         steps_per_epoch: steps in one pass over the training images.
-        total_steps: steps in the run; None where the run's own length is being converted.
+        total_steps: steps in the run; None when converting the length of the run itself.
 
     Raises:
-        UserError: for anything else, a fraction of a step, a share above 100 %, a share of the
-            run's own length, and more steps than can be counted.
+        UserError: the duration is not of this form, is a fraction of a step, above 100 %, a
+            percentage as the length of the run, or more steps than can be counted.
 
     >>> steps('0.5 epochs', steps_per_epoch=300, total_steps=None)
     150
@@ -43,7 +43,7 @@ def steps(duration: int | str, *, steps_per_epoch: int, total_steps: int | None)
         raise UserError(f"'{text}' is not a whole number of steps: write {_EXAMPLES}.")
     if unit == '%' and total_steps is None:
         raise UserError(
-            f"'{text}' is a share of the run, which cannot be the run's own length: "
+            f"'{text}' is a percentage of the run, which cannot be the length of the run: "
             "write '500 steps' or '8 epochs'."
         )
     if unit == '%' and number > 100:
@@ -61,11 +61,11 @@ def check(key: str, duration: int | str, *, above_zero: bool = False) -> None:
     """Checks a duration of the config before the data are known.
 
     Args:
-        key: its dotted name, such as 'train.length', the only one that cannot be a share.
-        above_zero: whether the thing cannot be switched off.
+        key: its dotted name; 'train.length' cannot be a percentage.
+        above_zero: whether 0 is invalid.
 
     Raises:
-        UserError: it is not a duration, too long, or 0 where it must be above 0.
+        UserError: it is not a duration, too long, or 0 although it must be above 0.
     """
     total = None if key == 'train.length' else 100
     try:

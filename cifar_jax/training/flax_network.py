@@ -1,4 +1,4 @@
-"""A network written as a list of layers, as a Flax module of the same parameters."""
+"""A network given as a list of layers, as a Flax module with the same parameters."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,11 +26,11 @@ ACTIVATIONS = {
 
 
 class FlaxNetwork(nn.Module):
-    """The twin of `reference.network.Network`; modules are called '1-conv', '2-maxpool', ...
+    """The same network as `reference.network.Network`; modules are named '1-conv', '2-maxpool', ...
 
-    Kernels start at 0: the weights are the reference's. A softmax at the end is left to the loss.
-    Its head is its last layer, where that is dense; else it has none, and its features are its
-    logits.
+    Kernels are initialized with 0, since the weights come from the reference. A softmax at the end
+    is part of the loss. The head is the last layer if it is dense; otherwise there is none, and the
+    features are the logits.
     """
 
     layers: Sequence[specs.Spec]
@@ -59,7 +59,7 @@ class FlaxNetwork(nn.Module):
         train: bool,
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
-        """Returns what the head reads."""
+        """Returns the input of the head."""
         x = images.astype(self.dtype)
         for number, kind, options in self._numbered()[: -1 if self.head else None]:
             x = self._layer(f'{number}-{kind}', kind, options, x, train)

@@ -1,4 +1,4 @@
-"""Parameter groups of `config.optimizer.groups`: who is trained how, by path patterns.
+"""Parameter groups of `config.optimizer.groups`, which are selected by path patterns.
 
 A group is a dict with a `pattern`, and what is different for the parameters that it matches:
 
@@ -33,20 +33,20 @@ from cifar_jax.models.intercept import with_frozen_statistics
 
 Group = Mapping[str, Any]
 
-REST = 'rest'  # the label of the parameters that no group has
+REST = 'rest'  # label of the parameters in no group
 _DECAYS = ('l2', 'weight_decay')
 _FLAGS = ('frozen', 'frozen_statistics')
 _KEYS = ('pattern', 'rate', *_DECAYS, *_FLAGS)
 
 
 def check(groups: Sequence[Any], optimizer: str) -> None:
-    """Checks the groups of a config, as far as that needs no model.
+    """Checks the groups of a config without its model.
 
     Args:
       optimizer: its name; only adamw has `weight_decay`, and the others have `l2`.
 
     Raises:
-      UserError: a key is unknown, or a value impossible or without effect.
+      UserError: a key is unknown, or a value is invalid or has no effect.
     """
     for number, group in enumerate(groups):
         key = f'optimizer.groups[{number}]'
@@ -90,7 +90,7 @@ def labels(groups: Sequence[Group], params: PyTree) -> PyTree:
 
 
 def statistics_are_frozen(groups: Sequence[Group]) -> Callable[[str], bool]:
-    """Returns a function that tells of a batch norm's path whether it keeps its statistics."""
+    """Returns a function from the path of a batch norm to whether its statistics are frozen."""
 
     def frozen(path: str) -> bool:
         label = _label(groups, f'{path}/mean')
@@ -100,7 +100,7 @@ def statistics_are_frozen(groups: Sequence[Group]) -> Callable[[str], bool]:
 
 
 def frozen_statistics(groups: Sequence[Group]) -> contextlib.AbstractContextManager[None]:
-    """Returns a context in which the batch norms of such groups keep their statistics."""
+    """Returns a context in which batch norms of groups with `frozen_statistics` keep theirs."""
     if not any(group.get('frozen_statistics', False) for group in groups):
         return contextlib.nullcontext()
     return with_frozen_statistics(statistics_are_frozen(groups))
@@ -110,7 +110,8 @@ def require_matches(groups: Sequence[Group], variables: Mapping[str, PyTree]) ->
     """Checks that every group has an effect on a model with these variables, or their shapes.
 
     Raises:
-      UserError: a pattern matches nothing, or only what earlier groups have, or all is frozen.
+      UserError: a pattern matches nothing, or only parameters of earlier groups, or all parameters
+        are frozen.
     """
     params, statistics = (_names(variables.get(kind, {})) for kind in ('params', 'batch_stats'))
     for number, group in enumerate(groups):
@@ -118,8 +119,8 @@ def require_matches(groups: Sequence[Group], variables: Mapping[str, PyTree]) ->
         names = [*params, *(statistics if group.get('frozen_statistics') else ())]
         matched = fnmatch.filter(names, pattern)
         if not matched:
-            near = ', '.join(difflib.get_close_matches(pattern, names, n=3, cutoff=0.0))
-            raise UserError(f"{key} matches nothing with '{pattern}': near it are {near}.")
+            similar = ', '.join(difflib.get_close_matches(pattern, names, n=3, cutoff=0.0))
+            raise UserError(f"{key} matches nothing with '{pattern}'; similar names: {similar}.")
         if all(_label(groups, name) != str(number) for name in matched):
             raise UserError(
                 f"{key} has no effect: all that '{pattern}' matches, such as {matched[0]}, belongs "
@@ -143,7 +144,7 @@ def trained(groups: Sequence[Group], params: PyTree) -> PyTree:
 
 
 def table(groups: Sequence[Group], variables: Mapping[str, PyTree]) -> str:
-    """Returns the groups and their sizes, as a run shows them before its first step."""
+    """Returns a table of the groups and their sizes, which a run prints before its first step."""
     lines = Table(box=box.SIMPLE, title='Parameter groups')
     for heading in ('pattern', 'different'):
         lines.add_column(heading)

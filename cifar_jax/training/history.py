@@ -1,4 +1,4 @@
-"""Questions to a run's log: the lines of metrics.jsonl, one an epoch."""
+"""The history of a run: the lines of metrics.jsonl, one per epoch."""
 
 import json
 import math
@@ -16,10 +16,10 @@ _COUNTS = ('epoch', 'step', 'seconds')  # in every line
 
 
 def read(path: pathlib.Path) -> list[Line]:
-    """Returns the lines of a log up to the first that is cut short or damaged.
+    """Returns the lines of a log up to the first truncated or damaged one.
 
     Raises:
-      UserError: a line is whole JSON and no line of a log.
+      UserError: a line is valid JSON but not a line of a log.
     """
     if not path.exists():
         return []
@@ -41,10 +41,10 @@ def is_number(value: object) -> bool:
 
 
 def score(line: Mapping[str, Any], monitor: str) -> float | None:
-    """Returns how good an epoch was, higher is better; None without a finite validation result.
+    """Returns the validation score of an epoch (higher is better), or None if it is not finite.
 
     Args:
-      monitor: 'accuracy' or 'loss', of the validation images.
+      monitor: 'accuracy' or 'loss'.
     """
     value = line.get(f'val_{monitor}')
     if value is None or not math.isfinite(value):
@@ -53,27 +53,27 @@ def score(line: Mapping[str, Any], monitor: str) -> float | None:
 
 
 def best(history: Sequence[Line], monitor: str) -> Line | None:
-    """Returns the earliest of the best validated lines, or None where none was validated."""
+    """Returns the line with the best score, the earliest among equals; None without validation."""
     scored = [(value, line) for line in history if (value := score(line, monitor)) is not None]
     return max(scored, key=lambda pair: pair[0], default=(None, None))[1]
 
 
 def out_of_patience(history: Sequence[Line], config: ConfigDict) -> bool:
-    """Tells whether the last `patience` epochs brought nothing better; patience 0 never runs out.
+    """Returns whether the last `patience` epochs brought no improvement; never with patience 0.
 
     Args:
       config: `config.train`.
     """
-    top = best(history, config.monitor)
-    if not config.patience or top is None:
+    best_line = best(history, config.monitor)
+    if not config.patience or best_line is None:
         return False
-    return len(history) - 1 - history.index(top) >= config.patience
+    return len(history) - 1 - history.index(best_line) >= config.patience
 
 
 def chosen(history: Sequence[Line], config: ConfigDict) -> Line:
-    """Returns the line of the weights that a run reports: its last, or its best.
+    """Returns the line of the weights that a run reports: the last or the best one.
 
-    Early stopping implies the best: the weights after it are the ones that were not better.
+    Early stopping implies the best one.
 
     Args:
       config: `config.train`.
@@ -83,8 +83,8 @@ def chosen(history: Sequence[Line], config: ConfigDict) -> Line:
     return history[-1]
 
 
-def asked_for(history: Sequence[Line], config: ConfigDict, checkpoint: str) -> Line | None:
-    """Returns the line of a checkpoint by its name: 'chosen', 'best' or 'latest', which is None.
+def line_of_checkpoint(history: Sequence[Line], config: ConfigDict, checkpoint: str) -> Line | None:
+    """Returns the line of the checkpoint 'chosen' or 'best'; None for 'latest'.
 
     Args:
       config: `config.train`.

@@ -63,18 +63,18 @@ def plan(
     new: bool = True,
     read: Callable[[str], weights.Source] = weights.read,
 ) -> Plan:
-    made = plans.make(config, data, read)
+    plan = plans.make(config, data, read)
     if new:
-        plans.match(made)
-    return made
+        plans.match(plan)
+    return plan
 
 
 def describe(plan: Plan) -> list[str]:
     device = plan.mesh.devices.flat[0]
     kind, batch = device.device_kind, plan.config.train.batch_size
     lines = [f'{plan.mesh.size} x {kind}, batch {batch}']
-    if chosen := plan.config.optimizer.groups:
-        lines.append(groups.table(chosen, plans.shapes(plan)))
+    if parameter_groups := plan.config.optimizer.groups:
+        lines.append(groups.table(parameter_groups, plans.shapes(plan)))
     return [*lines, backend.reason()] if device.platform == 'cpu' else lines
 
 
@@ -84,7 +84,7 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Result:
     except FloatingPointError as error:  # from config.debug.nans
         raise UserError(
             f'{error} Lower config.schedule.rate, add a config.schedule.warmup or '
-            'config.optimizer.clip_norm, or look at the operation named.'
+            'config.optimizer.clip_norm, or check the named operation.'
         ) from error
     return Result(int(state.step), log, chosen, states.evaluated(state))
 
@@ -116,7 +116,7 @@ def load(
         restored = checkpoints.restore_latest(manager, shapes, everywhere, set_aside=False)
         if restored is None:
             raise missing
-        line = history.asked_for(restored.history, config.train, checkpoint)
+        line = history.line_of_checkpoint(restored.history, config.train, checkpoint)
         if line and line['step'] != int(restored.state.step):
             restored = checkpoints.restore_step(manager, shapes, line['step'], everywhere)
     return Loaded(states.evaluated(restored.state), int(restored.state.step))

@@ -1,4 +1,4 @@
-"""What the keys of a config that say how to train, save and log may be."""
+"""Checks the keys of a config for training, checkpoints and logs."""
 
 from ml_collections import ConfigDict
 
@@ -13,10 +13,10 @@ def check(config: ConfigDict) -> None:
     """Checks `seed`, `train`, `eval_batch_size`, `checkpoint` and `log` of a config.
 
     Raises:
-      UserError: a value is impossible.
+      UserError: a value is invalid.
     """
     train = config.train
-    # JAX's keys and scikit-learn's draws are made from 32 bits: seeds beyond them would repeat.
+    # JAX's keys and scikit-learn's draws use 32 bits: larger seeds would repeat smaller ones.
     require(0 <= config.seed < 2**32, 'seed', config.seed, 'be from 0 to 2**32 - 1')
     durations.check('train.length', train.length, above_zero=True)
     require(train.batch_size >= 1, 'train.batch_size', train.batch_size, 'be 1 or more')

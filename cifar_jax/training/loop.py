@@ -10,7 +10,7 @@ from cifar_jax.errors import UserError
 from cifar_jax.training import checkpoints, history, metrics, parallel, weights
 from cifar_jax.training import state as states
 from cifar_jax.training.history import Line
-from cifar_jax.training.plan import Plan, given_variables, initial_state
+from cifar_jax.training.plan import Plan, initial_state, loaded_variables
 from cifar_jax.training.state import TrainState
 from cifar_jax.training.step import Programs, programs
 from cifar_jax.training.trainer import Watcher
@@ -46,7 +46,7 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Trained:
     with jax.set_mesh(plan.mesh), checkpoints.manager(folder / CHECKPOINTS) as manager:
         restored = checkpoints.restore_latest(manager, shapes, everywhere)
         if restored is None:
-            restored = checkpoints.Restored(program.init(given_variables(plan)), [])
+            restored = checkpoints.Restored(program.init(loaded_variables(plan)), [])
             weights.save(folder / weights.FILE, restored.state.variables)
         state, log = restored
         step = int(state.step)

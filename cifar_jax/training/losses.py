@@ -1,4 +1,4 @@
-"""The loss of each image; the training step averages it."""
+"""The loss per image, which the training step averages."""
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +15,12 @@ def cross_entropy(
 
     .. math:: -\sum_k t_k \log p_k, \quad t_k = (1 - s) y_k + s / K
 
-    Computed in float32 for logits of less, such as bfloat16, and in float64 for float64.
+    Half-precision logits are converted to float32.
 
     Args:
         logits: unnormalised log-probabilities.
         labels: class indices, or soft labels, each row a distribution over the classes.
-        smoothing: s, the share of the label that is spread evenly over all K classes.
+        smoothing: s, the fraction of the label that is spread evenly over all K classes.
 
     References:
         Szegedy et al., Rethinking the Inception Architecture (arXiv:1512.00567), section 7.

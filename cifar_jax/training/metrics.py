@@ -1,4 +1,4 @@
-"""Exact sums over a split, one masked batch at a time, and the metrics they give."""
+"""Metrics of a split, from exact sums over masked batches."""
 
 from typing import NamedTuple
 
@@ -11,18 +11,18 @@ def top_k_correct(
 ) -> Bool[Array, 'batch']:
     """Returns whether each label is among the k largest logits of its image.
 
-    Among equal logits the lower class comes first, as in `jnp.argmax` and `jax.lax.top_k`. NaN
-    counts as larger than any number, and two NaN as in front of each other, so a network that
-    diverged is wrong. All is correct where k exceeds the number of classes.
+    Among equal logits, the lower class ranks first, as in `jnp.argmax` and `jax.lax.top_k`. A
+    label whose logit is NaN is never correct, and NaN of other classes rank before any number. If k
+    is at least the number of classes, all finite logits are correct.
     """
-    own = jnp.take_along_axis(logits, labels[:, None], axis=-1)
+    label_logits = jnp.take_along_axis(logits, labels[:, None], axis=-1)
     lower = jnp.arange(logits.shape[-1], dtype=labels.dtype)[None, :] < labels[:, None]
-    in_front = ~(logits <= own) | ((logits == own) & lower)
-    return in_front.sum(axis=-1) < k
+    before = ~(logits <= label_logits) | ((logits == label_logits) & lower)
+    return before.sum(axis=-1) < k
 
 
 class Sums(NamedTuple):
-    """What has been counted so far: exact counts, and the losses added up in float32."""
+    """Sums over the images so far: exact counts, and the sum of losses in float32."""
 
     loss: Float32[Array, '']
     correct: Int32[Array, '']
@@ -31,7 +31,7 @@ class Sums(NamedTuple):
 
 
 def zeros() -> Sums:
-    """Returns the sums of no image."""
+    """Returns sums of 0."""
     count = jnp.zeros((), jnp.int32)
     return Sums(loss=jnp.zeros((), jnp.float32), correct=count, correct5=count, count=count)
 
@@ -43,10 +43,11 @@ def add(
     labels: Int[Array, 'batch'],
     mask: Bool[Array, 'batch'],
 ) -> Sums:
-    """Adds one batch, of which only the images where `mask` is true count.
+    """Adds the images of a batch where `mask` is true.
 
-    What a masked image holds does not matter, be it NaN. Each addition to the running loss
-    rounds at most 6e-8 of it away: 20 batches of 500 images lose less than about 1e-6 of the mean.
+    Masked images have no effect, even if their losses are NaN. Each addition rounds the sum of
+    losses by at most 6e-8 of it: for 20 batches of 500 images, the mean changes by less than about
+    1e-6 of itself.
     """
 
     def counted(correct: Bool[Array, 'batch']) -> Int32[Array, '']:
@@ -61,10 +62,10 @@ def add(
 
 
 def mean(sums: Sums) -> dict[str, float]:
-    """Returns loss, accuracy and top5 (shares in [0, 1]) of the images counted, as floats.
+    """Returns the loss, accuracy and top5 (fractions in [0, 1]) of the images.
 
     Raises:
-        ZeroDivisionError: where no image was counted.
+        ZeroDivisionError: no image was counted.
     """
     count = int(sums.count)
     return {

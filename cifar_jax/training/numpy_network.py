@@ -1,4 +1,4 @@
-"""The model 'Network' of a config: a list of layers, which NumPy trains without JAX."""
+"""The model 'Network' of a config: a list of layers, which is trained in NumPy."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,8 +14,8 @@ from cifar_jax.reference.network import Network
 from cifar_jax.training.flax_network import FlaxNetwork
 
 MODEL = 'Network'
-# What only the JAX loop has, and the value that asks for nothing of it.
-_WITHOUT: dict[str, Any] = {
+# Keys that only the JAX trainer supports, with the values that do not need it.
+_JAX_ONLY: dict[str, Any] = {
     'init_from': '',
     'data.augment': (),
     'precision': 'float32',
@@ -31,7 +31,7 @@ _WITHOUT: dict[str, Any] = {
 
 
 def check(config: ConfigDict, values: Mapping[str, Any]) -> None:
-    """Refuses what the NumPy backend cannot do, and layers that are none.
+    """Checks the layers of a config, and that it uses nothing that the NumPy backend lacks.
 
     Args:
       values: the config as one level of dotted keys.
@@ -39,7 +39,7 @@ def check(config: ConfigDict, values: Mapping[str, Any]) -> None:
     Raises:
       UserError: one sentence with the key, or the layer, and what would be valid.
     """
-    for key, value in _WITHOUT.items():
+    for key, value in _JAX_ONLY.items():
         if values[key] != value:
             raise UserError(
                 f'config.{key}={values[key]!r} needs JAX, and the model {MODEL} is trained in '
@@ -84,7 +84,7 @@ def create(config: ConfigDict, classes: int, image_shape: Shape) -> Network:
     """Returns the network of a config, with its initial weights.
 
     Raises:
-      UserError: a layer does not fit behind the one before it, or the last one the classes.
+      UserError: a layer cannot take its input, or the last one does not fit the classes.
     """
     try:
         network = Network(
@@ -96,10 +96,10 @@ def create(config: ConfigDict, classes: int, image_shape: Shape) -> Network:
         )
     except specs.SpecError as error:
         raise UserError(f'config.model.layers: {error}') from None
-    found = network.graph.shapes[network.graph.last]
-    if found != (classes,):
+    shape = network.graph.shapes[network.graph.last]
+    if shape != (classes,):
         raise UserError(
-            f'config.model.layers ends with {found[0]} numbers, and there are {classes} classes: '
+            f'config.model.layers ends with {shape[0]} numbers, and there are {classes} classes: '
             f"end it with ('dense', {{'neurons': {classes}}})."
         )
     return network
@@ -111,12 +111,12 @@ def _optimizer(config: ConfigDict) -> optimizers.Optimizer:
     return optimizers.SGD(config.momentum, config.nesterov, config.l2)
 
 
-def flax_twin(config: ConfigDict, dtype: DTypeLike = np.float32) -> FlaxNetwork:
+def flax_module(config: ConfigDict, dtype: DTypeLike = np.float32) -> FlaxNetwork:
     """Returns the Flax module that computes the same from the same weights."""
     return FlaxNetwork(tuple(layers(config)), dtype)
 
 
 def variables(network: Network) -> dict[str, Mapping[str, Mapping[str, np.ndarray]]]:
-    """Returns a network's weights as its Flax twin has them."""
+    """Returns a network's weights as the variables of its Flax module."""
     statistics = {'batch_stats': network.statistics} if network.statistics else {}
     return {'params': network.params, **statistics}

@@ -50,7 +50,7 @@ class Plan(NamedTuple):
 
 
 class _StopError(Exception):
-    """The user wants to stop in the middle of an epoch."""
+    """Raised to stop in the middle of an epoch."""
 
 
 def set_up(config: ConfigDict, *, profile: bool) -> None:
@@ -61,7 +61,7 @@ def set_up(config: ConfigDict, *, profile: bool) -> None:
 
 
 def model(config: ConfigDict, classes: int, dtype: DTypeLike = np.float32) -> FlaxNetwork:
-    return numpy_network.flax_twin(config, dtype)
+    return numpy_network.flax_module(config, dtype)
 
 
 def initial_variables(config: ConfigDict, classes: int, image_shape: tuple[int, ...]) -> Variables:
@@ -100,10 +100,10 @@ def describe(plan: Plan) -> list[str]:
 
 
 def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Result:
-    """See `Trainer`; an epoch that was interrupted begins again.
+    """See `Trainer`; an interrupted epoch is repeated from its start.
 
-    An epoch is a function of the seed, its number and the weights before it, so that the run ends
-    with the same bits.
+    An epoch is a function of the seed, its number and the weights before it, so a resumed run gives
+    the same bits.
     """
     network, train, steps = plan.network, plan.config.train, plan.steps_per_epoch
     training = _pixels(plan.data.train, plan.data.normalizer)
@@ -172,14 +172,14 @@ def load(
     lines = _restore(network, folder)
     if not lines:
         raise UserError(f'{folder} has no checkpoint yet: train it first.')
-    line = history.asked_for(lines, config.train, checkpoint)
+    line = history.line_of_checkpoint(lines, config.train, checkpoint)
     if line and line['epoch'] != network.epoch:
         _load_step(network, folder, line['step'])
     return Loaded(numpy_network.variables(network), (line or lines[-1])['step'])
 
 
 def _restore(network: Network, folder: pathlib.Path) -> list[Line]:
-    """Loads the latest whole checkpoint, if there is one, and returns the log up to it."""
+    """Loads the latest undamaged checkpoint, if any, and returns the log up to it."""
     paths = sorted((folder / CHECKPOINTS).glob('*.npz'), key=_step, reverse=True)
     for path in paths:
         try:
@@ -216,10 +216,10 @@ def _load_step(network: Network, folder: pathlib.Path, step: int) -> None:
 
 def _tidy(folder: pathlib.Path, lines: list[Line], monitor: str) -> None:
     """Keeps the latest two checkpoints and the best one."""
-    top = history.best(lines, monitor)
-    kept = {line['step'] for line in (*lines[-2:], *([top] if top else []))}
+    best = history.best(lines, monitor)
+    steps = {line['step'] for line in (*lines[-2:], *([best] if best else []))}
     for path in folder.glob('*.npz'):
-        if _step(path) not in kept:
+        if _step(path) not in steps:
             path.unlink()
 
 

@@ -1,4 +1,4 @@
-"""Learning-rate schedules and optimizers by name, all built of optax's parts."""
+"""Learning-rate schedules and optimizers by name, built from optax."""
 
 import functools
 import math
@@ -22,26 +22,26 @@ Builder = Callable[[ConfigDict, Callable[[int | str], int], int], optax.Schedule
 
 
 def constant(config: ConfigDict, steps: Callable[[int | str], int], length: int) -> optax.Schedule:
-    """rate."""
+    """The constant `rate`."""
     return optax.constant_schedule(config.rate)
 
 
 def linear(config: ConfigDict, steps: Callable[[int | str], int], length: int) -> optax.Schedule:
-    """A straight line from rate to rate * end at the end of the run."""
+    """Linear from rate to rate * end, over the whole run."""
     return optax.linear_schedule(config.rate, config.rate * config.end, length)
 
 
 def inverse_time(
     config: ConfigDict, steps: Callable[[int | str], int], length: int
 ) -> optax.Schedule:
-    """rate / (1 + decay * step), as `decay` of Keras' first optimizers; optax has none."""
+    """rate / (1 + decay * step), like `decay` in early Keras optimizers."""
     return lambda step: config.rate / (1.0 + config.decay * step)
 
 
 def step_decay(
     config: ConfigDict, steps: Callable[[int | str], int], length: int
 ) -> optax.Schedule:
-    """rate, times decay from each duration of `at` on, counted from the start of the run."""
+    """rate, multiplied by decay at each duration in `at`, counted from the start of the run."""
     warmup = steps(config.warmup)
     scales: dict[int, float] = {}
     for duration in config.at:
@@ -51,7 +51,7 @@ def step_decay(
                 f"config.schedule.at has '{duration}', which is before the warm-up of "
                 f"'{config.warmup}' ends: shorten the warm-up or leave that drop out."
             )
-        # In a short run two durations can round to one step: both drops still apply.
+        # In a short run, two durations can round to the same step: both drops apply.
         scales[boundary] = scales.get(boundary, 1.0) * config.decay
     return optax.piecewise_constant_schedule(config.rate, scales)
 
@@ -59,7 +59,7 @@ def step_decay(
 def exponential(
     config: ConfigDict, steps: Callable[[int | str], int], length: int
 ) -> optax.Schedule:
-    """rate * decay ** (step / every), falling a little at every step."""
+    """rate * decay ** (step / every), updated at every step."""
     return optax.exponential_decay(config.rate, steps(config.every), config.decay)
 
 
@@ -69,10 +69,10 @@ def cosine(config: ConfigDict, steps: Callable[[int | str], int], length: int) -
 
 
 def one_cycle(config: ConfigDict, steps: Callable[[int | str], int], length: int) -> optax.Schedule:
-    """Straight lines: rate * start, rate after the share `peak`, rate * end at the end.
+    """Piecewise linear: rate * start, rate at the fraction `peak`, rate * end at the end.
 
-    Smith & Topin, Super-Convergence (arXiv:1708.07120). optax's own one-cycle schedules mix
-    dtypes, which strict promotion refuses, and end elsewhere.
+    Smith & Topin, Super-Convergence (arXiv:1708.07120). optax's one-cycle schedules mix dtypes,
+    which strict promotion refuses, and have other end values.
     """
     rise = round(config.peak * length)
     up = optax.linear_schedule(config.rate * config.start, config.rate, rise)
@@ -94,11 +94,11 @@ SCHEDULES: dict[str, Builder] = {
 def make_schedule(
     config: ConfigDict, *, total_steps: int, steps_per_epoch: int
 ) -> Callable[[int | Int[Array, '']], Float[Array, '']]:
-    """Returns the function from a 0-based step to its learning rate, in float32.
+    """Returns the schedule, a function from a 0-based step to its learning rate in float32.
 
-    A warm-up of w steps is a straight line from 0 to the schedule's first rate. The schedule
-    begins where it ends: its step 0 is step w of the run, and what spans a run (linear, cosine,
-    one_cycle) spans the rest of it; only `at` counts from the start of the run.
+    A warm-up of w steps is linear from 0 to the schedule's first rate. The schedule starts after
+    it: its step 0 is step w of the run, and linear, cosine and one_cycle span the rest of the run.
+    Only `at` counts from the start of the run.
 
     Args:
         config: `config.schedule`; its names and values as `check` accepts them.
@@ -106,7 +106,7 @@ def make_schedule(
         steps_per_epoch: steps in one pass over the training images.
 
     Raises:
-        UserError: where the durations do not fit into the run.
+        UserError: the durations do not fit into the run.
     """
 
     def steps(duration: int | str) -> int:
@@ -122,7 +122,7 @@ def make_schedule(
     if warmup:
         rise = optax.linear_schedule(0.0, 1.0, warmup)
         warm = optax.join_schedules([lambda step: rise(step) * schedule(0.0), schedule], [warmup])
-    # optax divides the step by Python floats, for which strict promotion wants a float.
+    # optax divides the step by Python floats, which strict promotion only allows for floats.
     return lambda step: jnp.asarray(warm(jnp.asarray(step, jnp.float32)), jnp.float32)
 
 
@@ -172,7 +172,7 @@ def _group_rule(
 def _rule(
     config: ConfigDict, schedule: optax.Schedule, group: parameter_groups.Group
 ) -> list[optax.GradientTransformation]:
-    """Returns steps 2 to 5 of `make_optimizer`, with the decay of a group where it has its own."""
+    """Returns steps 2 to 5 of `make_optimizer`, with the decay of a group, if it has one."""
     parts = []
     if l2 := group.get('l2', config.l2):
         parts.append(optax.add_decayed_weights(l2))

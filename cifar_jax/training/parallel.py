@@ -1,4 +1,4 @@
-"""One global view: a mesh over all devices, batches split over it, all else everywhere."""
+"""Data parallelism: a mesh of all devices, batches sharded over it, all else replicated."""
 
 import contextlib
 
@@ -12,36 +12,36 @@ from cifar_jax.machine import cores
 
 AXIS = 'data'
 
-# Beyond this many virtual devices a batch of 128 leaves each too few images (not measured above 2).
+# With more virtual devices, each gets too few images of a batch of 128 (not measured above 2).
 _MOST_CPU_DEVICES = 8
 
 
 def make_mesh(devices: int, batch_size: int) -> Mesh:
-    """Returns the mesh of a run; call it before anything else asks JAX for its devices.
+    """Returns the mesh of a run; call it before anything else uses JAX's devices.
 
     A CPU is split into virtual devices, by default one for each core, each single-threaded:
     measured on two cores this trains 1.3 to 2 times as fast as one device with XLA's threads.
 
     Args:
-      devices: how many to use; 0 takes all that there are, on a CPU as many as pay.
-      batch_size: images in a step, which the devices must share evenly.
+      devices: number of devices; 0 uses all, or on a CPU as many as are useful.
+      batch_size: images per step, which the number of devices must divide.
 
     Raises:
-      UserError: there are fewer devices, or they do not divide the batch.
+      UserError: there are fewer devices, or their number does not divide the batch.
     """
-    wanted = devices or _largest_divisor(batch_size, min(len(cores()), _MOST_CPU_DEVICES))
-    # Where JAX runs already, in a notebook or a test, the devices are those it has.
+    requested = devices or _largest_divisor(batch_size, min(len(cores()), _MOST_CPU_DEVICES))
+    # If JAX is already initialized, in a notebook or a test, its devices cannot be changed.
     with contextlib.suppress(RuntimeError):
-        jax.config.update('jax_num_cpu_devices', wanted)
-    there = jax.device_count()
+        jax.config.update('jax_num_cpu_devices', requested)
+    available = jax.device_count()
     if jax.default_backend() == 'cpu':
-        count = wanted if devices else _largest_divisor(batch_size, min(there, wanted))
+        count = requested if devices else _largest_divisor(batch_size, min(available, requested))
     else:
-        count = devices or there
-    if count > there:
+        count = devices or available
+    if count > available:
         raise UserError(
-            f'config.mesh.devices={count}, but JAX sees {there}: use at most {there}, or start '
-            'afresh so that they can still be made.'
+            f'config.mesh.devices={count}, but JAX sees {available}: use at most '
+            f'{available}, or start a new process, which can create more.'
         )
     if batch_size % count:
         raise UserError(
@@ -52,7 +52,7 @@ def make_mesh(devices: int, batch_size: int) -> Mesh:
 
 
 def check(devices: int) -> None:
-    """Raises UserError for an impossible number of devices."""
+    """Raises UserError for an invalid number of devices."""
     require(devices >= 0, 'mesh.devices', devices, 'be 1 or more, or 0 to choose by the machine')
 
 
@@ -61,7 +61,7 @@ def _largest_divisor(number: int, limit: int) -> int:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding of what every device holds whole."""
+    """Returns the sharding of replicated arrays."""
     return NamedSharding(mesh, PartitionSpec())
 
 
@@ -73,7 +73,7 @@ def over_batch(mesh: Mesh) -> NamedSharding:
 def compiler_options(mesh: Mesh) -> dict[str, bool]:
     """Returns XLA's options for programs on this mesh.
 
-    On a CPU each virtual device has a core to itself: XLA's own threads would fight over them.
+    On a CPU, each virtual device has one core, so XLA's own threads would compete for them.
     """
     on_cpu = mesh.devices.flat[0].platform == 'cpu'
     return {'xla_cpu_multi_thread_eigen': False} if on_cpu and mesh.size > 1 else {}

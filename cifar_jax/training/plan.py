@@ -1,4 +1,4 @@
-"""The plan of a run: what its config and its data come to, fixed before the first step."""
+"""The plan of a run: its config and data as objects, fixed before the first step."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ from cifar_jax.training.state import TrainState
 
 
 class Plan(NamedTuple):
-    """Names and durations of a config as functions and steps, and the data that they are for."""
+    """A config resolved to functions, numbers of steps, and data."""
 
     config: ConfigDict
     mesh: Mesh
@@ -50,9 +50,9 @@ class Lengths(NamedTuple):
 
 
 def lengths(config: ConfigDict, size: int) -> Lengths:
-    """Returns how many steps an epoch and the run have, for a number of training images.
+    """Returns the numbers of steps in an epoch and in the run, for `size` training images.
 
-    The last, incomplete batch of an epoch is left out; the next epoch draws another order.
+    The last batch of an epoch is dropped if it is incomplete; each epoch has another order.
 
     Raises:
       UserError: the batch is larger than the training part, or the length is no duration.
@@ -73,7 +73,7 @@ def lengths(config: ConfigDict, size: int) -> Lengths:
 def make(
     config: ConfigDict, data: Prepared, read: Callable[[str], weights.Source] = weights.read
 ) -> Plan:
-    """Returns the plan of a run; call it before anything else asks JAX for its devices.
+    """Returns the plan of a run; call it before anything else uses JAX's devices.
 
     Args:
       read: returns the weights that `config.init_from` names.
@@ -139,10 +139,10 @@ def shapes(plan: Plan) -> Mapping[str, PyTree]:
 
 
 def match(plan: Plan) -> weights.Match | None:
-    """Returns what the model takes of the weights that `config.init_from` names; None: no such key.
+    """Returns the match of the model with the weights of `config.init_from`; None without any.
 
     Raises:
-      UserError: they are missing, damaged, or those of another network.
+      UserError: the weights are missing, damaged, or belong to another network.
     """
     config = plan.config
     if not config.init_from:
@@ -156,20 +156,20 @@ def match(plan: Plan) -> weights.Match | None:
     )
 
 
-def given_variables(plan: Plan) -> Mapping[str, PyTree] | None:
-    """Returns the variables to begin with, or None where the seed draws all of them.
+def loaded_variables(plan: Plan) -> Mapping[str, PyTree] | None:
+    """Returns the initial variables of `config.init_from`, or None if all are drawn from the seed.
 
-    Where a model takes only a part from elsewhere, the seed draws the rest.
+    Variables that the source lacks are drawn from the seed.
 
     Raises:
-      UserError: as `match` does.
+      UserError: as for `match`.
     """
     matched = match(plan)
     if matched is None:
         return None
     for line in matched.account:
         logging.getLogger('cifar_jax').info('config.init_from: %s', line)
-    whole = shapes(plan)
-    if matched.arrays.keys() == weights.named(whole).keys():
-        return weights.fill(matched.arrays, whole)
+    expected = shapes(plan)
+    if matched.arrays.keys() == weights.named(expected).keys():
+        return weights.fill(matched.arrays, expected)
     return weights.fill(matched.arrays, jax.jit(lambda: initial_state(plan).variables)())

@@ -1,4 +1,4 @@
-"""Which dtype a run computes in, which depends on the processor."""
+"""Selects the dtype of the computation, which depends on the processor."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from cifar_jax.checks import require_choice
 from cifar_jax.machine import processor, processor_flags
 
 PRECISIONS = ('float32', 'bfloat16')
-# x86 and ARM processors that list one of these compute in bfloat16; others emulate it.
+# x86 and ARM processors with one of these flags have bfloat16 instructions; others emulate them.
 _NATIVE_BFLOAT16 = {'avx512_bf16', 'amx_bf16', 'bf16'}
 
 
@@ -18,7 +18,7 @@ def check(precision: str) -> None:
 
 
 def compute_dtype(precision: str) -> tuple[DTypeLike, str]:
-    """Returns the dtype for activations and a sentence where it is not the one asked for.
+    """Returns the dtype of activations, and a sentence if it is not the requested one.
 
     Args:
       precision: 'float32' or 'bfloat16'; the state is float32 in both.

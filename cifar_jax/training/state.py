@@ -1,4 +1,4 @@
-"""All that a training run knows, as one tree of arrays."""
+"""The state of a training run, as a tree of arrays."""
 
 import hashlib
 import math
@@ -17,17 +17,17 @@ from cifar_jax.training import metrics
 
 
 class TrainState(NamedTuple):
-    """What the next step depends on, besides the data and the config.
+    """The state that a training step updates.
 
-    There is no random key: a step's randomness is a function of (seed, step).
+    It has no random key, since the randomness of a step is a function of (seed, step).
     """
 
-    step: Int[Array, '']  # steps done
+    step: Int[Array, '']  # number of steps so far
     variables: Mapping[str, PyTree]  # 'params' and, with batch norm, 'batch_stats'
     opt_state: PyTree
-    average: Mapping[str, PyTree]  # the EMA of `variables`; empty when off
-    sums: metrics.Sums  # of the epoch's training batches so far
-    bad_step: Int[Array, '']  # the first step with a non-finite loss; -1 when there was none
+    average: Mapping[str, PyTree]  # the EMA of `variables`; empty if there is none
+    sums: metrics.Sums  # over the batches of the current epoch
+    bad_step: Int[Array, '']  # the first step with a non-finite loss, or -1
 
 
 def create(
@@ -39,12 +39,12 @@ def create(
     ema: bool,
     variables: Mapping[str, PyTree] | None = None,
 ) -> TrainState:
-    """Returns the state before the first step; jit it, or `jax.eval_shape` it for its shapes.
+    """Returns the state before the first step; call it in `jax.jit` or `jax.eval_shape`.
 
     Args:
       image_shape: (height, width, channels).
-      ema: whether an average of the variables is kept.
-      variables: to begin with; None draws them from the seed.
+      ema: whether to keep an average of the variables.
+      variables: the initial variables; None draws them from the seed.
     """
     if variables is None:
         images = jnp.zeros((1, *image_shape), jnp.float32)
@@ -60,27 +60,27 @@ def create(
 
 
 def evaluated(state: TrainState) -> Mapping[str, PyTree]:
-    """Returns the variables that a run is judged by: the average, where one is kept."""
+    """Returns the variables for evaluation: the average if there is one."""
     return state.average or state.variables
 
 
 def update_average(
     average: Mapping[str, PyTree], new: Mapping[str, PyTree], step: Int[Array, ''], decay: float
 ) -> Mapping[str, PyTree]:
-    """Moves the average towards the new variables, batch statistics included.
+    """Updates the average with the new variables, including batch statistics.
 
-    The share kept is min(decay, (1 + step) / (10 + step)), so that the first steps do not hold
-    on to the initial weights (as TensorFlow's ExponentialMovingAverage with num_updates).
+    The decay is min(decay, (1 + step) / (10 + step)), so that the initial weights are forgotten
+    quickly (as in TensorFlow's ExponentialMovingAverage with num_updates).
     """
     t = step.astype(jnp.float32)
-    kept = jnp.minimum(jnp.float32(decay), (1 + t) / (10 + t))
-    return jax.tree.map(lambda a, b: a + (1 - kept).astype(a.dtype) * (b - a), average, new)
+    decay_now = jnp.minimum(jnp.float32(decay), (1 + t) / (10 + t))
+    return jax.tree.map(lambda a, b: a + (1 - decay_now).astype(a.dtype) * (b - a), average, new)
 
 
 def check_finite(line: Mapping[str, Any], variables: PyTree) -> None:
     """Raises UserError if a metric of an epoch, or a weight after it, is NaN or infinite.
 
-    The loss of a step does not show that its own update diverged.
+    Checking losses is not enough: the loss of a step does not show that its update diverged.
     """
     bad = next((key for key, value in line.items() if not math.isfinite(value)), None)
     if bad is None and not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
@@ -103,5 +103,5 @@ def sha256(tree: PyTree) -> str:
 
 
 def to_host(tree: Any) -> Any:
-    """Copies a tree of arrays into host memory of its own."""
+    """Copies a tree of arrays to host memory."""
     return jax.tree.map(lambda a: np.array(a, copy=True), tree)

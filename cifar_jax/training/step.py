@@ -33,7 +33,7 @@ def update(state: TrainState, batch: Batch, plan: Plan) -> TrainState:
     0x57E9), step)` is split into the key of the augmentations and that of dropout.
     """
     config = plan.config
-    # Different from the keys of the epochs' orders, which are folded into the seed's own key.
+    # A separate stream: the epochs' orders use keys folded into the seed's own key.
     stream = jax.random.fold_in(jax.random.key(config.seed), _STEP_STREAM)
     key = jax.random.fold_in(stream, state.step)
     augment_key, dropout_key = jax.random.split(key)
@@ -41,15 +41,15 @@ def update(state: TrainState, batch: Batch, plan: Plan) -> TrainState:
     images, labels = jax.lax.with_sharding_constraint(
         (batch.images, batch.labels), parallel.over_batch(plan.mesh)
     )
-    drawn = augment.Batch(
+    augmented = augment.Batch(
         images=normalize.to_unit(images),
         labels=jax.nn.one_hot(labels, plan.training.classes),
         indices=batch.indices,
         epoch=state.step // plan.steps_per_epoch,
         run_key=stream,
     )
-    drawn = augment.augment(augment_key, drawn, config.data.augment)
-    images = normalize.apply(plan.normalizer, drawn.images).astype(plan.dtype)
+    augmented = augment.augment(augment_key, augmented, config.data.augment)
+    images = normalize.apply(plan.normalizer, augmented.images).astype(plan.dtype)
 
     def loss_of(params):
         with groups.frozen_statistics(config.optimizer.groups):
@@ -61,19 +61,19 @@ def update(state: TrainState, batch: Batch, plan: Plan) -> TrainState:
                 rngs={'dropout': dropout_key},
                 mutable=['batch_stats'],
             )
-        each = losses.cross_entropy(logits, drawn.labels, config.loss.label_smoothing)
-        return each.mean(), (each, logits, updated)
+        image_losses = losses.cross_entropy(logits, augmented.labels, config.loss.label_smoothing)
+        return image_losses.mean(), (image_losses, logits, updated)
 
     gradient = jax.value_and_grad(loss_of, has_aux=True)
-    (loss, (each, logits, updated)), gradients = gradient(state.variables['params'])
+    (loss, (image_losses, logits, updated)), gradients = gradient(state.variables['params'])
     params = state.variables['params']
     updates, opt_state = plan.optimizer.update(gradients, state.opt_state, params)
     variables = {**state.variables, **updated, 'params': optax.apply_updates(params, updates)}
     average = state.average and states.update_average(
         state.average, variables, state.step, config.ema
     )
-    # The class of a mixed image is the one with the largest share.
-    labels = jnp.argmax(drawn.labels, axis=-1).astype(jnp.int32)
+    # The class of a mixed image is the one with the largest weight.
+    labels = jnp.argmax(augmented.labels, axis=-1).astype(jnp.int32)
     new_epoch = state.step % plan.steps_per_epoch == 0
     sums = jax.tree.map(lambda n: jnp.where(new_epoch, jnp.zeros_like(n), n), state.sums)
     bad = (state.bad_step < 0) & ~jnp.isfinite(loss)
@@ -82,13 +82,13 @@ def update(state: TrainState, batch: Batch, plan: Plan) -> TrainState:
         variables=variables,
         opt_state=opt_state,
         average=average,
-        sums=metrics.add(sums, each, logits, labels, jnp.ones_like(labels, bool)),
+        sums=metrics.add(sums, image_losses, logits, labels, jnp.ones_like(labels, bool)),
         bad_step=jnp.where(bad, state.step, state.bad_step),
     )
 
 
 def programs(plan: Plan) -> Programs:
-    """Returns the functions of a run, each compiled when it is first called."""
+    """Returns the functions of a run, which are compiled at their first call."""
     everywhere = parallel.replicated(plan.mesh)
 
     def step(state: TrainState, feed: Any) -> TrainState:
@@ -101,7 +101,7 @@ def programs(plan: Plan) -> Programs:
         ),
         step=jax.jit(
             step,
-            # To locate a NaN, JAX repeats the step, for which it needs the old state.
+            # To locate a NaN, JAX repeats the step, which needs the old state.
             donate_argnums=() if plan.config.debug.nans else 0,
             out_shardings=everywhere,
             compiler_options=parallel.compiler_options(plan.mesh),

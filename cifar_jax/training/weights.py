@@ -1,4 +1,4 @@
-"""Weights that a run begins with, matched by name with its model's; files of them."""
+"""Initial weights of a run: files of them, and matching them by name with a model."""
 
 import fnmatch
 import pathlib
@@ -17,7 +17,7 @@ from cifar_jax.errors import UserError, nearest
 FILE = 'initial.npz'  # in a workdir: the variables before the first step
 INITIAL = 'initial'
 CHECKPOINTS = (INITIAL, 'chosen', 'best', 'latest')
-_SHOWN = 5  # names in a message
+_MAX_NAMES = 5  # in a message
 
 
 class Source(NamedTuple):
@@ -28,14 +28,14 @@ class Source(NamedTuple):
 
 
 class Match(NamedTuple):
-    """What a model takes of a source; what it lacks is drawn from the seed."""
+    """The arrays that a model takes from a source; missing ones are drawn from the seed."""
 
-    arrays: dict[str, np.ndarray]  # by the names of the model
-    account: list[str]  # lines that name each tensor of either side
+    arrays: dict[str, np.ndarray]  # by name in the model
+    account: list[str]  # lines that account for each tensor of both sides
 
 
 def save(path: pathlib.Path, variables: Mapping[str, PyTree]) -> None:
-    """Writes variables to an .npz file in one step; names are paths, 'params/Conv_0/kernel'."""
+    """Writes variables to an .npz file atomically; names are paths, 'params/Conv_0/kernel'."""
     files.write_arrays(path, named(variables))
 
 
@@ -74,7 +74,7 @@ def parts(init_from: str) -> tuple[pathlib.Path, str]:
     >>> parts('runs/senet:chosen')[1], parts('runs/senet')[1]
     ('chosen', 'initial')
     """
-    # From the right: a Windows path has a colon behind its drive.
+    # Split from the right, since a Windows path has a colon after its drive.
     path, _, checkpoint = init_from.rpartition(':')
     if path and checkpoint in CHECKPOINTS:
         return pathlib.Path(path).expanduser(), checkpoint
@@ -199,11 +199,11 @@ def _other_classes(here: Any, there: Any) -> str:
 
 
 def _refusal(source: Source, refused: list[str]) -> str:
-    more = f', and {len(refused) - _SHOWN} more' if len(refused) > _SHOWN else ''
+    more = f', and {len(refused) - _MAX_NAMES} more' if len(refused) > _MAX_NAMES else ''
     return (
         f'config.init_from: {source.where} is of another network: '
-        f'{"; ".join(refused[:_SHOWN])}{more}. Rename them by config.init_rename, or go without '
-        'them by config.init_skip.'
+        f'{"; ".join(refused[:_MAX_NAMES])}{more}. Rename them with config.init_rename, or '
+        'skip them with config.init_skip.'
     )
 
 

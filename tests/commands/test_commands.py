@@ -230,7 +230,7 @@ def test_a_run_made_longer_equals_one_that_was_long_from_the_start(unbroken, run
     assert last_object(run('main', *training(folder, train__length='1 epochs')))['epoch'] == 1
     longer = run('main', *training(folder))
     assert f'resumed at step {STEPS_PER_EPOCH} of' in longer.out
-    # The rate is constant and no duration is a share of the run: its length changes no step.
+    # The rate is constant and no duration is a percentage of the run: its length changes no step.
     assert_same_run(folder, longer, unbroken)
 
 

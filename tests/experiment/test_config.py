@@ -227,7 +227,7 @@ def test_nobody_but_its_owner_checks_a_key(owner, key, text, monkeypatch):
         ('optimizer.weight_decay=0.1', "weight_decay is adamw's"),
         ('train.length=0 epochs', "config.train.length='0 epochs' must be above 0"),
         ('train.length=', "config.train.length='' must be above 0"),
-        ('train.length=10%', "cannot be the run's own length"),
+        ('train.length=10%', 'cannot be the length of the run'),
         ('train.length=ten epochs', "'ten epochs' is not a duration: write '500 steps'"),
         ('data.augment=[{"name": "translate", "pixels": -1}]', 'config.data.augment: translate'),
         ('model.widths=(0, 8)', 'widths'),

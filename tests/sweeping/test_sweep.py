@@ -213,23 +213,23 @@ def test_a_run_does_not_outlive_the_sweep():
 
 def test_a_finished_run_lacks_what_it_was_not_evaluated_on(tmp_path):
     task = task_in(tmp_path)
-    assert jobs.lacks(task, 'none') == 'main'
+    assert jobs.next_command(task, 'none') == 'main'
     finished(task)
-    assert jobs.lacks(task, 'none') == ''
-    assert jobs.lacks(task, 'test') == 'evaluate'
+    assert jobs.next_command(task, 'none') == ''
+    assert jobs.next_command(task, 'test') == 'evaluate'
     files.write_json(task.workdir.summary, {'finished': True, 'test': {}})
-    assert jobs.lacks(task, 'test') == ''
+    assert jobs.next_command(task, 'test') == ''
 
 
 def test_a_run_that_is_to_be_longer_or_began_again_is_not_finished(tmp_path):
     task = task_in(tmp_path)
     finished(task)
     longer = task_in(tmp_path, '20 epochs')._replace(workdir=task.workdir)
-    assert jobs.lacks(longer, 'none') == 'main'
+    assert jobs.next_command(longer, 'none') == 'main'
     # Going on, main writes the config anew, and the summary at its end.
     workdirs.prepare(task.workdir, longer.config, '')
     os.utime(task.workdir.summary, (0, 0))
-    assert jobs.lacks(longer, 'none') == 'main'
+    assert jobs.next_command(longer, 'none') == 'main'
 
 
 def test_a_workdir_of_another_config_is_refused(tmp_path):
@@ -237,25 +237,25 @@ def test_a_workdir_of_another_config_is_refused(tmp_path):
     finished(task)
     other = task._replace(config=task_in(tmp_path, seed=1).config)
     with pytest.raises(UserError, match=r'seed \(0 there, 1 here\)'):
-        jobs.lacks(other, 'none')
+        jobs.next_command(other, 'none')
 
 
 def test_nothing_is_said_of_the_time_left_before_an_epoch_is_over(tmp_path):
-    assert estimate.left([training(tmp_path, 0)], 1) is None
+    assert estimate.seconds_left([training(tmp_path, 0)], 1) is None
 
 
 def test_time_left_is_that_of_the_epochs_which_are_missing(tmp_path):
-    assert estimate.left([training(tmp_path, 4)], 1) == pytest.approx(6)
+    assert estimate.seconds_left([training(tmp_path, 4)], 1) == pytest.approx(6)
 
 
 def test_runs_without_an_epoch_take_what_others_take(tmp_path):
     found = [training(tmp_path, 4), training(tmp_path, 0, seed=1), training(tmp_path, 0, seed=2)]
-    assert estimate.left(found, 1) == pytest.approx(6 + 10 + 10)
-    assert estimate.left(found, 2) == pytest.approx(6 + 10)
+    assert estimate.seconds_left(found, 1) == pytest.approx(6 + 10 + 10)
+    assert estimate.seconds_left(found, 2) == pytest.approx(6 + 10)
     found[0].state, found[0].seconds = 'finished', 12.0
-    assert estimate.left(found, 2) == pytest.approx(12)
+    assert estimate.seconds_left(found, 2) == pytest.approx(12)
     found[1].state = 'failed'
-    assert estimate.left(found, 2) == pytest.approx(12)
+    assert estimate.seconds_left(found, 2) == pytest.approx(12)
 
 
 def test_a_run_that_trains_elsewhere_is_waited_for(tmp_path):
@@ -265,14 +265,14 @@ def test_a_run_that_trains_elsewhere_is_waited_for(tmp_path):
     told = []
 
     class Releases(show.Display):
-        def tell(self, job):
+        def report(self, job):
             told.append(job.state)
             if job.state == 'training elsewhere':
                 lock.__exit__(None, None, None)
 
     with lock:
-        assert state.trains(task.workdir)
-    assert not state.trains(task.workdir)
+        assert state.is_training(task.workdir)
+    assert not state.is_training(task.workdir)
     lock = workdirs.lock(task.workdir)
     lock.__enter__()
     job = Job(task)
@@ -359,7 +359,7 @@ def test_a_sweep_that_is_stopped_and_then_killed_goes_on_to_the_same_table(
     assert process.returncode == 130, out
     stopped = json.loads(out.splitlines()[-1])
     assert 'stopped' in [run['state'] for run in stopped['runs']]
-    assert not any(state.trains(Workdir(path)) for path in tmp_path.glob('*seed?'))
+    assert not any(state.is_training(Workdir(path)) for path in tmp_path.glob('*seed?'))
 
     before = epochs()
     process = start()

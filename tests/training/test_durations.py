@@ -48,5 +48,5 @@ def test_what_is_no_duration_is_refused_with_examples(duration: int | str) -> No
 
 
 def test_the_length_of_the_run_cannot_be_a_share_of_itself() -> None:
-    with pytest.raises(UserError, match="own length: write '500 steps' or '8 epochs'"):
+    with pytest.raises(UserError, match="the length of the run: write '500 steps' or '8 epochs'"):
         steps('10%', steps_per_epoch=100, total_steps=None)

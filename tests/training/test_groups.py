@@ -166,7 +166,7 @@ def test_the_table_shows_the_size_of_each_group(senet):
 @pytest.mark.parametrize(
     ('chosen', 'message'),
     [
-        ([{'pattern': 'stme*'}], r"groups\[0\] matches nothing with 'stme\*': near it are stem"),
+        ([{'pattern': 'stme*'}], r"groups\[0\] matches nothing with 'stme\*'; similar names: stem"),
         ([{'pattern': 'Stem*'}], 'matches nothing'),
         (
             [{'pattern': '*/kernel'}, {'pattern': 'stem/kernel'}],

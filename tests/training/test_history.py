@@ -81,13 +81,13 @@ def test_without_validation_the_last_epoch_is_reported(options):
 
 @pytest.mark.parametrize(('checkpoint', 'epoch'), [('best', 2), ('chosen', 3)])
 def test_a_checkpoint_is_asked_for_by_its_role(checkpoint, epoch):
-    line = history.asked_for(lines_of(2.0, 1.0, 3.0), train_config(), checkpoint)
+    line = history.line_of_checkpoint(lines_of(2.0, 1.0, 3.0), train_config(), checkpoint)
     assert line['epoch'] == epoch
 
 
 def test_the_latest_checkpoint_and_an_empty_log_have_no_line():
-    assert history.asked_for(lines_of(2.0, 1.0), train_config(), 'latest') is None
-    assert history.asked_for([], train_config(), 'best') is None
+    assert history.line_of_checkpoint(lines_of(2.0, 1.0), train_config(), 'latest') is None
+    assert history.line_of_checkpoint([], train_config(), 'best') is None
 
 
 @pytest.mark.parametrize('bad', [math.nan, math.inf])

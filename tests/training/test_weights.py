@@ -152,8 +152,8 @@ def test_what_does_not_match_is_refused_by_name():
     assert str(error.value) == (
         'config.init_from: there is of another network: params/extra is absent there and '
         'float32[2] here; params/head/kernel is float32[4, 7] there and absent here; '
-        'params/stem/kernel is float32[3, 4] there and float32[3, 5] here. Rename them by '
-        'config.init_rename, or go without them by config.init_skip.'
+        'params/stem/kernel is float32[3, 4] there and float32[3, 5] here. Rename them with '
+        'config.init_rename, or skip them with config.init_skip.'
     )
 
 
