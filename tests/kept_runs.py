@@ -1,5 +1,6 @@
 """Folders that look like those of runs, for what reads no more than their files."""
 
+import hashlib
 import json
 import pathlib
 from collections.abc import Sequence
@@ -71,8 +72,15 @@ def keep_predictions(
     classes: np.ndarray,
     split: str = 'test',
     sha256: str = SHA256,
+    data: str = '',
 ) -> None:
-    """Writes predictions of a class for each image."""
+    """Writes predictions of a class for each image.
+
+    Args:
+      data: the digest of the images and labels; by default that of the labels alone.
+    """
     logits = np.eye(10, dtype=np.float32)[classes]
-    arrays = {'labels': labels, 'logits': logits, 'sha256': sha256}
+    data = data or hashlib.sha256(labels.tobytes()).hexdigest()
+    arrays = {'labels': labels, 'logits': logits, 'sha256': sha256, 'data': data}
+    arrays['preprocessing'] = 'cd' * 32
     files.write_arrays(Workdir(folder).predictions(split), arrays)

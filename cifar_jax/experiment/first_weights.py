@@ -24,7 +24,7 @@ def read(init_from: str) -> Source:
         return weights.read(init_from)
     workdir = Workdir(folder)
     config = workdirs.read_config(workdir)
-    classes, image_shape, _ = preprocessing.read(workdir)
+    classes, image_shape, _, _ = preprocessing.read(workdir)
     mesh = parallel.make_mesh(1, 1)
     trainer = trainer_of(config.model.name)
     loaded = trainer.load(config, folder, checkpoint, len(classes), image_shape, mesh)

@@ -1,38 +1,49 @@
-"""What a run's inputs and outputs mean, kept in its workdir: classes, image size, normalization."""
+"""What a run's inputs and outputs mean, and which data it was trained on, kept in its workdir."""
 
+import hashlib
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cifar_jax import files
 from cifar_jax.data.normalize import Normalizer
 from cifar_jax.data.pipeline import Prepared
+from cifar_jax.errors import UserError
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.files import FileError
 
 
 class Preprocessing(NamedTuple):
-    """What a model's inputs and outputs mean, apart from the data set."""
+    """What a model's inputs and outputs mean, and the SHA-256 of each part of its data."""
 
     classes: tuple[str, ...]
     image_shape: tuple[int, ...]
     normalizer: Normalizer
+    digests: Mapping[str, str]  # of 'train', 'validation' and 'test'; older runs have none
 
 
-def write(workdir: Workdir, data: Prepared) -> None:
+def of(data: Prepared) -> Preprocessing:
+    """Returns what is kept of a run's data."""
+    shape = tuple(data.train.images.shape[1:])
+    return Preprocessing(data.classes, shape, data.normalizer, data.digests())
+
+
+def write(workdir: Workdir, preprocessing: Preprocessing) -> None:
     """Keeps a model's preprocessing beside it; ZCA's matrix has a file of its own."""
-    mean, std, whitening = data.normalizer
-    if whitening is not None:
-        files.write_arrays(workdir.whitening, {'whitening': whitening})
+    classes, shape, normalizer, digests = preprocessing
+    if normalizer.whitening is not None:
+        files.write_arrays(workdir.whitening, {'whitening': normalizer.whitening})
     value = {
-        'classes': list(data.classes),
-        'image_shape': list(data.train.images.shape[1:]),
-        'mean': mean.tolist(),
-        'std': std.tolist(),
-        'whitened': whitening is not None,
+        'classes': list(classes),
+        'image_shape': list(shape),
+        'mean': normalizer.mean.tolist(),
+        'std': normalizer.std.tolist(),
+        'whitened': normalizer.whitening is not None,
+        'digests': dict(digests),
     }
-    files.write_json(workdir.preprocessing, value)
+    files.write_json(workdir.preprocessing, value | {'sha256': _checksum(value, normalizer)})
 
 
 def read(workdir: Workdir) -> Preprocessing:
@@ -42,6 +53,7 @@ def read(workdir: Workdir) -> Preprocessing:
       UserError: a file is missing or damaged.
     """
     stored = files.read_json(workdir.preprocessing)
+    checksum = stored.pop('sha256', None)
     try:
         mean, std = (np.asarray(stored[key], np.float32) for key in ('mean', 'std'))
         shape = tuple(int(length) for length in stored['image_shape'])
@@ -50,11 +62,15 @@ def read(workdir: Workdir) -> Preprocessing:
             np.broadcast_to(constants, shape)
         if len(shape) != 3 or not (np.isfinite(mean).all() and np.isfinite(std).all()):
             raise ValueError(f'images {shape}, mean {mean.tolist()}, std {std.tolist()}')
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        digests = {str(part): str(sha256) for part, sha256 in stored.get('digests', {}).items()}
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FileError(workdir.preprocessing, f'is damaged ({error!r})') from None
     # Runs from before ZCA whitening do not have this key.
     whitening = _read_whitening(workdir, math.prod(shape)) if stored.get('whitened') else None
-    return Preprocessing(classes, shape, Normalizer(mean, std, whitening))
+    normalizer = Normalizer(mean, std, whitening)
+    if checksum not in (None, _checksum(stored, normalizer)):
+        raise FileError(workdir.preprocessing, 'does not match its own checksum')
+    return Preprocessing(classes, shape, normalizer, digests)
 
 
 def _read_whitening(workdir: Workdir, pixels: int) -> np.ndarray:
@@ -65,3 +81,61 @@ def _read_whitening(workdir: Workdir, pixels: int) -> np.ndarray:
             f'holds {whitening.dtype} {whitening.shape} and no matrix for {pixels} pixels',
         )
     return whitening
+
+
+def _checksum(stored: Mapping[str, Any], normalizer: Normalizer) -> str:
+    text = files.to_json(dict(sorted(stored.items())))
+    return hashlib.sha256((text + normalizer_digest(normalizer)).encode()).hexdigest()
+
+
+def normalizer_digest(normalizer: Normalizer) -> str:
+    """Returns the SHA-256 of a normalizer's constants, in hexadecimal."""
+    sha256 = hashlib.sha256()
+    for constants in normalizer:
+        if constants is not None:
+            sha256.update(repr(constants.shape).encode())
+            sha256.update(np.ascontiguousarray(constants, '<f4').data)
+    return sha256.hexdigest()
+
+
+def refuse_differences(workdir: Workdir, stored: Preprocessing, data: Preprocessing) -> None:
+    """Checks that a run may go on with its data as they are now.
+
+    Raises:
+      UserError: they have other classes, images or labels than those the run began with.
+    """
+    refuse_other_classes(workdir, stored, data.classes)
+    parts = differing(stored, data.digests)
+    constants = zip(stored.normalizer[:2], data.normalizer[:2], strict=True)
+    if stored.image_shape != data.image_shape or not all(
+        np.array_equal(before, after) for before, after in constants
+    ):
+        parts = parts or ['train']
+    if parts:
+        raise UserError(
+            f'The {" and ".join(parts)} images or labels are not those that the run in '
+            f'{workdir.path} began with: restore the data, or choose another --workdir.'
+        )
+
+
+def refuse_other_classes(workdir: Workdir, stored: Preprocessing, classes: tuple[str, ...]) -> None:
+    """Checks that data have the classes that a run was trained on, in their order.
+
+    Raises:
+      UserError: they have others, which are named.
+    """
+    if classes == stored.classes:
+        return
+    lost = [name for name in stored.classes if name not in classes]
+    new = [name for name in classes if name not in stored.classes]
+    changes = [f'{", ".join(lost)} missing'] * bool(lost) + [f'{", ".join(new)} new'] * bool(new)
+    raise UserError(
+        f'The data have not the classes that the run in {workdir.path} was trained on '
+        f'({"; ".join(changes) or "their order differs"}): restore the data, or name where they '
+        'are now.'
+    )
+
+
+def differing(stored: Preprocessing, digests: Mapping[str, str]) -> list[str]:
+    """Returns the parts of the data that are not those of the run; none of an older run."""
+    return [part for part, sha256 in stored.digests.items() if digests.get(part) != sha256]

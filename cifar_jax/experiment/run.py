@@ -14,6 +14,7 @@ from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import console, first_weights, preprocessing
 from cifar_jax.experiment import workdir as workdirs
+from cifar_jax.experiment.preprocessing import Preprocessing
 from cifar_jax.experiment.watcher import Watcher
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.machine import keep_freed_memory, process_age
@@ -55,20 +56,27 @@ def train(
     keep_freed_memory()
     trainer = trainer_of(config.model.name)
     trainer.set_up(config, profile=profile)
-    data = pipeline.prepare(config.data)
     new = not workdir.config.exists()
+    if not new:
+        workdirs.refuse_differences(workdir, config)
+    data, kept = _prepare_data(workdir, config)
     plan = trainer.plan(config, data, new=new, read=first_weights.read)
     modules = model_summary.table(plan.model, data.train.images.shape[1:])
     with backend.use(config.ops.backend), workdirs.lock(workdir):
+        workdirs.remove_drafts(workdir)
         extension = _extension(workdir, plan, data.train.images.shape[1:], extend)
-        for change in workdirs.prepare(workdir, config, command, extension):
+        for change in workdirs.prepare(workdir, config, command):
             log.warning('%s: this run will not go on to the same bits', change)
-        preprocessing.write(workdir, data)
         log.info(modules)
         for line in trainer.describe(plan):
             log.info(line)
         _describe_data(data)
-        watcher = _watcher(workdir, plan, data, profile, draw)
+
+        def on_start() -> None:
+            workdirs.update_config(workdir, config, extension)
+            preprocessing.write(workdir, kept)
+
+        watcher = _watcher(workdir, plan, data, profile, draw, on_start)
         with watcher.watching():
             result = trainer.run(plan, workdir.path, watcher)
         return _summarize(workdir, result, watcher)
@@ -99,8 +107,32 @@ def _extension(
     return {'from': before, 'to': length, 'spanning': spanning}
 
 
+def _prepare_data(workdir: Workdir, config: ConfigDict) -> tuple[Prepared, Preprocessing]:
+    """Returns the data, which must be those that the run in a workdir began with, if there is one.
+
+    Raises:
+      UserError: they are not.
+    """
+    if not workdir.preprocessing.exists():
+        data = pipeline.prepare(config.data)
+        return data, preprocessing.of(data)
+    stored = preprocessing.read(workdir)
+    # Older runs have no digests: what is fitted again then tells whether the data are the same.
+    data = pipeline.prepare(config.data, stored.normalizer if stored.digests else None)
+    now = preprocessing.of(data)
+    preprocessing.refuse_differences(workdir, stored, now)
+    if not stored.digests:
+        log.info('%s now keeps digests of its data, which older versions did not', workdir.path)
+    return data, now
+
+
 def _watcher(
-    workdir: Workdir, plan: Plan, data: Prepared, profile: bool, draw: Draw | None
+    workdir: Workdir,
+    plan: Plan,
+    data: Prepared,
+    profile: bool,
+    draw: Draw | None,
+    on_start: Callable[[], None],
 ) -> Watcher:
     log_config = plan.config.log
     draw_every = durations.steps(
@@ -117,6 +149,7 @@ def _watcher(
         every=log_config.every,
         tensorboard=log_config.tensorboard,
         profile=profile,
+        on_start=on_start,
         draw=pictures,
         draw_every=draw_every,
     )

@@ -34,6 +34,7 @@ class Watcher:
       every: steps between looks at it.
       tensorboard: whether events are written.
       profile: whether a trace of a few steps is written.
+      on_start: is called once the run is restored: it may replace files of the workdir.
       draw: from the step and the variables to the events' pictures; None for none.
       draw_every: steps between them; the run's end has them too.
     """
@@ -48,6 +49,7 @@ class Watcher:
         every: int,
         tensorboard: bool = True,
         profile: bool = False,
+        on_start: Callable[[], None] = lambda: None,
         draw: Draw | None = None,
         draw_every: int = 1,
     ) -> None:
@@ -57,6 +59,7 @@ class Watcher:
         self._total, self._per_epoch = total_steps, steps_per_epoch
         self._batch, self._every = batch_size, every
         self._profile = profile
+        self._on_start = on_start
         self._draw, self._draw_every = draw, draw_every
         self._console = Console(markup=False)
         self._progress: Progress | None = None
@@ -97,6 +100,7 @@ class Watcher:
 
     def started(self, step: int, history: Sequence[dict[str, Any]]) -> None:
         """The run begins at `step`; metrics.jsonl is made to agree with the checkpoint."""
+        self._on_start()
         workdirs.write_metrics(self._workdir, list(history))
         if self._tensorboard:
             self._events = Events(self._workdir.path / 'tensorboard', step)

@@ -152,17 +152,13 @@ def check_path(workdir: Workdir) -> None:
         )
 
 
-def prepare(
-    workdir: Workdir,
-    config: ConfigDict,
-    command: str,
-    extension: Mapping[str, Any] | None = None,
-) -> list[str]:
+def prepare(workdir: Workdir, config: ConfigDict, command: str) -> list[str]:
     """Writes config.json for a new run, or checks that the run there may go on with `config`.
+
+    What a run has already is not replaced before it is restored: `update_config` then does that.
 
     Args:
       command: what the user typed, kept for those who want to repeat the run.
-      extension: what to record of a run that --extend lengthens.
 
     Returns:
       Sentences on what is different about this machine from the one that began the run.
@@ -190,10 +186,27 @@ def prepare(
         for key, old in before.get('environment', {}).items()
         if now['environment'].get(key) != old
     ]
-    extended = [*before.get('extended', []), extension] if extension else []
-    stored = before | {'config': now['config']} | ({'extended': extended} if extended else {})
-    files.write_json(workdir.config, stored)
     return changed
+
+
+def update_config(
+    workdir: Workdir, config: ConfigDict, extension: Mapping[str, Any] | None = None
+) -> None:
+    """Stores the config that a run is continued with.
+
+    Args:
+      extension: what to record of a run that --extend lengthens.
+    """
+    stored = _read_config_file(workdir)
+    if extension:
+        stored['extended'] = [*stored.get('extended', []), extension]
+    files.write_json(workdir.config, stored | {'config': _plain(config)})
+
+
+def remove_drafts(workdir: Workdir) -> None:
+    """Removes what killed processes left of files that they were writing."""
+    for folder in (workdir.path, workdir.checkpoints, workdir.predictions('').parent):
+        files.remove_drafts(folder)
 
 
 def refuse_differences(workdir: Workdir, config: ConfigDict) -> None:

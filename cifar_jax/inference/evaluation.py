@@ -1,20 +1,25 @@
 """The metrics of a workdir on a split."""
 
+import logging
 import pathlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from cifar_jax import files
 from cifar_jax.data import pipeline
 from cifar_jax.data.arrays import Arrays
 from cifar_jax.errors import UserError
+from cifar_jax.experiment import preprocessing
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.inference import classifier as classifiers
 from cifar_jax.inference import predictions
 from cifar_jax.machine import keep_freed_memory, use_compilation_cache
 
+log = logging.getLogger('cifar_jax')
+
 
 class Evaluated(NamedTuple):
-    """A run, its data, and what it says of a split of them."""
+    """A run, its data, and its predictions for a split of them."""
 
     workdir: Workdir
     classifier: classifiers.Classifier
@@ -31,7 +36,7 @@ class Evaluated(NamedTuple):
 def predict(
     folder: pathlib.Path, split: str, checkpoint: str = 'chosen', data_dir: str | None = None
 ) -> Evaluated:
-    """Returns a run with what it says of each image of a split, which is kept in the workdir.
+    """Returns a run with its prediction for each image of a split, which is kept in the workdir.
 
     Args:
       split: 'train' (the training part), 'validation' or 'test'.
@@ -39,7 +44,8 @@ def predict(
       data_dir: of the data set, where it is no longer the config's.
 
     Raises:
-      UserError: the workdir, the data or the split is not there.
+      UserError: the workdir, the data or the split is not there, or the data have other classes, or
+        the split other images or labels, than when the run began.
     """
     workdir = Workdir(folder)
     keep_freed_memory()
@@ -52,8 +58,25 @@ def predict(
     arrays = getattr(data, split)
     if arrays is None:
         raise UserError(f'{folder} was trained without a validation split: use --split test.')
-    found = predictions.of(workdir, classifier, split, arrays)
-    return Evaluated(workdir, classifier, data, split, found)
+    digests = data.digests()
+    _refuse_other_images(workdir, data, split, digests)
+    predicted = predictions.of(workdir, classifier, split, arrays)
+    return Evaluated(workdir, classifier, data, split, predicted)
+
+
+def _refuse_other_images(
+    workdir: Workdir, data: pipeline.Prepared, split: str, digests: Mapping[str, str]
+) -> None:
+    stored = preprocessing.read(workdir)
+    preprocessing.refuse_other_classes(workdir, stored, data.classes)
+    changed = preprocessing.differing(stored, digests)
+    if split in changed:
+        raise UserError(
+            f'The {split} images or labels are not those that the run in {workdir.path} began '
+            'with: restore the data, or name where they are now with --data-dir.'
+        )
+    for part in changed:
+        log.warning('%s: the %s images or labels have changed since it began', workdir.path, part)
 
 
 def evaluate(
@@ -63,14 +86,15 @@ def evaluate(
 
     Args and errors are those of `predict`.
     """
-    workdir, _, _, _, found = predict(folder, split, checkpoint, data_dir)
+    workdir, _, _, _, predicted = predict(folder, split, checkpoint, data_dir)
     result = {
         'split': split,
-        'images': len(found.labels),
-        **predictions.mean_metrics(found),
-        'sha256': found.sha256,
+        'images': len(predicted.labels),
+        **predictions.mean_metrics(predicted),
+        'sha256': predicted.sha256,
     }
     summary = files.read_json(workdir.summary) if workdir.summary.exists() else {}
     if summary.get('sha256') == result['sha256']:
-        files.write_json(workdir.summary, summary | {split: result})
+        with predictions.may_be_read_only(workdir):
+            files.write_json(workdir.summary, summary | {split: result})
     return result

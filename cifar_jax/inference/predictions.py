@@ -1,6 +1,9 @@
-"""What a classifier says of a split, image by image: kept by evaluate, read by reports."""
+"""A classifier's predictions for a split: kept by evaluate, read by reports and comparisons."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+import errno
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import jax
@@ -10,14 +13,17 @@ from jaxtyping import Array, Float, Float32, Float64, Int, PyTree, UInt8
 
 from cifar_jax import files
 from cifar_jax.data import normalize
-from cifar_jax.data.arrays import Arrays
+from cifar_jax.data.arrays import Arrays, digest
 from cifar_jax.data.batches import evaluation_batch_size, evaluation_batches
+from cifar_jax.experiment.preprocessing import normalizer_digest
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.files import FileError
 from cifar_jax.inference.classifier import Classifier
 from cifar_jax.ops import backend
 from cifar_jax.training import metrics, parallel
 from cifar_jax.training import state as states
+
+log = logging.getLogger('cifar_jax')
 
 
 class Predictions(NamedTuple):
@@ -26,6 +32,8 @@ class Predictions(NamedTuple):
     labels: Int[np.ndarray, 'n']
     logits: Float32[np.ndarray, 'n classes']
     sha256: str  # of the weights
+    data: str = ''  # digest of the images and labels
+    preprocessing: str = ''  # digest of the normalizer
 
     @property
     def log_probabilities(self) -> Float64[np.ndarray, 'n classes']:
@@ -56,30 +64,48 @@ def mean_metrics(predictions: Predictions) -> dict[str, float]:
 
 
 def of(workdir: Workdir, classifier: Classifier, split: str, arrays: Arrays) -> Predictions:
-    """Returns what a run's classifier says of a split: kept from before, or computed and kept now.
+    """Returns the predictions of a run for a split: those that are kept, or new ones, kept now.
 
     Args:
       split: 'train', 'validation' or 'test', which `arrays` holds.
     """
-    sha256 = states.sha256(classifier.variables)
+    key = (
+        states.sha256(classifier.variables),
+        digest(arrays),
+        normalizer_digest(classifier.normalizer),
+    )
     kept = read(workdir, split)
-    if kept and kept.sha256 == sha256 and np.array_equal(kept.labels, arrays.labels):
+    if kept and (kept.sha256, kept.data, kept.preprocessing) == key:
         return kept
     logits = make_logits(classifier, len(arrays.labels))(arrays.images)
-    found = Predictions(np.asarray(arrays.labels), logits, sha256)
-    files.write_arrays(workdir.predictions(split), found._asdict())
-    return found
+    predictions = Predictions(np.asarray(arrays.labels), logits, *key)
+    with may_be_read_only(workdir):
+        files.write_arrays(workdir.predictions(split), predictions._asdict())
+    return predictions
+
+
+@contextlib.contextmanager
+def may_be_read_only(workdir: Workdir) -> Iterator[None]:
+    """Goes on, and says so, where a workdir may not be written to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        log.warning('%s cannot be written to: the results are not kept there', workdir.path)
 
 
 def read(workdir: Workdir, split: str) -> Predictions | None:
-    """Returns what is kept of a split; None where there is nothing, or nothing that can be read."""
+    """Returns the predictions that are kept; None if there are none, or a damaged or older file."""
     try:
         arrays = files.read_arrays(workdir.predictions(split))
-        found = Predictions(arrays['labels'], arrays['logits'], str(arrays['sha256']))
+        labels, logits = arrays['labels'], arrays['logits']
+        key = (str(arrays[name]) for name in ('sha256', 'data', 'preprocessing'))
+        predictions = Predictions(labels, logits, *key)
     except (FileError, KeyError):
         return None
-    whole = found.logits.ndim == 2 and found.labels.shape == found.logits.shape[:1]
-    return found if whole and found.logits.dtype == np.float32 else None
+    whole = logits.ndim == 2 and labels.shape == logits.shape[:1] and labels.dtype.kind == 'i'
+    return predictions if whole and logits.dtype == np.float32 else None
 
 
 def make_logits(
@@ -96,9 +122,9 @@ def make_logits(
     def logits(
         variables: Mapping[str, PyTree], inputs: Float[Array, 'batch height width channels']
     ) -> Float32[Array, 'batch classes']:
-        found = classifier.model.apply(variables, inputs, train=False)
-        assert isinstance(found, jax.Array)  # and no pair: nothing is mutable
-        return found.astype(np.float32)
+        outputs = classifier.model.apply(variables, inputs, train=False)
+        assert isinstance(outputs, jax.Array)  # and no pair: nothing is mutable
+        return outputs.astype(np.float32)
 
     largest = classifier.config.eval_batch_size
     return over_batches(classifier, logits, evaluation_batch_size(count, largest))

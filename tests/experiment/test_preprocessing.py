@@ -1,5 +1,7 @@
 """What a workdir keeps of a model's inputs comes back to the bit, or is refused with a sentence."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,7 @@ def prepared(whitened):
 @pytest.mark.parametrize('whitened', [False, True])
 def test_preprocessing_is_read_as_it_was_written(whitened, tmp_path):
     data, workdir = prepared(whitened), Workdir(tmp_path)
-    preprocessing.write(workdir, data)
+    preprocessing.write(workdir, preprocessing.of(data))
     found = preprocessing.read(workdir)
     assert (found.classes, found.image_shape) == (('a', 'b'), (4, 5, 3))
     assert workdir.whitening.exists() == whitened
@@ -44,7 +46,7 @@ def test_preprocessing_is_read_as_it_was_written(whitened, tmp_path):
 )
 def test_a_damaged_matrix_is_refused(content, words, tmp_path):
     workdir = Workdir(tmp_path)
-    preprocessing.write(workdir, prepared(True))
+    preprocessing.write(workdir, preprocessing.of(prepared(True)))
     whole = workdir.whitening.read_bytes()
     workdir.whitening.unlink()
     if isinstance(content, dict):
@@ -60,4 +62,29 @@ def test_a_damaged_preprocessing_json_is_refused(text, tmp_path):
     workdir = Workdir(tmp_path)
     workdir.preprocessing.write_text(text)
     with pytest.raises(UserError, match='restore it from a copy, or train again'):
+        preprocessing.read(workdir)
+
+
+@pytest.mark.parametrize('whitened', [False, True])
+def test_digests_of_the_data_are_kept(whitened, tmp_path):
+    data, workdir = prepared(whitened), Workdir(tmp_path)
+    preprocessing.write(workdir, preprocessing.of(data))
+    assert preprocessing.read(workdir).digests == data.digests()
+
+
+def test_what_an_older_version_wrote_is_read(tmp_path):
+    workdir = Workdir(tmp_path)
+    preprocessing.write(workdir, preprocessing.of(prepared(False)))
+    stored = json.loads(workdir.preprocessing.read_text())
+    for key in ('sha256', 'digests', 'whitened'):
+        del stored[key]
+    workdir.preprocessing.write_text(json.dumps(stored))
+    assert preprocessing.read(workdir).digests == {}
+
+
+def test_a_whitening_matrix_of_another_run_is_refused(tmp_path):
+    workdir = Workdir(tmp_path)
+    preprocessing.write(workdir, preprocessing.of(prepared(True)))
+    np.savez(workdir.whitening, whitening=np.eye(60, dtype=np.float32))
+    with pytest.raises(UserError, match='does not match its own checksum'):
         preprocessing.read(workdir)

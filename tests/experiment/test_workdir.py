@@ -36,7 +36,10 @@ def workdir(tmp_path):
 
 
 def prepare(workdir: Workdir, **overrides: Any) -> list[str]:
-    return workdirs.prepare(workdir, config_of(**overrides), COMMAND)
+    config = config_of(**overrides)
+    changes = workdirs.prepare(workdir, config, COMMAND)
+    workdirs.update_config(workdir, config)
+    return changes
 
 
 def refusal(workdir: Workdir, **overrides: Any) -> str:
@@ -288,3 +291,9 @@ def test_the_lock_is_held_against_other_processes(tmp_path):
     with workdirs.lock(Workdir(tmp_path)):
         command = [sys.executable, '-S', '-c', code, str(tmp_path / '.lock')]
         assert subprocess.check_output(command) == b'kept out\n'
+
+
+def test_the_config_of_a_run_is_not_replaced_before_it_is_restored(workdir):
+    before = workdir.config.read_bytes()
+    workdirs.prepare(workdir, config_of(log__every=7), COMMAND)
+    assert workdir.config.read_bytes() == before

@@ -193,6 +193,15 @@ def test_predictions_of_other_weights_or_other_images_are_not_compared(tmp_path)
     assert compare([one, two]).pairs == []
 
 
+def test_other_images_with_the_same_labels_are_not_compared_one_by_one(tmp_path):
+    one, two = make(tmp_path / 'one'), make(tmp_path / 'two', schedule__rate=0.2)
+    labels = np.arange(10)
+    for folder in (one, two):
+        keep_predictions(folder, labels, labels, data=folder.name)
+    assert compare([one, two]).pairs == []
+    assert 'The test images are not the same for one and two' in notes(one, two)
+
+
 def test_other_images_and_other_machines_are_said(tmp_path):
     one = make(tmp_path / 'one', data__fraction=0.5, data__split_seed=1)
     two = make(tmp_path / 'two', environment={'processor': 'Slide rule', 'cores': 1})

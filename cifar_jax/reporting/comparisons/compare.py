@@ -172,18 +172,18 @@ def _pairs(groups: Sequence[Group], split: str) -> tuple[list[Pair], list[str]]:
     """Returns the pairs of groups that can be compared image by image, and why others cannot."""
     if len(groups) < 2:
         return [], []
-    known: dict[str, tuple[np.ndarray, list[np.ndarray]]] = {}
+    known: dict[str, tuple[str, list[np.ndarray]]] = {}
     missing: list[Run] = []
     for group in groups:
         kept = [_kept(run, split) for run in group.runs]
         missing += [run for run, own in zip(group.runs, kept, strict=True) if own is None]
         found = [own for own in kept if own is not None]
         if len(found) == len(kept):
-            known[group.name] = found[0].labels, [own.classes == own.labels for own in found]
+            known[group.name] = found[0].data, [own.classes == own.labels for own in found]
     pairs, others = [], []
     for first, second in itertools.combinations(known, 2):
-        (labels, ours), (their_labels, theirs) = known[first], known[second]
-        if np.array_equal(labels, their_labels):
+        (images, ours), (their_images, theirs) = known[first], known[second]
+        if images == their_images:
             pairs.append(_pair(first, second, ours, theirs))
         else:
             others.append(f'{first} and {second}')
