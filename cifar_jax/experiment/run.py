@@ -167,7 +167,7 @@ def _describe_data(data: pipeline.Prepared) -> None:
 
 def _summarize(workdir: Workdir, result: Result, watcher: Watcher) -> dict[str, Any]:
     if result.chosen is None:
-        log.info('stopped at step %d; the same command goes on from there', result.step)
+        log.info('stopped at step %d; the same command resumes there', result.step)
         return {'finished': False, 'step': result.step}
     line = result.chosen
     summary = {

@@ -1,4 +1,4 @@
-"""Longer runs: whether a run that is lengthened is the run that it would have been."""
+"""Lengthening a run: which parts of it depend on the length of the run."""
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +8,14 @@ from cifar_jax.training.trainer import Plan
 
 
 def spanning(plan: Plan, before: int | str, image_shape: tuple[int, ...]) -> list[str]:
-    """Returns what spans a whole run, and so has gone differently in a shorter one.
+    """Returns what depends on the length of the run, and so was different in the shorter run.
 
     Args:
       plan: of the longer run.
       before: `config.train.length` of the shorter run.
       image_shape: (height, width, channels).
     """
-    found = []
+    parts = []
     per_epoch = plan.steps_per_epoch
     total_steps = durations.steps(before, steps_per_epoch=per_epoch, total_steps=None)
     schedule = optimizers.make_schedule(
@@ -23,14 +23,14 @@ def spanning(plan: Plan, before: int | str, image_shape: tuple[int, ...]) -> lis
     )
     steps = jnp.arange(total_steps)
     if (jax.vmap(schedule)(steps) != jax.vmap(plan.schedule)(steps)).any():
-        found.append(f"the schedule '{plan.config.schedule.name}'")
+        parts.append(f"the schedule '{plan.config.schedule.name}'")
     if _uses_progress(plan, image_shape):
-        found.append(f'what {plan.config.model.name} drops')
-    return found
+        parts.append(f'what {plan.config.model.name} drops')
+    return parts
 
 
 def _uses_progress(plan: Plan, image_shape: tuple[int, ...]) -> bool:
-    """Returns whether the model does something else at another share of the run."""
+    """Returns whether the output of the model in training depends on the progress of the run."""
     images = jnp.zeros((2, *image_shape), jnp.float32)
     key = jax.random.key(0)
 

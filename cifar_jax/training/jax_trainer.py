@@ -37,10 +37,12 @@ def _options(config: ConfigDict) -> dict[str, Any]:
 
 
 def check(config: ConfigDict, values: Mapping[str, Any]) -> None:
+    """Refuses an unknown model and impossible options; see `Trainer.check`."""
     models.check(config.model.name, _options(config))
 
 
 def set_up(config: ConfigDict, *, profile: bool) -> None:
+    """Sets up JAX: the devices, the compilation cache and debugging; see `Trainer.set_up`."""
     parallel.make_mesh(config.mesh.devices, config.train.batch_size)
     use_compilation_cache()
     jax.config.update('jax_debug_nans', config.debug.nans)
@@ -48,10 +50,12 @@ def set_up(config: ConfigDict, *, profile: bool) -> None:
 
 
 def model(config: ConfigDict, classes: int, dtype: DTypeLike = jnp.float32) -> nn.Module:
+    """Returns the model of a config."""
     return models.create(config.model.name, classes, dtype=dtype, **_options(config))
 
 
 def initial_variables(config: ConfigDict, classes: int, image_shape: tuple[int, ...]) -> Variables:
+    """Returns the variables that the seed of a config draws."""
     init = jax.jit(functools.partial(model(config, classes).init, train=False))
     return dict(init(jax.random.key(config.seed), jnp.zeros((1, *image_shape), jnp.float32)))
 
@@ -63,6 +67,7 @@ def plan(
     new: bool = True,
     read: Callable[[str], weights.Source] = weights.read,
 ) -> Plan:
+    """Returns the plan of a run; see `Trainer.plan`."""
     plan = plans.make(config, data, read)
     if new:
         plans.match(plan)
@@ -70,6 +75,7 @@ def plan(
 
 
 def describe(plan: Plan) -> list[str]:
+    """Returns lines on the devices, the batch, the groups of parameters and the operations."""
     device = plan.mesh.devices.flat[0]
     kind, batch = device.device_kind, plan.config.train.batch_size
     lines = [f'{plan.mesh.size} x {kind}, batch {batch}']
@@ -79,6 +85,7 @@ def describe(plan: Plan) -> list[str]:
 
 
 def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Result:
+    """Trains to the end of the plan; see `Trainer.run`."""
     try:
         state, log, chosen = loop.run(plan, folder, watcher)
     except FloatingPointError as error:  # from config.debug.nans
@@ -97,6 +104,7 @@ def load(
     image_shape: tuple[int, ...],
     mesh: Mesh,
 ) -> Loaded:
+    """Returns the variables of a checkpoint; see `Trainer.load`."""
     # Only the shapes of the optimizer's state matter here, and no rate changes them.
     optimizer = optimizers.make_optimizer(config.optimizer, lambda step: 0.0)
     shapes = jax.eval_shape(

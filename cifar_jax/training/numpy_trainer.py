@@ -54,6 +54,7 @@ class _StopError(Exception):
 
 
 def set_up(config: ConfigDict, *, profile: bool) -> None:
+    """Refuses a profile, which is a trace of JAX; see `Trainer.set_up`."""
     if profile:
         raise UserError(
             '--profile traces JAX: for NumPy write python -m cProfile -s tottime -m cifar_jax.main.'
@@ -61,10 +62,12 @@ def set_up(config: ConfigDict, *, profile: bool) -> None:
 
 
 def model(config: ConfigDict, classes: int, dtype: DTypeLike = np.float32) -> FlaxNetwork:
+    """Returns the Flax module that computes the same as the network of a config."""
     return numpy_network.flax_module(config, dtype)
 
 
 def initial_variables(config: ConfigDict, classes: int, image_shape: tuple[int, ...]) -> Variables:
+    """Returns the variables that the seed of a config draws."""
     return numpy_network.variables(numpy_network.create(config, classes, image_shape))
 
 
@@ -75,6 +78,7 @@ def plan(
     new: bool = True,
     read: Callable[[str], weights.Source] = weights.read,
 ) -> Plan:
+    """Returns the plan of a run; see `Trainer.plan`."""
     steps_per_epoch, total_steps = plans.lengths(config, len(data.train.labels))
     if total_steps % steps_per_epoch:
         raise UserError(
@@ -96,6 +100,7 @@ def plan(
 
 
 def describe(plan: Plan) -> list[str]:
+    """Returns a line on the batch."""
     return [f'NumPy, batch {plan.config.train.batch_size}']
 
 
@@ -168,6 +173,7 @@ def load(
     image_shape: tuple[int, ...],
     mesh: Mesh,
 ) -> Loaded:
+    """Returns the variables of a checkpoint; see `Trainer.load`."""
     network = numpy_network.create(config, classes, image_shape)
     lines = _restore(network, folder)
     if not lines:

@@ -83,7 +83,7 @@ class Trainer(Protocol):
     """What can train a model of a config; `jax_trainer` and `numpy_trainer` are its two modules."""
 
     def check(self, config: ConfigDict, values: Mapping[str, Any]) -> None:
-        """Refuses a model that is none, its options, and what the trainer cannot do.
+        """Refuses an unknown model, impossible options, and what the trainer cannot do.
 
         Args:
           values: the config as one level of dotted keys.
@@ -96,7 +96,7 @@ class Trainer(Protocol):
         """Sets up the process for a run, before its data are loaded.
 
         Raises:
-          UserError: a profile is asked for that this trainer has not.
+          UserError: the trainer cannot write a profile, and one is asked for.
         """
 
     def model(self, config: ConfigDict, classes: int, dtype: DTypeLike) -> nn.Module:
@@ -120,7 +120,7 @@ class Trainer(Protocol):
         """Returns the plan of a run.
 
         Args:
-          new: whether the run begins; then what it begins with is checked too.
+          new: whether the run begins; then the weights that it begins with are read and checked.
           read: returns the weights that `config.init_from` names.
 
         Raises:
@@ -129,7 +129,7 @@ class Trainer(Protocol):
         ...
 
     def describe(self, plan: Any) -> list[str]:
-        """Returns lines on what the run computes with."""
+        """Returns lines that tell the user what the run computes with."""
         ...
 
     def run(self, plan: Any, folder: pathlib.Path, watcher: Watcher) -> Result:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cifar_jax.data import batches
+from cifar_jax.data.arrays import Arrays
 
 
 def test_an_epoch_visits_every_image_once():
@@ -43,6 +44,39 @@ def test_gather_takes_images_with_their_labels():
     taken, marks = jax.jit(batches.gather)(images, labels, rows)
     assert np.array_equal(taken, images[rows])
     assert np.array_equal(marks, rows)
+
+
+@pytest.fixture(scope='module')
+def resident():
+    """Twenty images, each filled with its label, in batches of six."""
+    labels = np.arange(20, dtype=np.int32)
+    images = np.broadcast_to(labels.astype(np.uint8)[:, None, None, None], (20, 4, 4, 3))
+    return batches.Resident(Arrays(images, labels), 20, 6)
+
+
+def indices_of(resident, seed, epoch, first=0):
+    """The indices of each batch of an epoch, whose images and labels must be those."""
+    indices = []
+    for position, feed in enumerate(resident.epoch(seed, epoch, first), first):
+        batch = jax.jit(resident.batch)(feed, jnp.int32(position))
+        assert np.array_equal(batch.labels, batch.indices)
+        assert np.array_equal(batch.images[:, 2, 1, 0], batch.indices)
+        indices.append(batch.indices)
+    return np.array(indices)
+
+
+def test_the_batches_of_an_epoch_are_its_order_without_an_incomplete_one(resident):
+    order = np.array(batches.epoch_order(5, 2, 20))
+    assert np.array_equal(indices_of(resident, 5, 2), order[:18].reshape(3, 6))
+
+
+def test_an_epoch_can_begin_at_any_of_its_batches(resident):
+    assert np.array_equal(indices_of(resident, 5, 2, first=2), indices_of(resident, 5, 2)[2:])
+
+
+def test_a_training_set_knows_its_size_image_shape_and_classes(resident):
+    assert isinstance(resident, batches.TrainingSet)
+    assert (resident.size, resident.image_shape, resident.classes) == (20, (4, 4, 3), 20)
 
 
 @pytest.mark.parametrize(
