@@ -238,12 +238,16 @@ ALL = sorted({**AUGMENTATIONS, **BATCH_AUGMENTATIONS})
 WITH_P = [name for name in ALL if name != 'alternating_flip']
 
 
-# The pixels and labels of all, whatever their options, are in test_augment_properties.py.
-@pytest.mark.parametrize('name', sorted(BATCH_AUGMENTATIONS))
-def test_every_augmentation_of_a_batch_changes_images_by_default(name):
-    batch = batch_of(random_images(32, 8, 9, 3))
-    out = jitted(augmentation.augment, policy=({'name': name},))(jax.random.key(1), batch)
+@pytest.mark.parametrize('name', ALL)
+def test_every_augmentation_keeps_pixels_in_range_and_labels_right(name):
+    batch = batch_of(np.random.default_rng(0).random((32, 8, 9, 3), np.float32))
+    policy = ({'name': name, **({'pixels': 2} if name == 'translate' else {})},)
+    out = jitted(augmentation.augment, policy=policy)(jax.random.key(1), batch)
     assert not np.array_equal(out.images, batch.images)
+    assert 0 <= out.images.min() <= out.images.max() <= 1
+    np.testing.assert_allclose(out.labels.sum(axis=1), 1, rtol=1e-6)
+    if name not in ('mixup', 'cutmix'):
+        assert np.array_equal(out.labels, batch.labels)
 
 
 @pytest.mark.parametrize('name', WITH_P)
