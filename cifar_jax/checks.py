@@ -1,4 +1,4 @@
-"""How a value of the config is refused: the same sentence wherever its owner is."""
+"""Checks of config values with uniform messages."""
 
 import pathlib
 from collections.abc import Iterable
@@ -6,15 +6,15 @@ from typing import Any
 
 from cifar_jax.errors import UserError, nearest
 
-_LONGEST = 80  # characters of a value in a message
+_MAX_LENGTH = 80  # of a value in a message
 
 
 def require(condition: bool, key: str, value: Any, rule: str) -> None:
-    """Refuses a value of the config unless the condition holds.
+    """Raises UserError for a config value unless the condition holds.
 
     Args:
-      key: its dotted name, such as 'data.classes'.
-      rule: what it must do, such as 'be 2 or more, or 0 for all classes'.
+      key: the dotted name of the key, such as 'data.classes'.
+      rule: the rule for valid values, such as 'be 2 or more, or 0 for all classes'.
 
     Raises:
       UserError: 'config.data.classes=1 must be 2 or more, or 0 for all classes.'
@@ -24,7 +24,7 @@ def require(condition: bool, key: str, value: Any, rule: str) -> None:
 
 
 def require_choice(key: str, value: str, choices: Iterable[str]) -> None:
-    """Refuses a value of the config that is not one of the choices.
+    """Raises UserError for a config value that is not one of the choices.
 
     Raises:
       UserError: "config.data.labels='corse' is not valid: did you mean 'coarse'?"
@@ -35,7 +35,7 @@ def require_choice(key: str, value: str, choices: Iterable[str]) -> None:
 
 
 def require_home(key: str, path: str) -> None:
-    """Refuses a path of the config that begins with the home folder of an unknown user.
+    """Raises UserError for a path that begins with the home folder of an unknown user.
 
     Raises:
       UserError: "config.data.dir='~someone/data' must begin with a known home folder, ..."
@@ -47,10 +47,10 @@ def require_home(key: str, path: str) -> None:
 
 
 def setting(key: str, value: Any) -> str:
-    """Returns a key and its value as messages show them, a long value cut.
+    """Formats a key and its value for messages; long values are truncated.
 
     >>> setting('data.labels', 'coarse'), setting('seed', 7)
     ("config.data.labels='coarse'", 'config.seed=7')
     """
     text = repr(value)
-    return f'config.{key}={text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."}'
+    return f'config.{key}={text if len(text) <= _MAX_LENGTH else text[: _MAX_LENGTH - 3] + "..."}'

@@ -1,11 +1,11 @@
-"""The one exception that is shown to a user as a sentence, without a traceback."""
+"""The exception for user errors, which commands print as a sentence without a traceback."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user can mend: the message says what and how, in one sentence."""
+    """An error that the user can fix; the message says what is wrong and how to fix it."""
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
@@ -22,7 +22,7 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Returns what an exception of another library says, short enough to be quoted.
+    """Returns the first line of an exception's message, for quoting it.
 
     >>> first_line(ValueError('no such file\\nTraceback...')), first_line(EOFError())
     ('no such file', 'EOFError')

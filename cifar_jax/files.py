@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and read without trusting what is in them."""
+"""Atomic writes, and reads that do not trust the content of files."""
 
 import io
 import json
@@ -16,10 +16,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 from cifar_jax.errors import UserError, first_line
 
-if TYPE_CHECKING:  # Commands that write no array do not wait for NumPy.
+if TYPE_CHECKING:  # NumPy is imported lazily, so that commands start fast.
     import numpy as np
 
-_DRAFT = '.tmp'
+_TEMPORARY = '.tmp'
 _LARGEST_JSON = 64 * 2**20  # bytes
 # An .npz file of weights or logits is hardly compressible; more than this is a decompression bomb.
 _LARGEST_RATIO = 100
@@ -32,7 +32,7 @@ _DAMAGE = (
 
 
 class FileError(UserError):
-    """A file cannot be read: the message names it, why, and the remedy; `reason` is the why."""
+    """A file cannot be read; `reason` says why, and the message adds a remedy."""
 
     def __init__(self, path: pathlib.Path, reason: str) -> None:
         super().__init__(f'{path} {reason}: restore it from a copy, or train again.')
@@ -47,30 +47,30 @@ class MissingFileError(FileError):
 
 
 def write(path: pathlib.Path, content: str | bytes) -> None:
-    """Replaces a file in one step, so that it is always whole; its folder is made if needed."""
+    """Writes a file atomically; creates its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False, suffix=_DRAFT) as file:
-        draft = pathlib.Path(file.name)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False, suffix=_TEMPORARY) as file:
+        temporary = pathlib.Path(file.name)
         try:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-            os.chmod(draft, 0o644)  # a temporary file is private, a result is not
-            os.replace(draft, path)
+            os.chmod(temporary, 0o644)  # temporary files are private, results are not
+            os.replace(temporary, path)
         except BaseException:
-            draft.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
 
-def remove_drafts(folder: pathlib.Path) -> None:
-    """Removes what killed processes left of files that they were writing in a folder."""
-    for path in folder.glob(f'*{_DRAFT}'):
+def remove_temporary(folder: pathlib.Path) -> None:
+    """Removes temporary files that killed processes left in a folder."""
+    for path in folder.glob(f'*{_TEMPORARY}'):
         if path.is_file():
             path.unlink(missing_ok=True)
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """Returns JSON that every reader takes.
+    """Returns standard JSON, without NaN and infinity.
 
     Raises:
       ValueError: a number is NaN or infinite, which JSON cannot hold.
@@ -79,7 +79,7 @@ def to_json(value: Any, indent: int | None = None) -> str:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes indented JSON in one step.
+    """Writes indented JSON atomically.
 
     Raises:
       ValueError: a number is NaN or infinite, which JSON cannot hold.
@@ -92,7 +92,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
     Raises:
       MissingFileError: there is no such file.
-      FileError: the file is damaged, holds another kind of value, or is impossibly large.
+      FileError: the file is damaged, holds another kind of value, or is too large.
     """
     with _opened(path) as file:
         if os.fstat(file.fileno()).st_size > _LARGEST_JSON:
@@ -102,12 +102,12 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
         except (ValueError, OSError, RecursionError) as error:
             raise FileError(path, f'is damaged ({first_line(error)})') from None
     if not isinstance(value, dict):
-        raise FileError(path, f'is damaged (it holds a {type(value).__name__} and no object)')
+        raise FileError(path, f'is damaged (it holds a {type(value).__name__}, not an object)')
     return value
 
 
 def write_arrays(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
-    """Writes an .npz file in one step."""
+    """Writes an .npz file atomically."""
     import numpy as np
 
     buffer = io.BytesIO()
@@ -117,7 +117,7 @@ def write_arrays(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
 
 
 def read_arrays(path: pathlib.Path) -> dict[str, 'np.ndarray']:
-    """Returns the arrays of an .npz file; no memory is taken for more than the file can hold.
+    """Returns the arrays of an .npz file, without allocating more memory than the file can hold.
 
     Raises:
       MissingFileError: there is no such file.
@@ -164,10 +164,10 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> 'np.ndarra
 
 
 def _opened(path: pathlib.Path) -> IO[bytes]:
-    """Opens a regular file: reading a pipe or a device might never end."""
+    """Opens a regular file; reading a pipe or a device might never end."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise FileError(path, 'is no regular file')
+            raise FileError(path, 'is not a regular file')
         return path.open('rb')
     except FileNotFoundError:
         raise MissingFileError(path) from None

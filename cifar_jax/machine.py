@@ -1,4 +1,4 @@
-"""What a run's numbers depend on besides its config: processor, devices, versions."""
+"""The machine: processor, cores, versions, compilation cache and memory allocation."""
 
 import ctypes
 import hashlib
@@ -18,12 +18,12 @@ _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
 def processor() -> str:
-    """Returns the processor's model name, or its architecture where no name is known."""
+    """Returns the processor's model name, or its architecture if the name is unknown."""
     return _cpuinfo('model name') or platform.processor() or platform.machine()
 
 
 def processor_flags() -> frozenset[str]:
-    """Returns the instruction sets of the processor; empty where the system does not list them."""
+    """Returns the instruction sets of the processor; empty if the system does not list them."""
     return frozenset((_cpuinfo('flags') or _cpuinfo('Features')).split())
 
 
@@ -43,10 +43,10 @@ def cores() -> list[int]:
 
 
 def environment(operations: str) -> dict[str, object]:
-    """Returns processor, devices and versions; call it after the devices are set up.
+    """Returns processor, devices and versions; call it after JAX's devices are set up.
 
     Args:
-      operations: which implementation of the operations programs take on a CPU.
+      operations: the backend of the operations on a CPU.
     """
     import jax
 
@@ -67,11 +67,11 @@ def environment(operations: str) -> dict[str, object]:
 
 
 def use_compilation_cache() -> pathlib.Path | None:
-    """Keeps compiled programs between runs, apart for each processor and jaxlib.
+    """Caches compiled programs on disk, separately for each processor and jaxlib.
 
-    The folder is `$CIFAR_JAX_CACHE`, by default `~/.cache/cifar_jax`; empty switches it off. A
-    program compiled for another processor may die with an illegal instruction, so the
-    instruction sets are part of the path.
+    The folder is `$CIFAR_JAX_CACHE`, by default `~/.cache/cifar_jax`; an empty value disables the
+    cache. A program compiled for another processor may crash with an illegal instruction, so the
+    path depends on the instruction sets.
     """
     import jax
 
@@ -88,12 +88,11 @@ def use_compilation_cache() -> pathlib.Path | None:
 
 
 def keep_freed_memory() -> None:
-    """Tells the C library to keep freed memory for the next step, in huge pages, if it is glibc.
+    """Makes glibc keep freed memory for the next step, in huge pages.
 
-    Otherwise a step's large arrays are given back to the system and fetched again, page by page,
-    at every step: a tenth of the time of a step of SmallVGG on a CPU. And pages of 4 KB are too
-    many for the processor's table of them: another twentieth to tenth of a step of SENet. Call it
-    before JAX starts its threads.
+    Otherwise large arrays are returned to the system and allocated again, page by page, in every
+    step, which takes a tenth of a step of SmallVGG on a CPU. Huge pages avoid TLB misses, another
+    5 to 10 % of a step of SENet. Call it before JAX starts its threads.
     """
     libc = ctypes.CDLL(None) if sys.platform == 'linux' else None
     mallopt = getattr(libc, 'mallopt', None)
@@ -105,9 +104,9 @@ def keep_freed_memory() -> None:
 
 
 def _ask_for_huge_pages(libc: ctypes.CDLL) -> None:
-    """Grows the heap by addresses that will be huge pages when they are first written to.
+    """Extends the heap by addresses that become huge pages when they are first written to.
 
-    Half of the memory at most: where the system refuses, or has no huge pages, nothing changes.
+    Uses at most half of the memory; has no effect if the system refuses or has no huge pages.
     """
     libc.sbrk.restype = libc.malloc.restype = ctypes.c_void_p
     size = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2
@@ -119,7 +118,7 @@ def _ask_for_huge_pages(libc: ctypes.CDLL) -> None:
 
 
 def process_age(now: float) -> float:
-    """Returns the seconds from the start of this process, imports included, to a time."""
+    """Returns the seconds from the start of this process (including imports) to a time."""
     try:
         fields = pathlib.Path('/proc/self/stat').read_text().rpartition(')')[2].split()
         booted = time.time() - float(pathlib.Path('/proc/uptime').read_text().split()[0])

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from cifar_jax.inference import new_images
 
     files = new_images.files(args.images, sys.stdin.buffer.read)
-    answers = new_images.answers(args.workdir, files, args.checkpoint)
+    answers = new_images.predict(args.workdir, files, args.checkpoint)
     if args.json:
         for answer in _without(problems, answers):
             print(json.dumps(answer.line(args.top)), flush=True)

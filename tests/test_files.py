@@ -49,7 +49,7 @@ def test_drafts_of_killed_processes_are_removed_and_nothing_else(tmp_path):
     (tmp_path / 'tmpabc.tmp').write_text('half')
     (tmp_path / 'folder.tmp').mkdir()
     (tmp_path / 'config.json').write_text('{}')
-    files.remove_drafts(tmp_path)
+    files.remove_temporary(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {'config.json', 'folder.tmp'}
 
 
@@ -103,7 +103,7 @@ def test_huge_json_is_refused_before_it_is_read(tmp_path):
 def test_what_is_no_regular_file_is_not_opened(tmp_path, read):
     os.mkfifo(tmp_path / 'pipe')
     for path in (tmp_path / 'pipe', tmp_path):
-        with pytest.raises(FileError, match='is no regular file'):
+        with pytest.raises(FileError, match='is not a regular file'):
             read(path)
     with pytest.raises(MissingFileError, match='absent is missing'):
         read(tmp_path / 'absent')

@@ -1,4 +1,4 @@
-"""TensorBoard's events of a run, written before the checkpoint that they belong to."""
+"""TensorBoard event files, written synchronously."""
 
 import os
 import pathlib
@@ -7,15 +7,15 @@ from typing import Any
 
 
 class Events:
-    """A file of events in a folder, next to those of earlier starts of the same run.
+    """An event file in a folder, next to those of earlier starts of the same run.
 
-    tensorboardX's own SummaryWriter writes in a thread: what is still in its queue when a run is
-    killed is missing for ever, since the run resumes behind it, and a full disk is a traceback.
+    tensorboardX's SummaryWriter writes in a thread: events in its queue are lost if the run is
+    killed, since the run resumes after them, and a full disk ends in a traceback.
 
     Args:
-      folder: TensorBoard's, made where it is missing.
-      step: where the run starts or resumes. TensorBoard then drops the events of later steps from
-        earlier files: the run computes these steps again.
+      folder: TensorBoard's folder; created if missing.
+      step: the step at which the run starts or resumes. TensorBoard then drops the events of later
+        steps from earlier files, since the run computes these steps again.
     """
 
     def __init__(self, folder: pathlib.Path, step: int) -> None:
@@ -23,7 +23,8 @@ class Events:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         folder.mkdir(parents=True, exist_ok=True)
-        # tensorboardX counts seconds: a start within the same one must not replace the file.
+        # tensorboardX names files by the second; a second start within it must not replace the
+        # file.
         self._writer = EventsWriter(str(folder / 'events'), f'.{time.time_ns()}.{os.getpid()}')
         log = SessionLog(status=SessionLog.START)
         self._writer.write_event(Event(wall_time=time.time(), step=step + 1, session_log=log))
@@ -35,7 +36,7 @@ class Events:
         self._add(scalar(tag, value), step)
 
     def add_figure(self, tag: str, figure: Any, step: int) -> None:
-        """Adds a picture of a matplotlib figure."""
+        """Adds a matplotlib figure as an image."""
         from tensorboardX.summary import image
         from tensorboardX.utils import figure_to_image
 
@@ -47,9 +48,9 @@ class Events:
         self._writer.write_event(Event(wall_time=time.time(), step=step, summary=summary))
 
     def flush(self) -> None:
-        """Waits until everything is on disk."""
+        """Writes all events to disk."""
         self._writer.flush()
 
     def close(self) -> None:
-        """Writes what is left and closes the file."""
+        """Writes the remaining events and closes the file."""
         self._writer.close()

@@ -1,4 +1,4 @@
-"""What the files of a run say, finished or not: the one record of it for all tables and pages."""
+"""The record of a run, read from its files, for reports, comparisons, sweeps and tables."""
 
 import pathlib
 import statistics
@@ -16,8 +16,8 @@ from cifar_jax.training.history import Line, is_number
 from cifar_jax.training.trainers import trainer_of
 
 SPLITS = ('test', 'validation', 'training')
-_IN_SUMMARY = {'validation': 'val', 'training': 'train'}  # as a prefix
-_NUMBERS = ('rate', 'images_per_second', 'train_loss', 'train_accuracy')  # of every line
+_IN_SUMMARY = {'validation': 'val', 'training': 'train'}  # prefix of its metrics
+_NUMBERS = ('rate', 'images_per_second', 'train_loss', 'train_accuracy')  # in every line
 
 
 class Run(NamedTuple):
@@ -25,10 +25,10 @@ class Run(NamedTuple):
 
     workdir: Workdir
     config: ConfigDict
-    command: str  # empty: it was not started by a command
+    command: str  # empty if it was not started by a command
     environment: Mapping[str, Any]
     lines: list[Line]
-    summary: Mapping[str, Any]  # empty: it has not finished
+    summary: Mapping[str, Any]  # empty if it has not finished
 
     @property
     def seed(self) -> int:
@@ -37,20 +37,20 @@ class Run(NamedTuple):
 
     @property
     def in_numpy(self) -> bool:
-        """Whether NumPy alone trained it."""
+        """Whether it was trained in NumPy."""
         return trainer_of(self.config.model.name) is numpy_trainer
 
     @property
     def machine(self) -> str:
-        """The processor and how many of its cores the run had."""
+        """The processor, and the number of cores of the run."""
         cores = self.environment['cores']
         return f'{self.environment["processor"]}, {cores} core{"s" * (cores > 1)}'
 
     def metric(self, split: str, name: str) -> float | None:
         """Returns 'accuracy', 'loss' or 'top5' of a finished run on one of `SPLITS`.
 
-        It is that of the weights that the run reports, on 'training' of the epoch as it went; None
-        where it is not known.
+        It belongs to the weights that the run reports; on 'training' it is the running mean over
+        their epoch. None if it is unknown.
         """
         if split == 'test':
             return self.summary.get('test', {}).get(name)
@@ -58,13 +58,13 @@ class Run(NamedTuple):
 
     @property
     def validation(self) -> float | None:
-        """Validation accuracy of the weights that the run reports, as far as it has come."""
+        """Validation accuracy of the weights that the run would report now, or None."""
         chosen = history.chosen(self.lines, self.config.train) if self.lines else {}
         return chosen.get('val_accuracy')
 
     @property
     def test(self) -> float | None:
-        """Test accuracy of the weights that the run reports, where it was evaluated."""
+        """Test accuracy of the weights that the run reports, or None if not evaluated."""
         return self.metric('test', 'accuracy')
 
     @property
@@ -74,18 +74,18 @@ class Run(NamedTuple):
 
     @property
     def images_per_second(self) -> float | None:
-        """Images a second of training in the median epoch; of two, the faster."""
+        """Training images/s in the median epoch (the faster one of two)."""
         speeds = [line['images_per_second'] for line in self.lines]
         return statistics.median_high(speeds) if speeds else None
 
     @property
     def top_speed(self) -> float | None:
-        """Images a second of training in the fastest epoch."""
+        """Training images/s in the fastest epoch."""
         return max((line['images_per_second'] for line in self.lines), default=None)
 
     @property
     def seconds_to_best(self) -> float | None:
-        """Wall time to the end of the best epoch by what the run monitors; None: no validation."""
+        """Wall time to the end of the best epoch; None without validation."""
         best = history.best(self.lines, self.config.train.monitor)
         if best is None:
             return None
@@ -93,10 +93,10 @@ class Run(NamedTuple):
 
 
 def read(folder: pathlib.Path) -> Run:
-    """Returns the run in a workdir, or in a folder that keeps its three text files.
+    """Reads a run from its workdir, or from a folder with its three text files.
 
     Raises:
-      UserError: the folder is no workdir, or a file is damaged or of another version.
+      UserError: the folder is not a workdir, or a file is damaged or of another version.
     """
     workdir = Workdir(folder)
     config = workdirs.read_config(workdir)
@@ -106,18 +106,18 @@ def read(folder: pathlib.Path) -> Run:
         raise _damaged(workdir.config)
     lines = workdirs.read_metrics(workdir)
     for number, line in enumerate(lines, 1):
-        if not _is_whole(line):
+        if not _is_complete(line):
             raise _damaged(workdir.metrics, f' in line {number}')
     run = Run(workdir, config, str(stored.get('command', '')), environment, lines, {})
     summary = files.read_json(workdir.summary) if workdir.summary.exists() else {}
     if not isinstance(summary.get('test', {}), dict):
         raise _damaged(workdir.summary)
-    # A summary of fewer epochs belongs to the run before it was made longer.
-    ended = round(run.seconds, 1) == summary.get('seconds', round(run.seconds, 1))
-    return run._replace(summary=summary if ended else {})
+    # A summary of fewer epochs was written before the run was extended.
+    is_current = round(run.seconds, 1) == summary.get('seconds', round(run.seconds, 1))
+    return run._replace(summary=summary if is_current else {})
 
 
-def _is_whole(line: Line) -> bool:
+def _is_complete(line: Line) -> bool:
     keys = set(_NUMBERS)
     if any(key.startswith('val_') for key in line):
         keys |= {'val_loss', 'val_accuracy'}
@@ -134,15 +134,15 @@ def spread(values: Sequence[float | None], digits: int = 1) -> str:
     >>> spread([1.0, 2.0, 3.0]), spread([4.0], 2), spread([4.0, None])
     ('2.0 ± 1.0', '4.00', '')
     """
-    known = [value for value in values if value is not None]
-    if not known or len(known) < len(values):
+    numbers = [value for value in values if value is not None]
+    if not numbers or len(numbers) < len(values):
         return ''
-    deviation = f' ± {statistics.stdev(known):.{digits}f}' if len(known) > 1 else ''
-    return f'{statistics.mean(known):.{digits}f}{deviation}'
+    deviation = f' ± {statistics.stdev(numbers):.{digits}f}' if len(numbers) > 1 else ''
+    return f'{statistics.mean(numbers):.{digits}f}{deviation}'
 
 
 def percent(runs: Sequence[Run], split: str, name: str = 'accuracy', digits: int = 1) -> str:
-    """Returns mean and deviation of a share in percent; '' unless all runs have it."""
+    """Returns mean and deviation of a metric in percent; '' unless all runs have it."""
     values = [run.metric(split, name) for run in runs]
-    shown = spread([None if value is None else 100 * value for value in values], digits)
-    return f'{shown} %' if shown else ''
+    text = spread([None if value is None else 100 * value for value in values], digits)
+    return f'{text} %' if text else ''

@@ -1,1 +1,1 @@
-"""From a workdir to answers: a classifier, its predictions, features and Grad-CAM."""
+"""Inference with trained runs: the classifier, predictions, features and Grad-CAM."""

@@ -1,4 +1,4 @@
-"""What a classifier says of image files, which need belong to no data set."""
+"""Predictions for image files."""
 
 import os
 import pathlib
@@ -19,15 +19,15 @@ from cifar_jax.inference import predictions
 from cifar_jax.machine import cores, keep_freed_memory, use_compilation_cache
 
 
-class Answer(NamedTuple):
-    """What a classifier says of an image."""
+class Prediction(NamedTuple):
+    """The prediction for an image file."""
 
     path: pathlib.Path
     classes: tuple[str, ...]
     logits: Float32[np.ndarray, 'classes']
 
     def top(self, count: int) -> list[tuple[str, float]]:
-        """Returns the most probable classes and their probabilities, the first one first."""
+        """Returns the most probable classes and their probabilities, in descending order."""
         from scipy.special import softmax
 
         probabilities = softmax(self.logits.astype(np.float64))
@@ -35,69 +35,71 @@ class Answer(NamedTuple):
         return [(self.classes[label], float(probabilities[label])) for label in order]
 
     def line(self, count: int) -> dict[str, Any]:
-        """Returns `top` as JSON has it."""
-        top = [{'class': name, 'probability': share} for name, share in self.top(count)]
+        """Returns `top` as a dictionary for JSON."""
+        top = [{'class': name, 'probability': probability} for name, probability in self.top(count)]
         return {'image': str(self.path), 'top': top}
 
     def rows(self, count: int) -> list[tuple[str, str, str]]:
-        """Returns `top` as lines of a table, of which the first one has the path."""
-        # A name on disk may be no text at all.
+        """Returns `top` as rows of a table; the first row has the path."""
+        # The name of a file may not be valid text.
         names = [os.fsencode(self.path).decode(errors='replace'), *[''] * (count - 1)]
         return [
-            (name, kind, f'{share:.2%}')
-            for name, (kind, share) in zip(names, self.top(count), strict=False)
+            (name, kind, f'{probability:.2%}')
+            for name, (kind, probability) in zip(names, self.top(count), strict=False)
         ]
 
 
 def files(
     names: Sequence[pathlib.Path], standard_input: Callable[[], bytes]
 ) -> list[pathlib.Path | str]:
-    """Returns the files that are meant by what a user names, or a sentence why there are none.
+    """Expands the paths that a user gives; an error becomes a sentence in the list.
 
-    A folder stands for the images in it at any depth, sorted; hidden ones are passed over, links to
-    folders not followed. '-' stands for what `standard_input` reads: a path a line, or paths that
-    end with NUL, as `find -print0` writes them.
+    A folder means the images in it at any depth, sorted, without hidden files and without following
+    links to folders. '-' means the paths from `standard_input`: one per line, or separated by NUL
+    as written by `find -print0`.
 
     Raises:
       UserError: the list is empty.
     """
-    found: list[pathlib.Path | str] = []
+    paths: list[pathlib.Path | str] = []
     for name in names:
         if str(name) == '-':
             text = standard_input()
             lines = text.split(b'\0' if b'\0' in text else b'\n')
             listed = [pathlib.Path(os.fsdecode(line)) for line in lines if line]
-            found += [file for path in listed for file in _inside(path)]
+            paths += [file for path in listed for file in _images_in(path)]
         else:
-            found += _inside(name)
-    if not found:
-        raise UserError('Standard input names no image: write a path a line.')
-    return found
+            paths += _images_in(name)
+    if not paths:
+        raise UserError('Standard input names no image: write one path per line.')
+    return paths
 
 
-def _inside(path: pathlib.Path) -> Sequence[pathlib.Path | str]:
+def _images_in(path: pathlib.Path) -> Sequence[pathlib.Path | str]:
     if not path.is_dir():
         return [path]
-    found: list[pathlib.Path] = []
+    paths: list[pathlib.Path] = []
     for parent, folders, names in os.walk(path):
         folders[:] = [name for name in folders if not name.startswith('.')]
-        wanted = [n for n in names if image_files.is_image(n) and not n.startswith('.')]
-        found += [pathlib.Path(parent, name) for name in wanted]
-    return sorted(found) or [f'{path} holds no image: {", ".join(image_files.SUFFIXES)} are read.']
+        images = [n for n in names if image_files.is_image(n) and not n.startswith('.')]
+        paths += [pathlib.Path(parent, name) for name in images]
+    return sorted(paths) or [
+        f'{path} holds no image: {", ".join(image_files.SUFFIXES)} are supported.'
+    ]
 
 
-def answers(
+def predict(
     folder: pathlib.Path, paths: Sequence[pathlib.Path | str], checkpoint: str = 'chosen'
-) -> Iterator[Answer | str]:
-    """Yields what the classifier of a workdir says of each file, in order.
+) -> Iterator[Prediction | str]:
+    """Yields the prediction for each file, in order, or a sentence if it cannot be read.
 
-    Of one that cannot be read that is a sentence; a sentence among `paths` stays what it is.
-    A file becomes an image of the training's size by `image_files.read` and is normalised as it was
-    in training, at most `eval_batch_size` at a time as in evaluate: memory does not grow with their
-    number, and the images of a split get the same bits.
+    Files are resized to the training's size by `image_files.read` and normalised as in training, at
+    most `eval_batch_size` at a time as in `evaluate`. So memory does not grow with their number,
+    and the images of a split get the same bits as there.
 
     Args:
-      checkpoint: as `classifier.load` takes it.
+      paths: from `files`; sentences among them are yielded unchanged.
+      checkpoint: as for `classifier.load`.
 
     Raises:
       UserError: the workdir is missing or damaged, or its images are not square.
@@ -114,7 +116,7 @@ def answers(
         )
     logits_of = predictions.make_logits(classifier, len(paths))
     batch = classifier.config.eval_batch_size
-    # Pillow decodes without Python's lock; what it warns of is read all the same.
+    # Pillow releases Python's global lock while decoding. Images with warnings are read too.
     with warnings.catch_warnings(), ThreadPoolExecutor(len(cores())) as pool:
         warnings.simplefilter('ignore')
         for start in range(0, len(paths), batch):
@@ -127,7 +129,7 @@ def answers(
                     yield image
                 else:
                     assert isinstance(path, pathlib.Path)
-                    yield Answer(path, classifier.classes, next(logits))
+                    yield Prediction(path, classifier.classes, next(logits))
 
 
 def _read(path: pathlib.Path | str, size: int) -> UInt8[np.ndarray, 'size size 3'] | str:

@@ -1,4 +1,4 @@
-"""A run's classifier for use from Python, in a notebook too: what `cifar_jax.load` returns."""
+"""The Python interface of a trained run, which `cifar_jax.load` returns."""
 
 import os
 import pathlib
@@ -25,16 +25,16 @@ Images = np.ndarray | Path | Sequence[Path]
 
 
 class TrainedClassifier:
-    """A trained classifier of images, with the preprocessing of its training.
+    """A trained image classifier, including its preprocessing.
 
     Images are a batch of uint8 pixels [n height width channels], one image [height width channels],
-    the path of an image file, or several paths. Those of another size than the training's are
-    resized to it. For one image the results lack the axis n.
+    the path of an image file, or a list of paths. Images of another size are resized. The results
+    for a single image have no axis n.
 
     Attributes:
       classes: the names of the classes, in the order of the logits.
-      image_shape: (height, width, channels) of the images that it was trained on.
-      step: the training step that its weights are of.
+      image_shape: (height, width, channels) of the training images.
+      step: the training step of the weights.
     """
 
     def __init__(self, classifier: Classifier, image_shape: tuple[int, ...]) -> None:
@@ -58,7 +58,7 @@ class TrainedClassifier:
         return self.classes[best] if best.ndim == 0 else [self.classes[label] for label in best]
 
     def logits(self, images: Images) -> Float32[np.ndarray, '... classes']:
-        """Returns unnormalised log-probabilities: their softmax has the probabilities.
+        """Returns the logits, whose softmax gives the probabilities.
 
         Raises:
           UserError: the images have a wrong shape or dtype, or a file cannot be read.
@@ -66,7 +66,7 @@ class TrainedClassifier:
         return self._compute('__call__', images)
 
     def features(self, images: Images) -> Float32[np.ndarray, '... features']:
-        """Returns what the model's last layer makes its logits from.
+        """Returns the inputs of the model's last layer.
 
         Raises:
           UserError: the images have a wrong shape or dtype, or a file cannot be read.
@@ -74,12 +74,12 @@ class TrainedClassifier:
         return self._compute('features', images)
 
     def _compute(self, method: str, images: Images) -> np.ndarray:
-        batch, alone = _batch(images, self.image_shape)
+        batch, single = _batch(images, self.image_shape)
         size = evaluation_batch_size(len(batch), self._classifier.config.eval_batch_size)
         if (method, size) not in self._compiled:
             self._compiled[method, size] = self._compile(method, size)
         results = self._compiled[method, size](batch)
-        return results[0] if alone else results
+        return results[0] if single else results
 
     def _compile(self, method: str, batch_size: int) -> Callable[..., np.ndarray]:
         model = self._classifier.model
@@ -88,16 +88,16 @@ class TrainedClassifier:
             variables: Mapping[str, PyTree], inputs: Float[Array, 'batch height width channels']
         ) -> Float32[Array, 'batch outputs']:
             outputs = model.apply(variables, inputs, train=False, method=method)
-            assert isinstance(outputs, jax.Array)  # and no pair: nothing is mutable
+            assert isinstance(outputs, jax.Array)  # not a pair, since nothing is mutable
             return outputs.astype(jnp.float32)
 
         return predictions.over_batches(self._classifier, compute, batch_size)
 
 
 def load(workdir: Path, checkpoint: str = 'chosen') -> TrainedClassifier:
-    """Returns the classifier of a run, on JAX's first device.
+    """Loads the classifier of a run, for JAX's first device.
 
-    Nothing is printed, and no setting of JAX, of signals or of logging is changed.
+    Prints nothing, and changes no settings of JAX, signals or logging.
 
     Args:
       workdir: the folder of the run.
@@ -108,7 +108,7 @@ def load(workdir: Path, checkpoint: str = 'chosen') -> TrainedClassifier:
     """
     text = os.fspath(workdir)
     if '://' in text:
-        raise UserError(f'{text} is a URL: name the folder of a run on this machine.')
+        raise UserError(f'{text} is a URL: give the folder of a run on this machine.')
     folder = pathlib.Path(text).expanduser()
     if not folder.is_dir():
         runs = [str(path) for path in folder.parent.glob('*') if path.is_dir()]
@@ -126,7 +126,7 @@ def load(workdir: Path, checkpoint: str = 'chosen') -> TrainedClassifier:
 def _batch(
     images: Images, shape: tuple[int, ...]
 ) -> tuple[UInt8[np.ndarray, 'n height width channels'], bool]:
-    """Returns images of the training's size, and whether they were one image and no batch."""
+    """Returns images of the training's size, and whether the argument is a single image."""
     height, width, _ = shape
     if isinstance(images, str | os.PathLike):
         return _read([images], shape), True
@@ -134,11 +134,11 @@ def _batch(
         return _read(images, shape), False
     array = np.asarray(images)
     _check(array, shape)
-    alone = array.ndim == 3
-    batch = array[None] if alone else array
+    single = array.ndim == 3
+    batch = array[None] if single else array
     if batch.shape[1:] != shape:
         batch = np.stack([image_files.from_array(image, (height, width)) for image in batch])
-    return batch, alone
+    return batch, single
 
 
 def _check(array: np.ndarray, shape: tuple[int, ...]) -> None:

@@ -76,13 +76,13 @@ def tasks(
             raise UserError(f'{key} is set {count} times: give all its values in one --grid.')
     if 'seed' in keys:
         raise UserError('seed is no key of --set or --grid: write --seeds 0,1,2.')
-    found = [
+    all_tasks = [
         _task(out, spec, overrides, seed)
         for seed in seeds
         for spec in specs
         for overrides in itertools.product(*axes)
     ]
-    return _distinct(found)
+    return _distinct(all_tasks)
 
 
 def values(text: str) -> list[str]:
@@ -94,22 +94,22 @@ def values(text: str) -> list[str]:
     >>> values('(32,),(32, 64)'), values("8 epochs,16 epochs")
     (['(32,)', '(32, 64)'], ['8 epochs', '16 epochs'])
     """
-    found, open_ = [''], ''
+    parts, open_ = [''], ''
     for character in text:
         if open_ and character == open_[-1]:
             open_ = open_[:-1]
         elif not open_.endswith(('"', "'")) and (character in _CLOSES or character in '"\''):
             open_ += _CLOSES.get(character, character)
         if character == ',' and not open_:
-            found.append('')
+            parts.append('')
         else:
-            found[-1] += character
+            parts[-1] += character
     if open_:
         raise UserError(f"'{text}' lacks a closing {open_[-1]}.")
-    found = [value.strip() for value in found]
-    if not all(found):
+    parts = [value.strip() for value in parts]
+    if not all(parts):
         raise UserError(f"'{text}' has an empty value: separate values by one comma.")
-    return found
+    return parts
 
 
 def _pair(text: str) -> Pair:
@@ -144,13 +144,13 @@ def _digest(spec: str, overrides: tuple[Pair, ...]) -> str:
     return hashlib.sha256(repr((spec, overrides)).encode()).hexdigest()[:8]
 
 
-def _distinct(found: list[Task]) -> list[Task]:
+def _distinct(all_tasks: list[Task]) -> list[Task]:
     """Tells apart, by a digest, names that differ only in what no file name can have."""
-    for (spec, _, _), count in Counter((t.spec, t.overrides, t.seed) for t in found).items():
+    for (spec, _, _), count in Counter((t.spec, t.overrides, t.seed) for t in all_tasks).items():
         if count > 1:
             raise UserError(f'A run of {spec} is {count} times in the sweep: name values once.')
-    counts = Counter(task.name.lower() for task in found)
-    return [task if counts[task.name.lower()] == 1 else _with_digest(task) for task in found]
+    counts = Counter(task.name.lower() for task in all_tasks)
+    return [task if counts[task.name.lower()] == 1 else _with_digest(task) for task in all_tasks]
 
 
 def _with_digest(task: Task) -> Task:

@@ -105,7 +105,7 @@ class Display:
 
 def rows(jobs: Sequence[Job]) -> list[dict[str, str]]:
     """Returns the final table: a row per config, with means and deviations over its seeds."""
-    found = []
+    table_rows = []
     for group in dict.fromkeys(job.task.group for job in jobs):
         own = [job for job in jobs if job.task.group == group]
         done = [records.read(job.task.workdir.path) for job in own if job.state == 'finished']
@@ -119,8 +119,8 @@ def rows(jobs: Sequence[Job]) -> list[dict[str, str]]:
             f'{statistics.mean(run.images_per_second or 0 for run in done):,.0f}' if done else '',
             ', '.join(f'{count} {name}' for name, count in counts.items()),
         )
-        found.append(dict(zip(COLUMNS, cells, strict=True)))
-    return found
+        table_rows.append(dict(zip(COLUMNS, cells, strict=True)))
+    return table_rows
 
 
 def failures(jobs: Sequence[Job]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, their validation and checkpoints, and resuming from these."""
+"""The training loop: epochs of steps, validation, checkpoints and resuming."""
 
 import pathlib
 import time
@@ -20,22 +20,22 @@ CHECKPOINTS = 'checkpoints'  # in the folder of a run
 
 
 class Trained(NamedTuple):
-    """What a run ends with: its state, its log, and the line of the log that the state is of."""
+    """The result of training: the state, the log, and the line of the log for the state."""
 
     state: TrainState
     history: list[Line]
-    chosen: Line | None  # None: it was interrupted
+    chosen: Line | None  # None if the run was interrupted
 
 
 def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Trained:
     """Trains from the latest checkpoint, or from the start, to the end of the plan.
 
     Args:
-      folder: holds the checkpoints, and gets the initial weights.
-      watcher: is told what happens, and may ask to stop.
+      folder: for checkpoints and the initial weights.
+      watcher: is notified of events, and can request to stop.
 
     Raises:
-      UserError: a loss, a metric or a weight is no longer finite, or no checkpoint can be read.
+      UserError: a loss, a metric or a weight is not finite, or no checkpoint can be read.
     """
     train, per_epoch = plan.config.train, plan.steps_per_epoch
     program = programs(plan)
@@ -101,7 +101,7 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Trained:
 def _line(
     plan: Plan, step: int, state: TrainState, validation: Images | None, program: Programs
 ) -> Line:
-    """Returns the line of the epoch that ends with `step`, without its times."""
+    """Returns the line of the epoch that ends with `step`, without times."""
     line = {
         'epoch': -(-step // plan.steps_per_epoch),
         'step': step,

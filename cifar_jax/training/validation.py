@@ -1,4 +1,4 @@
-"""Exact metrics of some variables over every image of a part of the data."""
+"""Computes exact metrics over all images of a part of the data."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from cifar_jax.training import losses, metrics, parallel
 
 
 class Images(NamedTuple):
-    """A part of the data on the devices, whole on each of them."""
+    """A part of the data, replicated on all devices."""
 
     images: UInt8[Array, 'n height width channels']
     labels: Int32[Array, 'n']
@@ -38,12 +38,12 @@ def eval_step(
     dtype: DTypeLike,
     mesh: Mesh,
 ) -> metrics.Sums:
-    """Adds the images of a batch that `mask` counts to the sums; nothing is augmented."""
+    """Adds the images of a batch where `mask` is true to the sums, without augmentation."""
     images, labels = batches.gather(*data, indices)
     images, labels = jax.lax.with_sharding_constraint((images, labels), parallel.over_batch(mesh))
     images = normalize.apply(normalizer, normalize.to_unit(images)).astype(dtype)
     logits = model.apply(variables, images, train=False)
-    assert isinstance(logits, jax.Array)  # and no pair: nothing is mutable
+    assert isinstance(logits, jax.Array)  # not a pair, since nothing is mutable
     return metrics.add(sums, losses.cross_entropy(logits, labels), logits, labels, mask)
 
 
@@ -54,7 +54,7 @@ def make_evaluate(
     mesh: Mesh,
     batch_size: int,
 ) -> Callable[[Mapping[str, PyTree], Images], dict[str, float]]:
-    """Returns a function of (variables, data) to loss, accuracy and top5 over every image.
+    """Returns a function (variables, data) -> loss, accuracy and top5 over all images.
 
     Args:
       batch_size: the largest, see `batches.evaluation_batch_size`; rounded up to what the devices

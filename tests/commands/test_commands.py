@@ -118,11 +118,11 @@ def last_object(done: Done) -> dict[str, Any]:
 
 def lines(workdir: pathlib.Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl, wall times aside."""
-    found = [json.loads(text) for text in (workdir / 'metrics.jsonl').read_text().splitlines()]
-    for line in found:
+    parsed = [json.loads(text) for text in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    for line in parsed:
         for key in WALL_TIMES:
             assert line.pop(key) > 0
-    return found
+    return parsed
 
 
 def wait_for(process: subprocess.Popen[str], happened: Callable[[], bool]) -> None:
@@ -171,10 +171,10 @@ def test_training_ends_with_one_object_of_its_results(unbroken):
 
 @pytest.mark.slow
 def test_metrics_jsonl_has_a_line_an_epoch(unbroken):
-    found = lines(unbroken[0])
-    assert [line['epoch'] for line in found] == [*range(1, EPOCHS + 1)]
-    assert [line['step'] for line in found] == [STEPS_PER_EPOCH * n for n in range(1, EPOCHS + 1)]
-    assert all('train_loss' in line and 'val_accuracy' in line for line in found)
+    log = lines(unbroken[0])
+    assert [line['epoch'] for line in log] == [*range(1, EPOCHS + 1)]
+    assert [line['step'] for line in log] == [STEPS_PER_EPOCH * n for n in range(1, EPOCHS + 1)]
+    assert all('train_loss' in line and 'val_accuracy' in line for line in log)
 
 
 @pytest.mark.slow
@@ -239,9 +239,9 @@ def test_early_stopping_reports_the_best_weights_and_evaluate_sees_the_same(run,
     # A rate this large spoils the weights, so that nothing gets better for long.
     overrides = {'schedule__rate': 0.5, 'train__patience': 2, 'train__length': '30 epochs'}
     summary = last_object(run('main', *training(tmp_path / 'w', **overrides)))
-    found = lines(tmp_path / 'w')
-    best = max(found, key=lambda line: line['val_accuracy'])
-    assert len(found) == best['epoch'] + 2 < 30
+    log = lines(tmp_path / 'w')
+    best = max(log, key=lambda line: line['val_accuracy'])
+    assert len(log) == best['epoch'] + 2 < 30
     assert summary['step'] == best['step']
 
     arguments = ['--workdir', tmp_path / 'w', '--split', 'validation', '--json']

@@ -40,25 +40,25 @@ def contents(kind):
     names = {'fine': [f'c{i}' for i in range(100 if hundred else 10)]}
     if hundred:
         names['coarse'] = [f's{i}' for i in range(20)]
-    found = {'readme.html': b'words'}
+    content = {'readme.html': b'words'}
     for file, (images, fine, coarse) in truth(kind).items():
         planes = [np.concatenate([image[:, :, c].ravel() for c in range(3)]) for image in images]
         if binary:
             heads = [[c, f] if hundred else [f] for f, c in zip(fine, coarse, strict=True)]
             records = (bytes(map(int, h)) + p.tobytes() for h, p in zip(heads, planes, strict=True))
-            found[f'{file}.bin'] = b''.join(records)
+            content[f'{file}.bin'] = b''.join(records)
             continue
         value = {b'data': np.stack(planes), b'filenames': [b'a.png'] * SIZE}
         keys = {b'fine_labels': fine, b'coarse_labels': coarse} if hundred else {b'labels': fine}
         value |= {key: [int(label) for label in labels] for key, labels in keys.items()}
-        found[file] = pickle.dumps(value, protocol=2)
+        content[file] = pickle.dumps(value, protocol=2)
     if binary:
         files = {'fine': 'fine_label_names.txt', 'coarse': 'coarse_label_names.txt'}
         own = files if hundred else {'fine': 'batches.meta.txt'}
-        return found | {own[k]: '\n'.join([*v, '']).encode() for k, v in names.items()}
+        return content | {own[k]: '\n'.join([*v, '']).encode() for k, v in names.items()}
     keys = {k: f'{k}_label_names'.encode() if hundred else b'label_names' for k in names}
     meta = {keys[k]: [name.encode() for name in v] for k, v in names.items()}
-    return found | {'meta' if hundred else 'batches.meta': pickle.dumps(meta, protocol=2)}
+    return content | {'meta' if hundred else 'batches.meta': pickle.dumps(meta, protocol=2)}
 
 
 def written(path, files, *, folder='cifar/', mode='w:gz'):
@@ -98,10 +98,10 @@ def test_every_archive_and_its_folder_give_its_images_in_order(tmp_path, kind, e
     *train, test = truth(kind).values()
     for place, labels in enumerate(kinds, 1):
         data = sources.load(config(path, labels=labels))
-        for found, parts in ((data.train, train), (data.test, [test])):
-            assert (found.images.dtype, found.labels.dtype) == (np.uint8, np.int32)
-            np.testing.assert_array_equal(found.images, np.concatenate([p[0] for p in parts]))
-            np.testing.assert_array_equal(found.labels, np.concatenate([p[place] for p in parts]))
+        for actual, parts in ((data.train, train), (data.test, [test])):
+            assert (actual.images.dtype, actual.labels.dtype) == (np.uint8, np.int32)
+            np.testing.assert_array_equal(actual.images, np.concatenate([p[0] for p in parts]))
+            np.testing.assert_array_equal(actual.labels, np.concatenate([p[place] for p in parts]))
         assert data.classes[1] == {'fine': 'c1', 'coarse': 's1'}[labels]
         assert len(data.classes) == {'fine': 10 ** len(kinds), 'coarse': 20}[labels]
 
@@ -110,9 +110,9 @@ def test_an_archive_is_resized_where_a_size_is_asked_for(tmp_path):
     path = written(tmp_path / 'a.tar.gz', contents(KINDS[0]))
     data = sources.load(config(path, image_size=20))
     images = np.concatenate([images for images, _, _ in [*truth(KINDS[0]).values()][:-1]])
-    for found, image in zip(data.train.images, images, strict=True):
+    for actual, image in zip(data.train.images, images, strict=True):
         expected = Image.fromarray(image).resize((20, 20), Image.Resampling.BILINEAR)
-        np.testing.assert_array_equal(found, np.asarray(expected))
+        np.testing.assert_array_equal(actual, np.asarray(expected))
     with pytest.raises(UserError, match=r'--config\.data\.memory_gb'):
         sources.load(config(path, image_size=20_000, memory_gb=1.0))
 

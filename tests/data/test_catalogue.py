@@ -74,8 +74,8 @@ def test_a_set_without_one_image_of_bytes_and_one_class_is_refused(specs, words)
 
 def test_the_test_split_is_the_test_part(tmp_path):
     folder = prepared(tmp_path, counts={'test': [2], 'validation': [9], 'train': [3, 4]})
-    found = metadata.read('some_set', folder)
-    assert found.splits == {'train': ('train', 7), 'test': ('test', 2)}
+    described = metadata.read('some_set', folder)
+    assert described.splits == {'train': ('train', 7), 'test': ('test', 2)}
 
 
 def test_and_validation_where_there_is_none(tmp_path):
@@ -251,8 +251,8 @@ def check(name, pictures, size, image_size):
         assert (part.images.dtype, part.labels.dtype) == (np.uint8, np.int32)
         assert part.images.shape == (len(pictures), *size, 3)
         # Preparing shuffles the records.
-        found = zip(part.images, part.labels, strict=True)
-        assert {image.tobytes(): int(label) for image, label in found} == expected
+        pairs = zip(part.images, part.labels, strict=True)
+        assert {image.tobytes(): int(label) for image, label in pairs} == expected
 
 
 def picture(*shape):

@@ -40,9 +40,9 @@ def test_an_image_is_pillows_own_resize_of_the_file(tmp_path, ending, size):
     path = saved(Image.fromarray(photo()), tmp_path / f'a.{ending}')
     with Image.open(path) as image:
         expected = image.convert('RGB').resize((size, size), Image.Resampling.BILINEAR)
-    found = image_files.read(path, size)
-    np.testing.assert_array_equal(found, np.asarray(expected))
-    assert found.dtype == np.uint8
+    result = image_files.read(path, size)
+    np.testing.assert_array_equal(result, np.asarray(expected))
+    assert result.dtype == np.uint8
 
 
 @pytest.mark.parametrize('form', NO_LOSS)
@@ -67,14 +67,14 @@ def test_the_bytes_say_the_format_not_the_name(tmp_path):
 
 def test_grey_becomes_three_equal_channels(tmp_path):
     grey = photo(4, 4, channels=1)
-    found = image_files.read(saved(Image.fromarray(grey), tmp_path / 'a.png'), 4)
-    np.testing.assert_array_equal(found, np.stack([grey] * 3, axis=-1))
+    result = image_files.read(saved(Image.fromarray(grey), tmp_path / 'a.png'), 4)
+    np.testing.assert_array_equal(result, np.stack([grey] * 3, axis=-1))
 
 
 def test_black_and_white_become_0_and_255(tmp_path):
     bits = np.array([[True, False], [False, True]])
-    found = image_files.read(saved(Image.fromarray(bits), tmp_path / 'a.png'), 2)
-    np.testing.assert_array_equal(found[..., 1], np.where(bits, 255, 0))
+    result = image_files.read(saved(Image.fromarray(bits), tmp_path / 'a.png'), 2)
+    np.testing.assert_array_equal(result[..., 1], np.where(bits, 255, 0))
 
 
 @pytest.mark.parametrize('form', ['PNG', 'TIFF'])
@@ -90,29 +90,29 @@ def test_a_palette_is_looked_up(tmp_path):
     image = image.convert('P')
     image.putdata([2, 0, 1, 2])
     image.putpalette([*RED, *GREEN, *BLUE])
-    found = image_files.read(saved(image, tmp_path / 'a.png'), 2)
-    np.testing.assert_array_equal(found, [[BLUE, RED], [GREEN, BLUE]])
+    result = image_files.read(saved(image, tmp_path / 'a.png'), 2)
+    np.testing.assert_array_equal(result, [[BLUE, RED], [GREEN, BLUE]])
 
 
 def test_a_transparent_colour_of_a_palette_is_white(tmp_path):
     image = Image.new('P', (2, 1))
     image.putpalette([*RED, *BLACK])
     image.putdata([0, 1])
-    found = image_files.read(saved(image, tmp_path / 'a.png', transparency=1), 2)
-    np.testing.assert_array_equal(found[0], [RED, WHITE])
+    result = image_files.read(saved(image, tmp_path / 'a.png', transparency=1), 2)
+    np.testing.assert_array_equal(result[0], [RED, WHITE])
 
 
 def test_what_is_transparent_lies_over_white(tmp_path):
     pixels = np.array([[[*RED, 255], [*RED, 0], [*BLACK, 51], [*BLUE, 102]]], np.uint8)
-    found = image_files.read(saved(Image.fromarray(pixels), tmp_path / 'a.png'), 4)
+    result = image_files.read(saved(Image.fromarray(pixels), tmp_path / 'a.png'), 4)
     # A fifth of black over white is 204, two fifths of blue leave 153 of the rest.
-    np.testing.assert_array_equal(found[0], [RED, WHITE, (204, 204, 204), (153, 153, 255)])
+    np.testing.assert_array_equal(result[0], [RED, WHITE, (204, 204, 204), (153, 153, 255)])
 
 
 def test_grey_with_opacity_lies_over_white_too(tmp_path):
     pixels = np.array([[[0, 255], [0, 0]]], np.uint8)
-    found = image_files.read(saved(Image.fromarray(pixels), tmp_path / 'a.png'), 2)
-    np.testing.assert_array_equal(found[0], [BLACK, WHITE])
+    result = image_files.read(saved(Image.fromarray(pixels), tmp_path / 'a.png'), 2)
+    np.testing.assert_array_equal(result[0], [BLACK, WHITE])
 
 
 def test_cmyk_becomes_rgb(tmp_path):

@@ -32,13 +32,13 @@ def refusal(*overrides: str, spec: str = VGG) -> str:
 
 
 def variants() -> list[str]:
-    found = []
+    specs = []
     for path in FILES:
         namespace: dict[str, Any] = {}
         exec(path.read_text(), namespace)
         assert {'digits', 'smoke'} <= set(namespace['VARIANTS'])
-        found += [path.name, *(f'{path.name}:{variant}' for variant in namespace['VARIANTS'])]
-    return found
+        specs += [path.name, *(f'{path.name}:{variant}' for variant in namespace['VARIANTS'])]
+    return specs
 
 
 @pytest.mark.parametrize('spec', variants())
@@ -281,9 +281,9 @@ def test_an_argument_of_another_kind_is_refused(argument):
     ],
 )
 def test_a_value_from_the_command_line_gets_its_keys_type(override, key, value):
-    found = configs.flat(load(f'--config.{override}'))[key]
-    assert found == value
-    assert type(found) is type(value)
+    parsed = configs.flat(load(f'--config.{override}'))[key]
+    assert parsed == value
+    assert type(parsed) is type(value)
 
 
 def test_an_augmentation_policy_comes_from_the_command_line():

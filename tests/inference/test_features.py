@@ -39,15 +39,15 @@ def reference(own, pixels):
 @pytest.mark.parametrize('name', narrow_models.OPTIONS)
 def test_the_maps_of_every_model_are_the_reference_s_and_leave_a_relu(name):
     own, pixels = narrow(name), images(3)
-    found = feature_maps(own, pixels)
+    by_block = feature_maps(own, pixels)
     nodes = reference(own, pixels)
     expected = [block for block in blocks.of(own.model, SHAPE) if block.convolves]
-    assert list(found) == [block.name for block in expected]
+    assert list(by_block) == [block.name for block in expected]
     for block in expected:
-        assert found[block.name].dtype == np.float32
-        assert found[block.name].shape == (3, *block.output)
-        np.testing.assert_allclose(found[block.name], nodes[block.maps], rtol=1e-4, atol=1e-5)
-        assert found[block.name].min() >= 0
+        assert by_block[block.name].dtype == np.float32
+        assert by_block[block.name].shape == (3, *block.output)
+        np.testing.assert_allclose(by_block[block.name], nodes[block.maps], rtol=1e-4, atol=1e-5)
+        assert by_block[block.name].min() >= 0
 
 
 def test_the_maps_of_a_list_of_layers_are_the_reference_s_on_whitened_images():
@@ -55,18 +55,18 @@ def test_the_maps_of_a_list_of_layers_are_the_reference_s_on_whitened_images():
     whitening = np.random.default_rng(3).normal(size=(size, size)).astype(np.float32) / 10
     normalizer = Normalizer(*(np.full((1, 1, 3), x, np.float32) for x in (0.5, 1)), whitening)
     own, pixels = classifier(FlaxNetwork(LAYERS), normalizer=normalizer), images(2)
-    found = feature_maps(own, pixels)
-    assert list(found) == ['1-conv']
+    by_block = feature_maps(own, pixels)
+    assert list(by_block) == ['1-conv']
     expected = reference(own, pixels)['2-batchnorm']
-    np.testing.assert_allclose(found['1-conv'], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(by_block['1-conv'], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(('dtype', 'backend'), [(jnp.bfloat16, 'jax'), (jnp.float32, 'jax')])
 def test_precision_and_operations_change_little(dtype, backend):
     usual = feature_maps(narrow('SmallVGG', devices=1), images(2))
-    found = feature_maps(narrow('SmallVGG', dtype, backend=backend), images(2))
+    by_block = feature_maps(narrow('SmallVGG', dtype, backend=backend), images(2))
     tolerance = 0.05 if dtype == jnp.bfloat16 else 1e-5
-    for name, maps in found.items():
+    for name, maps in by_block.items():
         assert maps.dtype == np.float32
         np.testing.assert_allclose(maps, usual[name], atol=tolerance * usual[name].max())
 
@@ -85,20 +85,20 @@ def test_behind_a_mean_over_positions_grad_cam_has_a_closed_form(name):
     """The logits are mean(A) @ W + b, so that w_k is W[k] / positions (Selvaraju et al., 3.1)."""
     own, pixels = narrow(name), images(3)
     block = last_block(own)
-    found = cams(own, block, pixels, np.array([0, 1, 2]))
+    heat_maps = cams(own, block, pixels, np.array([0, 1, 2]))
     maps, kernel = reference(own, pixels)[block.maps], own.variables['params']['head']['kernel']
     positions = maps.shape[1] * maps.shape[2]
-    weights = kernel[:, found.classes] / positions  # features, images, 2
+    weights = kernel[:, heat_maps.classes] / positions  # features, images, 2
     expected = np.maximum(np.einsum('nhwk,knc->nchw', maps, weights), 0)
     assert expected.max() > 1e-3
-    np.testing.assert_allclose(found.maps, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(heat_maps.maps, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_grad_cam_equals_the_network_split_by_hand():
     own, pixels = narrow('SmallVGG'), images(3)
     block = last_block(own)
     assert (block.maps, block.output) == ('Conv_3', (6, 4, 4))
-    found = cams(own, block, pixels, np.array([3, 4, 0]))
+    heat_maps = cams(own, block, pixels, np.array([3, 4, 0]))
     params = own.variables['params']
     dense = params['Dense_0']
 
@@ -124,15 +124,15 @@ def test_grad_cam_equals_the_network_split_by_hand():
     logits = head(maps)
     rows = np.arange(3)
     for place in range(2):
-        asked = found.classes[:, place]
+        asked = heat_maps.classes[:, place]
         gradient = jax.grad(lambda maps, asked=asked: head(maps)[rows, asked].sum())(maps)
         weights = np.asarray(gradient).mean((1, 2))
         expected = np.maximum(np.einsum('nhwk,nk->nhw', maps, weights), 0)
         assert expected.max() > 1e-3
-        np.testing.assert_allclose(found.maps[:, place], expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(heat_maps.maps[:, place], expected, rtol=1e-4, atol=1e-5)
     probabilities = jax.nn.softmax(logits)
     np.testing.assert_allclose(
-        found.probabilities, probabilities[rows[:, None], found.classes], rtol=1e-4
+        heat_maps.probabilities, probabilities[rows[:, None], heat_maps.classes], rtol=1e-4
     )
 
 
@@ -140,8 +140,8 @@ def test_grad_cam_asks_for_the_most_probable_class_and_the_true_one_or_the_next(
     own, pixels = narrow('BaseNet'), images(2)
     order = np.argsort(-reference(own, pixels)['Dense_1'])
     right, wrong = order[0, 0], order[1, 3]
-    found = cams(own, last_block(own), pixels, np.array([right, wrong]))
-    np.testing.assert_array_equal(found.classes, [order[0, :2], [order[1, 0], wrong]])
+    heat_maps = cams(own, last_block(own), pixels, np.array([right, wrong]))
+    np.testing.assert_array_equal(heat_maps.classes, [order[0, :2], [order[1, 0], wrong]])
 
 
 def test_grad_cam_of_bfloat16_on_other_operations_is_close():
@@ -150,10 +150,10 @@ def test_grad_cam_of_bfloat16_on_other_operations_is_close():
     labels = np.zeros(3, np.int32)
     expected = cams(usual, block, images(3), labels)
     other = narrow('SENet', jnp.bfloat16, backend='jax')
-    found = cams(other, block, images(3), labels)
-    same = found.classes == expected.classes
+    heat_maps = cams(other, block, images(3), labels)
+    same = heat_maps.classes == expected.classes
     assert same.any()
-    difference = np.abs(found.maps - expected.maps)[same]
+    difference = np.abs(heat_maps.maps - expected.maps)[same]
     assert difference.max() < 0.1 * expected.maps.max()
 
 

@@ -48,9 +48,9 @@ def photograph(tmp_path_factory):
 
 
 def said(folder, *paths):
-    found = list(new_images.answers(folder, new_images.files(paths, bytes)))
-    assert all(isinstance(answer, new_images.Answer) for answer in found), found
-    return found
+    answers = list(new_images.predict(folder, new_images.files(paths, bytes)))
+    assert all(isinstance(answer, new_images.Prediction) for answer in answers), answers
+    return answers
 
 
 def command(monkeypatch, *arguments, stdin=b''):
@@ -73,11 +73,11 @@ def test_the_test_images_as_files_get_the_very_logits_that_evaluate_kept(trained
     evaluate(folder, 'test')
     for number, image in enumerate(test.images):
         Image.fromarray(image).save(tmp_path / f'{number:03}.png')
-    found = said(folder, tmp_path)
+    answers = said(folder, tmp_path)
     kept = predictions.read(Workdir(folder), 'test')
-    np.testing.assert_array_equal([answer.logits for answer in found], kept.logits)
-    assert [answer.top(1)[0][0] for answer in found] == [
-        found[0].classes[label] for label in kept.classes
+    np.testing.assert_array_equal([answer.logits for answer in answers], kept.logits)
+    assert [answer.top(1)[0][0] for answer in answers] == [
+        answers[0].classes[label] for label in kept.classes
     ]
 
 
@@ -115,7 +115,7 @@ def test_every_mode_and_format_is_the_same_image(trained, photograph, tmp_path):
 
 
 def test_probabilities_are_the_softmax_in_descending_order():
-    answer = new_images.Answer(
+    answer = new_images.Prediction(
         pathlib.Path('x.png'), ('a', 'b', 'c'), np.log(np.array([1, 7, 2], np.float32))
     )
     assert answer.top(2) == [('b', pytest.approx(0.7)), ('c', pytest.approx(0.2))]

@@ -38,25 +38,27 @@ def test_the_logits_are_the_model_s_own(trained):
     )
     variables = jax.tree.map(jax.numpy.asarray, classifier.variables)
     wanted = classifier.model.apply(variables, inputs, train=False)
-    found = predictions.of(workdir, classifier, 'test', test)
-    np.testing.assert_allclose(found.logits, wanted, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found.probabilities, jax.nn.softmax(wanted), rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(found.labels, test.labels)
+    predicted = predictions.of(workdir, classifier, 'test', test)
+    np.testing.assert_allclose(predicted.logits, wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        predicted.probabilities, jax.nn.softmax(wanted), rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_array_equal(predicted.labels, test.labels)
 
 
 def test_evaluate_gives_scikit_learn_s_metrics_of_them(trained):
     workdir, classifier, test = trained
-    found = predictions.of(workdir, classifier, 'test', test)
+    predicted = predictions.of(workdir, classifier, 'test', test)
     result = evaluate(workdir.path, 'test')
     kinds = range(len(classifier.classes))
-    assert result['accuracy'] == sklearn_metrics.accuracy_score(test.labels, found.classes)
+    assert result['accuracy'] == sklearn_metrics.accuracy_score(test.labels, predicted.classes)
     assert result['loss'] == pytest.approx(
-        sklearn_metrics.log_loss(test.labels, found.probabilities, labels=kinds), rel=1e-9
+        sklearn_metrics.log_loss(test.labels, predicted.probabilities, labels=kinds), rel=1e-9
     )
     assert result['top5'] == sklearn_metrics.top_k_accuracy_score(
-        test.labels, found.logits, k=5, labels=kinds
+        test.labels, predicted.logits, k=5, labels=kinds
     )
-    assert result['sha256'] == found.sha256
+    assert result['sha256'] == predicted.sha256
 
 
 def test_evaluate_agrees_with_the_validation_in_training(trained):

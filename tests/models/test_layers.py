@@ -261,10 +261,10 @@ def test_a_dense_layer_is_flax_s():
     def weighted(layer, variables, x):
         return (layer.apply(variables, x) * jnp.arange(15.0).reshape(3, 5)).sum()
 
-    found = jax.value_and_grad(weighted, (1, 2))(ours, variables, x)
+    actual = jax.value_and_grad(weighted, (1, 2))(ours, variables, x)
     expected = jax.value_and_grad(weighted, (1, 2))(theirs, variables, x)
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected)
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), actual, expected)
 
 
 def test_a_dense_layer_s_kernel_gradient_lies_as_the_kernel_does():

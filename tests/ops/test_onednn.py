@@ -238,8 +238,8 @@ def test_an_infinite_or_undefined_pixel_spreads_as_in_xla(images, weights, relu,
     arguments = x, draw(weights, 1), draw(weights[-1:], 2)
     ours, xla = (by(name, step)(*arguments) for name in ('onednn', 'xla'))
     assert np.isnan(value) == np.isnan(ours[0]).any()
-    for found, expected in zip(ours, xla, strict=True):
-        np.testing.assert_array_equal(kinds(found), kinds(expected))
+    for actual, expected in zip(ours, xla, strict=True):
+        np.testing.assert_array_equal(kinds(actual), kinds(expected))
 
 
 @pytest.mark.parametrize('place', [0, 1, 2])
@@ -265,10 +265,10 @@ def test_an_infinite_or_undefined_gradient_spreads_as_in_xla(images, weights, re
         y, back = jax.vjp(functools.partial(conv, relu=relu, padding=((1, 1), (1, 1))), x, kernel)
         return back(draw(y.shape, 5).at[1, 1, 1].set(jnp.where(y[1, 1, 1] > 0, value, 1.0)))
 
-    for found, expected in zip(
+    for actual, expected in zip(
         by('onednn', gradients)(x, kernel), by('xla', gradients)(x, kernel), strict=True
     ):
-        np.testing.assert_array_equal(kinds(found), kinds(expected))
+        np.testing.assert_array_equal(kinds(actual), kinds(expected))
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
@@ -287,10 +287,10 @@ def test_pools_spread_infinite_and_undefined_values_as_xla(pool, of_gradient, va
         y, back = jax.vjp(lambda x: pool(x, 2), x)
         return y, *back(gradient)
 
-    for found, expected in zip(
+    for actual, expected in zip(
         by('onednn', both)(x, gradient), by('xla', both)(x, gradient), strict=True
     ):
-        np.testing.assert_array_equal(kinds(found), kinds(expected))
+        np.testing.assert_array_equal(kinds(actual), kinds(expected))
 
 
 @pytest.mark.parametrize('place', range(4))

@@ -18,9 +18,9 @@ def answers(both: int, only_first: int, only_second: int, neither: int):
 @pytest.mark.parametrize(('b', 'c'), [(3, 10), (10, 3), (0, 5), (1, 0), (40, 61)])
 def test_mcnemar_is_twice_the_smaller_tail_of_the_binomial(b, c):
     tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
-    found = significance.mcnemar(*answers(20, b, c, 7))
-    assert (found.only_first, found.only_second) == (b, c)
-    assert found.p_value == pytest.approx(min(1, 2 * tail), rel=1e-12)
+    result = significance.mcnemar(*answers(20, b, c, 7))
+    assert (result.only_first, result.only_second) == (b, c)
+    assert result.p_value == pytest.approx(min(1, 2 * tail), rel=1e-12)
 
 
 def test_mcnemar_sees_no_difference_where_there_is_none():
@@ -33,12 +33,12 @@ def test_the_bootstrap_s_interval_is_the_normal_approximation_s_for_many_images(
     first = (generator.random(8000) < 0.9).astype(float)
     # The second one has three seeds.
     second = (generator.random((3, 8000)) < 0.87).mean(axis=0)
-    found = significance.bootstrap(first, second)
+    interval = significance.bootstrap(first, second)
     differences = first - second
     half = 1.959964 * differences.std() / math.sqrt(8000)
-    assert found.difference == pytest.approx(differences.mean())
-    assert found.low == pytest.approx(differences.mean() - half, abs=0.05 * half)
-    assert found.high == pytest.approx(differences.mean() + half, abs=0.05 * half)
+    assert interval.difference == pytest.approx(differences.mean())
+    assert interval.low == pytest.approx(differences.mean() - half, abs=0.05 * half)
+    assert interval.high == pytest.approx(differences.mean() + half, abs=0.05 * half)
 
 
 def test_the_bootstrap_is_one_over_images():
@@ -46,8 +46,8 @@ def test_the_bootstrap_is_one_over_images():
     first, second = (a.astype(float) for a in answers(30, 12, 5, 13))
     rows = np.random.default_rng(2).integers(0, 60, (20_000, 60))
     low, high = np.quantile((first - second)[rows].mean(axis=1), (0.025, 0.975))
-    found = significance.bootstrap(first, second)
-    assert (found.low, found.high) == pytest.approx((low, high), abs=1.01 / 60)
+    interval = significance.bootstrap(first, second)
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=1.01 / 60)
 
 
 def test_the_bootstrap_is_the_same_every_time_and_nothing_between_equals():

@@ -71,13 +71,13 @@ def run(capsys, out: pathlib.Path, seeds: list[str]) -> tuple[int, dict]:
     return ended.value.code, json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
-def without_times(found: dict) -> list[dict]:
+def without_times(result: dict) -> list[dict]:
     timed = ('time a run', 'images/s')
-    return [{key: row[key] for key in row if key not in timed} for row in found['table']]
+    return [{key: row[key] for key in row if key not in timed} for row in result['table']]
 
 
-def weights(found: dict) -> list[str | None]:
-    return [run['summary'] and run['summary']['sha256'] for run in found['runs']]
+def weights(result: dict) -> list[str | None]:
+    return [run['summary'] and run['summary']['sha256'] for run in result['runs']]
 
 
 @pytest.fixture(scope='module')
@@ -90,16 +90,16 @@ def unbroken(tmp_path_factory):
 
 
 def test_every_config_runs_with_every_combination_and_seed():
-    found = grid.tasks(
+    tasks = grid.tasks(
         pathlib.Path('out'),
         [VGG, str(ROOT / 'configs/senet.py:digits')],
         [0, 3],
         ['ema=0.5'],
         ['schedule.rate=0.1,0.01', 'train.batch_size=8,16'],
     )
-    assert len(found) == len({task.name for task in found}) == 2 * 2 * 2 * 2
-    assert [task.seed for task in found] == [0] * 8 + [3] * 8, 'the first seed of all comes first'
-    last = found[-1]
+    assert len(tasks) == len({task.name for task in tasks}) == 2 * 2 * 2 * 2
+    assert [task.seed for task in tasks] == [0] * 8 + [3] * 8, 'the first seed of all comes first'
+    last = tasks[-1]
     assert last.name == 'senet-digits-ema=0.5-rate=0.01-batch_size=16-seed3'
     assert last.group == 'senet-digits-ema=0.5-rate=0.01-batch_size=16'
     values = (last.config.schedule.rate, last.config.train.batch_size, last.config.seed)
@@ -140,15 +140,15 @@ def test_a_name_does_not_depend_on_the_other_runs_of_the_sweep():
 def test_long_names_are_cut_and_stay_distinct():
     augment = '[{"name": "translate", "pixels": 2}]'
     longer = augment[:-1] + ', {"name": "cutout", "size": 4}' * 5 + ']'
-    found = names(grids=[f'data.augment={longer},{longer[:-2]}, "p": 0.5}}]'])
-    assert len(set(found)) == 2
-    assert all(len(name) < 150 for name in found)
+    run_names = names(grids=[f'data.augment={longer},{longer[:-2]}, "p": 0.5}}]'])
+    assert len(set(run_names)) == 2
+    assert all(len(name) < 150 for name in run_names)
 
 
 def test_values_that_no_file_name_can_tell_apart_get_a_digest():
-    found = names(grids=['model.widths=(8, 16),[8, 16]'])
-    assert len(set(found)) == 2
-    assert all(re.fullmatch(r'small_vgg-smoke-widths=8_16-[0-9a-f]{8}-seed0', n) for n in found)
+    run_names = names(grids=['model.widths=(8, 16),[8, 16]'])
+    assert len(set(run_names)) == 2
+    assert all(re.fullmatch(r'small_vgg-smoke-widths=8_16-[0-9a-f]{8}-seed0', n) for n in run_names)
 
 
 @pytest.mark.parametrize(
@@ -249,13 +249,13 @@ def test_time_left_is_that_of_the_epochs_which_are_missing(tmp_path):
 
 
 def test_runs_without_an_epoch_take_what_others_take(tmp_path):
-    found = [training(tmp_path, 4), training(tmp_path, 0, seed=1), training(tmp_path, 0, seed=2)]
-    assert estimate.seconds_left(found, 1) == pytest.approx(6 + 10 + 10)
-    assert estimate.seconds_left(found, 2) == pytest.approx(6 + 10)
-    found[0].state, found[0].seconds = 'finished', 12.0
-    assert estimate.seconds_left(found, 2) == pytest.approx(12)
-    found[1].state = 'failed'
-    assert estimate.seconds_left(found, 2) == pytest.approx(12)
+    all_jobs = [training(tmp_path, 4), training(tmp_path, 0, seed=1), training(tmp_path, 0, seed=2)]
+    assert estimate.seconds_left(all_jobs, 1) == pytest.approx(6 + 10 + 10)
+    assert estimate.seconds_left(all_jobs, 2) == pytest.approx(6 + 10)
+    all_jobs[0].state, all_jobs[0].seconds = 'finished', 12.0
+    assert estimate.seconds_left(all_jobs, 2) == pytest.approx(12)
+    all_jobs[1].state = 'failed'
+    assert estimate.seconds_left(all_jobs, 2) == pytest.approx(12)
 
 
 def test_a_run_that_trains_elsewhere_is_waited_for(tmp_path):
@@ -301,10 +301,10 @@ def test_a_dry_run_lists_the_commands_and_starts_none(tmp_path, capsys):
 @pytest.mark.slow
 def test_a_run_that_fails_is_named_and_leaves_the_others_alone(unbroken):
     _, done = unbroken
-    found = json.loads(done.stdout.splitlines()[-1])
+    result = json.loads(done.stdout.splitlines()[-1])
     assert done.returncode == 1
-    assert found['finished'] is False
-    assert [run['state'] for run in found['runs']] == ['finished', 'finished', 'failed']
+    assert result['finished'] is False
+    assert [run['state'] for run in result['runs']] == ['finished', 'finished', 'failed']
     [error] = done.stderr.splitlines()
     for part in (f'{NAME}-seed2 failed: ', 'holds files but no config.json', 'seed2.log'):
         assert part in error
@@ -312,11 +312,11 @@ def test_a_run_that_fails_is_named_and_leaves_the_others_alone(unbroken):
 
 @pytest.mark.slow
 def test_the_last_table_has_a_row_a_config_with_mean_and_deviation(unbroken):
-    found = json.loads(unbroken[1].stdout.splitlines()[-1])
-    [row] = found['table']
+    result = json.loads(unbroken[1].stdout.splitlines()[-1])
+    [row] = result['table']
     assert row['name'] == NAME
     assert (row['epochs'], row['state']) == ('12 12', '2 finished, 1 failed')
-    accuracies = [run['summary']['test']['accuracy'] for run in found['runs'] if run['summary']]
+    accuracies = [run['summary']['test']['accuracy'] for run in result['runs'] if run['summary']]
     assert row['test'] == show.records.spread([100 * value for value in accuracies], 2) + ' %'
     assert '±' in row['validation']
 
@@ -325,9 +325,9 @@ def test_the_last_table_has_a_row_a_config_with_mean_and_deviation(unbroken):
 def test_finished_runs_are_not_run_and_evaluated_again(unbroken, capsys):
     out, done = unbroken
     before = {path: path.stat().st_mtime_ns for path in out.glob('*/*')}
-    code, found = run(capsys, out, GOOD)
-    assert (code, found['finished']) == (0, True)
-    assert found['runs'] == json.loads(done.stdout.splitlines()[-1])['runs'][:2]
+    code, result = run(capsys, out, GOOD)
+    assert (code, result['finished']) == (0, True)
+    assert result['runs'] == json.loads(done.stdout.splitlines()[-1])['runs'][:2]
     changed = {p for p, at in before.items() if p.stat().st_mtime_ns != at and p.name != '.lock'}
     assert not changed
 
@@ -367,11 +367,11 @@ def test_a_sweep_that_is_stopped_and_then_killed_goes_on_to_the_same_table(
     process.kill()
     process.communicate()
 
-    code, found = run(capsys, tmp_path, ALL)
+    code, result = run(capsys, tmp_path, ALL)
     _, done = unbroken
     expected = json.loads(done.stdout.splitlines()[-1])
     assert code == 1
-    assert without_times(found) == without_times(expected)
-    assert weights(found) == weights(expected)
+    assert without_times(result) == without_times(expected)
+    assert weights(result) == weights(expected)
     logs = ''.join(path.read_text() for path in tmp_path.glob('*.log'))
     assert 'resumed at step' in logs

@@ -54,9 +54,9 @@ def restore_latest(folder: pathlib.Path) -> checkpoints.Restored | None:
         return checkpoints.restore_latest(manager, SHAPES)
 
 
-def assert_same_bits(found: TrainState, expected: TrainState) -> None:
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+def assert_same_bits(actual: TrainState, expected: TrainState) -> None:
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         assert a.dtype == b.dtype
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
@@ -195,9 +195,9 @@ def test_a_changed_history_counts_as_damage(tmp_path):
     save_steps(tmp_path, {1: 0.1, 2: 0.2})
     meta = tmp_path / '2' / 'meta' / 'metadata'
     meta.write_text(meta.read_text().replace('"val_accuracy": 0.1', '"val_accuracy": 0.9'))
-    found = restore_latest(tmp_path)
-    assert found is not None
-    assert int(found.state.step) == 1
+    restored = restore_latest(tmp_path)
+    assert restored is not None
+    assert int(restored.state.step) == 1
 
 
 def test_a_damaged_checkpoint_that_nothing_can_replace_is_named(tmp_path):

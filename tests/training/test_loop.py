@@ -147,11 +147,11 @@ def test_dropblock_batch_norm_and_augmentation_do_not_depend_on_the_number_of_de
     config.optimizer.clip_norm = 1.0
     config.train.update(batch_size=16, length='20 steps')
     data = pipeline.prepare(config.data)
-    found = []
+    results = []
     for devices in (1, 4):
         config.mesh.devices = devices
-        found.append(weights_after(plans.make(config, data), 10))
-    assert_close(*found)
+        results.append(weights_after(plans.make(config, data), 10))
+    assert_close(*results)
 
 
 def test_the_average_holds_weights_and_batch_statistics(unbroken):

@@ -44,11 +44,11 @@ def config_of(**overrides):
 
 
 def lines(folder):
-    found = [json.loads(text) for text in (folder / 'metrics.jsonl').read_text().splitlines()]
-    for line in found:
+    parsed = [json.loads(text) for text in (folder / 'metrics.jsonl').read_text().splitlines()]
+    for line in parsed:
         for key in WALL_TIMES:
             assert line.pop(key) > 0
-    return found
+    return parsed
 
 
 def refusal(**overrides):
@@ -76,10 +76,10 @@ def test_a_run_leaves_the_files_of_any_other_run(unbroken):
     }
     assert json.loads((folder / 'summary.json').read_text()) == summary
     assert summary['finished'] is True
-    found = lines(folder)
-    assert [line['epoch'] for line in found] == [1, 2, 3, 4]
+    log = lines(folder)
+    assert [line['epoch'] for line in log] == [1, 2, 3, 4]
     parts = [f'{part}_{key}' for part in ('train', 'val') for key in ('loss', 'accuracy', 'top5')]
-    assert set(found[0]) == {'epoch', 'step', 'rate', *parts}
+    assert set(log[0]) == {'epoch', 'step', 'rate', *parts}
 
 
 def test_checkpoints_are_npz_without_pickle_of_the_latest_two_epochs_and_the_best(unbroken):
@@ -93,12 +93,12 @@ def test_checkpoints_are_npz_without_pickle_of_the_latest_two_epochs_and_the_bes
 
 def test_evaluate_reads_the_weights_that_the_run_reports(unbroken):
     folder, summary = unbroken
-    found = evaluation.evaluate(folder, 'validation')
-    assert found['sha256'] == summary['sha256']
-    assert found['accuracy'] == summary['val_accuracy']
+    result = evaluation.evaluate(folder, 'validation')
+    assert result['sha256'] == summary['sha256']
+    assert result['accuracy'] == summary['val_accuracy']
     # JAX computes what NumPy has validated.
-    assert found['loss'] == pytest.approx(summary['val_loss'], rel=1e-5)
-    assert json.loads((folder / 'summary.json').read_text())['validation'] == found
+    assert result['loss'] == pytest.approx(summary['val_loss'], rel=1e-5)
+    assert json.loads((folder / 'summary.json').read_text())['validation'] == result
 
 
 def test_an_interrupted_epoch_begins_again_and_the_run_ends_with_the_same_bits(
@@ -175,12 +175,12 @@ def test_early_stopping_chooses_the_lowest_validation_loss_and_resumes_to_nothin
     # A rate this large spoils the weights, so that nothing gets better for long.
     config = config_of(schedule__rate=0.5, train__length='30 epochs', train__patience=2)
     summary = run.train(config, tmp_path)
-    found = lines(tmp_path)
-    best = min(found, key=lambda line: line['val_loss'])
-    assert len(found) == best['epoch'] + 2 < 30
+    log = lines(tmp_path)
+    best = min(log, key=lambda line: line['val_loss'])
+    assert len(log) == best['epoch'] + 2 < 30
     assert summary['step'] == best['step']
     assert run.train(config, tmp_path)['sha256'] == summary['sha256']
-    assert lines(tmp_path) == found
+    assert lines(tmp_path) == log
     assert evaluation.evaluate(tmp_path, 'validation')['sha256'] == summary['sha256']
 
 

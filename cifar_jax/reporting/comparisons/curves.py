@@ -1,4 +1,4 @@
-"""Accuracy and loss of several runs on shared axes, against epochs and against wall time."""
+"""Curves of accuracy and loss of several runs over epochs and over wall time."""
 
 import statistics
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from cifar_jax.reporting import style
 from cifar_jax.reporting.comparisons.groups import Group
 from cifar_jax.reporting.picture import Picture
 
-# Okabe and Ito's, as far as they are dark enough for a line on white; then again with markers.
+# Okabe and Ito's colours that are dark enough for lines on white; then again with markers.
 COLOURS = (style.BLUE, style.RED, style.GREEN, '#CC79A7', '#E69F00', style.SKY, style.INK)
 MARKERS = ('', 'o', 's', '^', 'x')
 PARTS = (('val', 'validation', '-', 1.8), ('train', 'training', ':', 1.3))
@@ -21,7 +21,7 @@ UNITS = (('hours', 3600, 5 * 3600), ('minutes', 60, 300), ('seconds', 1, 0))
 
 
 class Curve(NamedTuple):
-    """Seeds of one config after each epoch: the time, and a metric's mean and extremes."""
+    """The seeds of one config after each epoch: the time, and a metric's mean and range."""
 
     epochs: tuple[int, ...]
     seconds: tuple[float, ...]
@@ -31,12 +31,12 @@ class Curve(NamedTuple):
 
 
 def curve(group: Group, key: str) -> Curve | None:
-    """Returns a metric over the seeds that were still training at each epoch; None: it has none.
+    """Returns a metric over the seeds that were still training at each epoch, or None.
 
-    The time is the sum of the epochs' mean times, so that it grows where a seed has stopped.
+    The time is the sum of the epochs' mean times, so that it increases when a seed has stopped.
 
     Args:
-      key: of metrics.jsonl, such as 'val_accuracy'.
+      key: a key of metrics.jsonl, such as 'val_accuracy'.
     """
     by_epoch: dict[int, list[dict[str, float]]] = {}
     for run in group.runs:
@@ -56,7 +56,7 @@ def curve(group: Group, key: str) -> Curve | None:
 
 
 def draw(groups: Sequence[Group]) -> tuple[Picture, ...]:
-    """Returns accuracy and loss against epochs and wall time; nothing where no epoch ended."""
+    """Draws accuracy and loss over epochs and wall time; returns () if no epoch has ended."""
     if not any(run.lines for group in groups for run in group.runs):
         return ()
     return tuple(
@@ -74,12 +74,16 @@ def _picture(groups: Sequence[Group], metric: str, title: str, along: str) -> Pi
     words = []
     for position, group in enumerate(groups):
         for part, name, dashes, width in PARTS:
-            found = curve(group, f'{part}_{metric}')
-            if found is None:
+            mean_curve = curve(group, f'{part}_{metric}')
+            if mean_curve is None:
                 continue
-            x = found.epochs if along == 'epochs' else [s / length for s in found.seconds]
-            _plot(axes, x, found, {**_look(position), 'ls': dashes, 'lw': width})
-            value = f'{found.mean[-1]:.1%}' if metric == 'accuracy' else f'{found.mean[-1]:.3f}'
+            x = mean_curve.epochs if along == 'epochs' else [s / length for s in mean_curve.seconds]
+            _plot(axes, x, mean_curve, {**_line_style(position), 'ls': dashes, 'lw': width})
+            value = (
+                f'{mean_curve.mean[-1]:.1%}'
+                if metric == 'accuracy'
+                else f'{mean_curve.mean[-1]:.3f}'
+            )
             words.append(f'{group.name} ends with {value} in {name}')
     axes.grid(axis='y')
     axes.set_ylabel('accuracy' if metric == 'accuracy' else 'cross-entropy, nats')
@@ -92,27 +96,29 @@ def _picture(groups: Sequence[Group], metric: str, title: str, along: str) -> Pi
         axes.set_xlabel(f'wall time, {unit}')
         axes.set_xlim(left=0)
     _legend(figure, groups)
-    title = f'{title} against {"epochs" if along == "epochs" else "wall time"}'
+    title = f'{title} over {"epochs" if along == "epochs" else "wall time"}'
     return Picture(f'{metric}_{along}', title, f'{title}: {"; ".join(words)}.', figure)
 
 
 def _plot(
-    axes: Axes, x: Sequence[int] | Sequence[float], found: Curve, look: dict[str, Any]
+    axes: Axes, x: Sequence[int] | Sequence[float], mean_curve: Curve, line_style: dict[str, Any]
 ) -> None:
-    # One epoch is no line.
-    marker = look['marker'] or ('.' if len(x) == 1 else '')
-    axes.plot(x, found.mean, **{**look, 'marker': marker})
-    if found.low != found.high:
-        axes.fill_between(x, found.low, found.high, color=look['color'], alpha=0.15, lw=0)
+    # A line of one epoch would be invisible.
+    marker = line_style['marker'] or ('.' if len(x) == 1 else '')
+    axes.plot(x, mean_curve.mean, **{**line_style, 'marker': marker})
+    if mean_curve.low != mean_curve.high:
+        axes.fill_between(
+            x, mean_curve.low, mean_curve.high, color=line_style['color'], alpha=0.15, lw=0
+        )
 
 
-def _look(position: int) -> dict[str, Any]:
+def _line_style(position: int) -> dict[str, Any]:
     turn, colour = divmod(position, len(COLOURS))
     return {'color': COLOURS[colour], 'marker': MARKERS[turn % len(MARKERS)]}
 
 
 def _legend(figure: Figure, groups: Sequence[Group]) -> None:
-    lines = [Line2D([], [], **_look(position)) for position in range(len(groups))]
+    lines = [Line2D([], [], **_line_style(position)) for position in range(len(groups))]
     names = [style.short(group.name, 24) for group in groups]
     for _, name, dashes, width in PARTS:
         lines.append(Line2D([], [], ls=dashes, lw=width, color=style.GREY))

@@ -136,11 +136,11 @@ class Table(NamedTuple):
 
 def tables(comparison: Comparison) -> list[Table]:
     """Returns what the console shows."""
-    found = [Table('runs', COLUMNS, [cells(row) for row in comparison.rows])]
+    tables = [Table('runs', COLUMNS, [cells(row) for row in comparison.rows])]
     if comparison.pairs:
         title = f'on the same {comparison.split} images'
-        found.append(Table(title, PAIR_COLUMNS, [pair_cells(pair) for pair in comparison.pairs]))
-    return found
+        tables.append(Table(title, PAIR_COLUMNS, [pair_cells(pair) for pair in comparison.pairs]))
+    return tables
 
 
 def plain(comparison: Comparison, paths: Sequence[pathlib.Path]) -> dict[str, Any]:

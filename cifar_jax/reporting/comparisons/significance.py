@@ -1,4 +1,4 @@
-"""Whether one classifier is better than another on the same images, or only luckier."""
+"""Tests whether one classifier is significantly better than another on the same images."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ RESAMPLES, SEED = 10_000, 0
 
 
 class McNemar(NamedTuple):
-    """Images that one of two classifiers alone has right, and the p-value of their numbers."""
+    """Numbers of images that only one of two classifiers predicts correctly, and the p-value."""
 
     only_first: int
     only_second: int
@@ -28,13 +28,13 @@ class Interval(NamedTuple):
 def mcnemar(first: Bool[np.ndarray, 'images'], second: Bool[np.ndarray, 'images']) -> McNemar:
     r"""Returns McNemar's test of two classifiers, exact and two-sided.
 
-    Of the images that one of them alone has right, each is as likely to be the one's as the
-    other's if both are equally good:
+    If both are equally good, each image that only one of them predicts correctly is equally likely
+    to be of either:
 
     .. math:: b \sim \mathrm{Binomial}(b + c, 1/2)
 
     Args:
-      first, second: which of the same images each has right.
+      first, second: whether each predicts each of the same images correctly.
 
     References:
       McNemar, 1947, Note on the sampling error of the difference between correlated proportions
@@ -52,13 +52,13 @@ def mcnemar(first: Bool[np.ndarray, 'images'], second: Bool[np.ndarray, 'images'
 def bootstrap(first: Float[np.ndarray, 'images'], second: Float[np.ndarray, 'images']) -> Interval:
     """Returns a paired bootstrap's percentile interval of a difference of accuracies.
 
-    The images are drawn anew with replacement, `RESAMPLES` times, always with the same random
-    numbers. An image counts by its difference alone, and these have few values: how often each is
-    drawn is multinomial, which is the same as drawing the images and takes milliseconds.
+    The images are resampled with replacement, `RESAMPLES` times, always with the same random
+    numbers. Since the differences of images have few values, the numbers of draws per value are
+    multinomial, which is equivalent to drawing images and takes milliseconds.
 
     Args:
-      first, second: how often each has each of the same images right: 0 or 1, or the share of
-        several seeds.
+      first, second: how often each predicts each of the same images correctly: 0 or 1, or the
+        fraction of several seeds.
 
     References:
       Efron and Tibshirani, 1993, An Introduction to the Bootstrap, section 13.3.
