@@ -206,7 +206,7 @@ def update_config(
 def remove_drafts(workdir: Workdir) -> None:
     """Removes what killed processes left of files that they were writing."""
     for folder in (workdir.path, workdir.checkpoints, workdir.predictions('').parent):
-        files.remove_drafts(folder)
+        files.remove_temporary(folder)
 
 
 def refuse_differences(workdir: Workdir, config: ConfigDict) -> None:
