@@ -1,16 +1,16 @@
 """Parameter groups of `config.optimizer.groups`, which are selected by path patterns.
 
-A group is a dict with a `pattern`, and what is different for the parameters that it matches:
+A group is a dict with a `pattern` and the settings of the parameters that it matches:
 
-    rate               a factor of the scheduled rate
-    weight_decay, l2   instead of the optimizer's; 0.0 for none
-    frozen             True: the parameters keep their values
-    frozen_statistics  True: batch norm uses its moving statistics in training, and keeps them
+    rate               factor of the scheduled rate
+    weight_decay, l2   replaces that of the optimizer; 0.0 for none
+    frozen             if True, the parameters keep their values
+    frozen_statistics  if True, batch norm uses its moving statistics in training and keeps them
 
-A pattern is compared with whole paths such as 'stage1_block1/conv1/kernel', upper and lower case
-being different: `*` stands for any characters, '/' among them, `?` for one, `[ab]` for either. The
-first group that matches a parameter has it; a batch norm belongs to the first group that matches
-its moving mean, 'stem_norm/mean'.
+A pattern must match the whole path, such as 'stage1_block1/conv1/kernel', and is case-sensitive:
+`*` matches any characters including '/', `?` matches one, `[ab]` matches a or b. A parameter
+belongs to the first group that matches it, and a batch norm to the first group that matches its
+moving mean, 'stem_norm/mean'.
 """
 
 import contextlib
@@ -146,7 +146,7 @@ def trained(groups: Sequence[Group], params: PyTree) -> PyTree:
 def table(groups: Sequence[Group], variables: Mapping[str, PyTree]) -> str:
     """Returns a table of the groups and their sizes, which a run prints before its first step."""
     lines = Table(box=box.SIMPLE, title='Parameter groups')
-    for heading in ('pattern', 'different'):
+    for heading in ('pattern', 'settings'):
         lines.add_column(heading)
     for heading in ('tensors', 'parameters'):
         lines.add_column(heading, justify='right')

@@ -17,7 +17,7 @@ from cifar_jax.training import groups as parameter_groups
 
 OPTIMIZERS = ('sgd', 'adam', 'adamw')
 
-# The arguments: config.schedule, a duration -> its steps, and the steps after the warm-up.
+# Arguments: config.schedule, a function from a duration to steps, the steps after the warm-up.
 Builder = Callable[[ConfigDict, Callable[[int | str], int], int], optax.Schedule]
 
 
