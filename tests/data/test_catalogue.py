@@ -176,6 +176,7 @@ for name in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_what_is_not_prepared_is_looked_up_and_without_a_network_one_sentence(tmp_path):
     asked = {
         'mnits': "has no 'mnits', and none is prepared: did you mean 'mnist'?",
@@ -274,6 +275,7 @@ except UserError as error:
 """
 
 
+@pytest.mark.slow
 def test_made_up_sets_are_prepared_decoded_and_then_found_without_tensorflow(tmp_path):
     done = run(MADE_UP, tmp_path)
     assert done.returncode == 0, done.stderr

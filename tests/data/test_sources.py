@@ -180,6 +180,7 @@ catalogue.load(sources.CIFAR10, str(data_dir), 1.0)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_never_see_half_a_cache(tmp_path):
     folder = prepared_folder(tmp_path / 'data')
     flags = [tmp_path / 'one', tmp_path / 'two']
@@ -468,6 +469,7 @@ print(sorted(heavy & set(sys.modules)))
 """
 
 
+@pytest.mark.slow
 def test_a_set_is_prepared_quietly_and_damaged_records_are_named(tmp_path):
     done = run(PREPARE, tmp_path)
     assert done.returncode == 0, done.stderr
