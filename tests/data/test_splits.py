@@ -206,6 +206,20 @@ def test_a_sample_gives_every_class_an_image_before_a_second_one():
     assert sorted(labels[rows[6:]]) == [1, 1, 2]
 
 
+@pytest.mark.parametrize('seed', range(3))
+def test_a_sample_follows_the_permutation_of_its_seed_class_by_class(seed):
+    labels = np.random.default_rng(9).integers(0, 40, 1000)
+    rest = np.random.default_rng(seed).permutation(1000).tolist()
+    expected = []
+    while rest:
+        first = {}
+        for row in rest:
+            first.setdefault(labels[row], row)
+        expected += first.values()
+        rest = [row for row in rest if row not in first.values()]
+    assert splits.sample(labels, 1000, seed).tolist() == expected
+
+
 def test_a_sample_is_of_what_there_is_and_begins_with_smaller_ones():
     labels = np.arange(30) % 7
     whole = splits.sample(labels, 100, 3)
