@@ -1,7 +1,9 @@
 """Several fake devices, strict promotion, and annotations checked: before JAX starts."""
 
+import logging
 import os
 import tempfile
+from collections.abc import Iterator
 
 # Compiling takes most of the tests' time, and their programs run for moments. Before JAX is
 # imported, so that the commands that tests start inherit it; .ci/run tests optimised code, too.
@@ -35,3 +37,12 @@ def compile_once():
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
     yield
     _CACHE.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def restore_log() -> Iterator[None]:
+    """Restores the log after a command, whose handler writes to the output of a single test."""
+    logger = logging.getLogger('cifar_jax')
+    before = list(logger.handlers), logger.level, logger.propagate
+    yield
+    logger.handlers, logger.level, logger.propagate = before

@@ -1,4 +1,4 @@
-"""The weights that a run begins with, when they come from another run or a file."""
+"""Reads the initial weights of a run from another run or a file."""
 
 import numpy as np
 
@@ -11,10 +11,9 @@ from cifar_jax.training.weights import Source
 
 
 def read(init_from: str) -> Source:
-    """Returns the weights that a value of `config.init_from` names.
+    """Reads the weights of `config.init_from`.
 
-    Those of a checkpoint are the ones that its run is evaluated with: the average, where it keeps
-    one.
+    From a checkpoint, these are the weights for evaluation: the average if there is one.
 
     Raises:
       UserError: the file, the run or its checkpoint is missing or damaged.

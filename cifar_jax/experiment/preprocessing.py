@@ -1,4 +1,4 @@
-"""What a run's inputs and outputs mean, and which data it was trained on, kept in its workdir."""
+"""The preprocessing of a run and digests of its data, stored in its workdir."""
 
 import hashlib
 import math
@@ -16,22 +16,22 @@ from cifar_jax.files import FileError
 
 
 class Preprocessing(NamedTuple):
-    """What a model's inputs and outputs mean, and the SHA-256 of each part of its data."""
+    """A model's classes, the shape and normalization of its inputs, and digests of its data."""
 
     classes: tuple[str, ...]
     image_shape: tuple[int, ...]
     normalizer: Normalizer
-    digests: Mapping[str, str]  # of 'train', 'validation' and 'test'; older runs have none
+    digests: Mapping[str, str]  # of 'train', 'validation' and 'test'; empty in older runs
 
 
 def of(data: Prepared) -> Preprocessing:
-    """Returns what is kept of a run's data."""
+    """Returns the preprocessing and the digests of some data."""
     shape = tuple(data.train.images.shape[1:])
     return Preprocessing(data.classes, shape, data.normalizer, data.digests())
 
 
 def write(workdir: Workdir, preprocessing: Preprocessing) -> None:
-    """Keeps a model's preprocessing beside it; ZCA's matrix has a file of its own."""
+    """Stores the preprocessing in the workdir; the matrix of ZCA has its own file."""
     classes, shape, normalizer, digests = preprocessing
     if normalizer.whitening is not None:
         files.write_arrays(workdir.whitening, {'whitening': normalizer.whitening})
@@ -47,7 +47,7 @@ def write(workdir: Workdir, preprocessing: Preprocessing) -> None:
 
 
 def read(workdir: Workdir) -> Preprocessing:
-    """Returns what `write` wrote, to the bit.
+    """Reads the preprocessing exactly as written.
 
     Raises:
       UserError: a file is missing or damaged.
@@ -99,10 +99,10 @@ def normalizer_digest(normalizer: Normalizer) -> str:
 
 
 def refuse_differences(workdir: Workdir, stored: Preprocessing, data: Preprocessing) -> None:
-    """Checks that a run may go on with its data as they are now.
+    """Checks that a run can resume with its data as they are now.
 
     Raises:
-      UserError: they have other classes, images or labels than those the run began with.
+      UserError: the classes, images or labels differ from those at the start of the run.
     """
     refuse_other_classes(workdir, stored, data.classes)
     parts = differing(stored, data.digests)
@@ -119,10 +119,10 @@ def refuse_differences(workdir: Workdir, stored: Preprocessing, data: Preprocess
 
 
 def refuse_other_classes(workdir: Workdir, stored: Preprocessing, classes: tuple[str, ...]) -> None:
-    """Checks that data have the classes that a run was trained on, in their order.
+    """Checks that data have the classes of a run, in the same order.
 
     Raises:
-      UserError: they have others, which are named.
+      UserError: the classes differ; the message names them.
     """
     if classes == stored.classes:
         return
@@ -137,5 +137,5 @@ def refuse_other_classes(workdir: Workdir, stored: Preprocessing, classes: tuple
 
 
 def differing(stored: Preprocessing, digests: Mapping[str, str]) -> list[str]:
-    """Returns the parts of the data that are not those of the run; none of an older run."""
+    """Returns the parts of the data that differ from those of the run; none for older runs."""
     return [part for part, sha256 in stored.digests.items() if digests.get(part) != sha256]

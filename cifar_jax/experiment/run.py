@@ -1,4 +1,4 @@
-"""One training run in a workdir, from its config to its summary."""
+"""Trains or resumes one run in a workdir."""
 
 import functools
 import logging
@@ -27,7 +27,7 @@ from cifar_jax.training.trainer import Plan, Result
 from cifar_jax.training.trainers import trainer_of
 
 log = logging.getLogger('cifar_jax')
-# From the plan, its data, the step and the variables to the pictures for TensorBoard.
+# (plan, data, step, variables) -> pictures for TensorBoard.
 Draw = Callable[[Plan, Prepared, int, Any], Iterable[Any]]
 
 
@@ -40,16 +40,16 @@ def train(
     extend: bool = False,
     draw: Draw | None = None,
 ) -> dict[str, Any]:
-    """Trains, or resumes training, and returns what summary.json then holds.
+    """Trains or resumes a run, and returns its summary (see summary.json).
 
     Args:
-      command: what the user typed; it is kept in config.json.
-      profile: whether a trace of a few steps is written.
+      command: the command line, stored in config.json.
+      profile: whether to write a trace of a few steps.
       extend: whether a run may be lengthened that is then not the longer run it would have been.
       draw: `reporting.live.draw_run`, or None for no pictures.
 
     Raises:
-      UserError: whatever the user can mend, see the modules that this calls.
+      UserError: see the modules that this function calls.
     """
     workdir = Workdir(folder)
     workdirs.check_path(workdir)
@@ -63,10 +63,10 @@ def train(
     plan = trainer.plan(config, data, new=new, read=first_weights.read)
     modules = model_summary.table(plan.model, data.train.images.shape[1:])
     with backend.use(config.ops.backend), workdirs.lock(workdir):
-        workdirs.remove_drafts(workdir)
+        workdirs.remove_temporary(workdir)
         extension = _extension(workdir, plan, data.train.images.shape[1:], extend)
         for change in workdirs.prepare(workdir, config, command):
-            log.warning('%s: this run will not go on to the same bits', change)
+            log.warning('%s: this run will not continue with the same bits', change)
         log.info(modules)
         for line in trainer.describe(plan):
             log.info(line)
@@ -85,10 +85,10 @@ def train(
 def _extension(
     workdir: Workdir, plan: Plan, image_shape: tuple[int, ...], extend: bool
 ) -> dict[str, Any] | None:
-    """Returns what config.json records of a run that is lengthened by --extend; else None.
+    """Returns the entry in config.json for a run that --extend extends, or None.
 
     Raises:
-      UserError: the run would need --extend, or is one of another config.
+      UserError: the run needs --extend, or has another config.
     """
     if not workdir.config.exists():
         return None
@@ -99,7 +99,7 @@ def _extension(
         return None
     if not extend:
         raise UserError(
-            f"config.train.length='{length}' lengthens a run of '{before}', in which "
+            f"config.train.length='{length}' extends a run of '{before}', in which "
             f'{" and ".join(spanning)} spanned the whole run: it would not become the run of '
             f"'{length}'. Choose another --workdir, or add --extend to continue all the same."
         )
@@ -159,7 +159,7 @@ def _describe_data(data: pipeline.Prepared) -> None:
     for name, part in (('train', data.train), ('validation', data.validation), ('test', data.test)):
         if part is not None:
             counts = splits.class_counts(part.labels, len(data.classes))
-            spread = f'{counts.min()} to {counts.max()} a class'
+            spread = f'{counts.min()} to {counts.max()} per class'
             if len(counts) <= 20:
                 spread += f': {", ".join(map(str, counts))}'
             log.info('%s: %d images, %s', name, counts.sum(), spread)
@@ -188,7 +188,7 @@ def _summarize(workdir: Workdir, result: Result, watcher: Watcher) -> dict[str, 
             f'{line[f"{part}_accuracy"]:.2%}',
             f'{line[f"{part}_top5"]:.2%}',
         ]
-        for part, name in (('train', 'train, as it went'), ('val', 'validation'))
+        for part, name in (('train', 'train (running mean)'), ('val', 'validation'))
         if f'{part}_loss' in line
     ]
     title = f'{workdir.path}: epoch {line["epoch"]}, {console.duration(summary["seconds"])}'
@@ -198,7 +198,7 @@ def _summarize(workdir: Workdir, result: Result, watcher: Watcher) -> dict[str, 
 
 
 def _evaluations(workdir: Workdir, summary: dict[str, Any]) -> dict[str, Any]:
-    """What `evaluate` added to an earlier summary of the same weights."""
+    """Returns the evaluations in an earlier summary of the same weights."""
     if not workdir.summary.exists():
         return {}
     before = files.read_json(workdir.summary)

@@ -1,4 +1,4 @@
-"""Follows a run for its user: progress, metrics.jsonl, TensorBoard events, Ctrl-C."""
+"""Shows and records a run: progress, metrics.jsonl, TensorBoard events, Ctrl-C."""
 
 import contextlib
 import signal
@@ -20,23 +20,23 @@ from cifar_jax.experiment.console import duration
 from cifar_jax.experiment.events import Events
 from cifar_jax.experiment.workdir import Workdir
 
-# The pictures are those of `reporting`, which loads matplotlib only where something is drawn.
+# (step, variables) -> pictures. A callback, so that matplotlib is only loaded if needed.
 Draw = Callable[[int, Any], Iterable[Any]]
-_PLAIN_SECONDS = 60  # between progress lines where there is no terminal
+_LOG_SECONDS = 60  # between progress lines without a terminal
 
 
 class Watcher:
-    """Follows a run: progress, metrics.jsonl, TensorBoard events, profile, Ctrl-C.
+    """Shows and records a run: progress, metrics.jsonl, TensorBoard events, profile, Ctrl-C.
 
     Args:
-      workdir: where metrics.jsonl and the events are written.
-      total_steps, steps_per_epoch, batch_size: what the run will do.
-      every: steps between looks at it.
-      tensorboard: whether events are written.
-      profile: whether a trace of a few steps is written.
-      on_start: is called once the run is restored: it may replace files of the workdir.
-      draw: from the step and the variables to the events' pictures; None for none.
-      draw_every: steps between them; the run's end has them too.
+      workdir: for metrics.jsonl and the events.
+      total_steps, steps_per_epoch, batch_size: of the run.
+      every: steps between progress updates.
+      tensorboard: whether to write TensorBoard events.
+      profile: whether to write a trace of a few steps.
+      on_start: called after the run is restored, before files of the workdir are replaced.
+      draw: function (step, variables) -> pictures for TensorBoard, or None.
+      draw_every: steps between pictures; they are also drawn at the end of the run.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class Watcher:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator['Watcher']:
-        """Shows progress, and turns the first Ctrl-C or SIGTERM into a wish to stop."""
+        """Shows progress; the first Ctrl-C or SIGTERM sets `stop`."""
         before = {}
-        with contextlib.suppress(ValueError):  # not the main thread: no signals there
+        with contextlib.suppress(ValueError):  # no signal handlers outside of the main thread
             for number in (signal.SIGINT, signal.SIGTERM):
                 before[number] = signal.signal(number, self._interrupted)
         if self._console.is_terminal:
@@ -95,11 +95,11 @@ class Watcher:
 
     def _interrupted(self, number: int, frame: Any) -> None:
         self.stop = True
-        signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
-        self._console.print('stopping after this step; once more to stop at once')
+        signal.signal(number, signal.SIG_DFL)  # a second signal ends the process immediately
+        self._console.print('stopping after this step; press Ctrl-C again to stop immediately')
 
     def started(self, step: int, history: Sequence[dict[str, Any]]) -> None:
-        """The run begins at `step`; metrics.jsonl is made to agree with the checkpoint."""
+        """The run starts at `step`; replaces metrics.jsonl by the checkpoint's history."""
         self._on_start()
         workdirs.write_metrics(self._workdir, list(history))
         if self._tensorboard:
@@ -114,15 +114,15 @@ class Watcher:
             )
 
     def wants(self, step: int) -> bool:
-        """Tells whether `stepped` should be called: it waits for the step to be done."""
+        """Returns whether `stepped` should be called for a step, which waits for its result."""
         return step % self._every == 0 or step <= self._first + 1 or self._tracing(step)
 
     def stepped(self, step: int) -> None:
-        """A step is done."""
+        """A step has finished."""
         now = time.perf_counter()
         if self.first_step_at is None:
             self.first_step_at = time.time()
-            # The first step compiles: the speed is counted from its end.
+            # The first step includes compilation, so the speed is measured from its end.
             self._first = self._last = step
             self._began = self._last_time = now
             return
@@ -139,7 +139,7 @@ class Watcher:
                 description=f'epoch {epoch}',
                 speed=f'{speed:,.0f} images/s',
             )
-        elif now - self._last_line > _PLAIN_SECONDS:
+        elif now - self._last_line > _LOG_SECONDS:
             self._last_line = now
             left = (self._total - step) * (now - self._began) / (step - self._first)
             self._console.print(
@@ -147,7 +147,7 @@ class Watcher:
             )
 
     def epoch_ended(self, line: dict[str, Any], variables: Any) -> None:
-        """Writes an epoch's line to metrics.jsonl, the events and the console, and draws it."""
+        """Writes the line of an epoch to metrics.jsonl, events and console, and adds pictures."""
         workdirs.append_metrics(self._workdir, line)
         self._workdir.summary.unlink(missing_ok=True)  # of a run that was shorter
         if self._events:
@@ -165,7 +165,7 @@ class Watcher:
         self._console.print(text, highlight=False, soft_wrap=True)
 
     def _add_pictures(self, step: int, variables: Any) -> None:
-        """Draws where a multiple of `draw_every` lies in the epoch that ends with a step."""
+        """Draws pictures if a multiple of `draw_every` lies in the epoch that ends with `step`."""
         if not (self._events and self._draw):
             return
         if step % self._draw_every < self._per_epoch or step == self._total:

@@ -1,4 +1,4 @@
-"""A workdir holds all of a run; this module knows its files."""
+"""The workdir, which holds all files of a run."""
 
 import contextlib
 import json
@@ -21,10 +21,10 @@ try:
 except ImportError:  # Windows has none: there, two runs in one workdir are not noticed.
     fcntl = None  # type: ignore[assignment]
 
-# What may differ between a run and its continuation: it changes no number, or only adds steps.
+# Keys that may differ when a run resumes: they do not change its results.
 _MAY_CHANGE = ('mesh.', 'ops.', 'log.', 'data.dir', 'data.memory_gb', 'eval_batch_size')
 
-# Keys that older runs lack, with the values that mean what was done then.
+# Keys that older runs lack, with the values that correspond to their behaviour.
 _ADDED = {
     'data.image_size': 0,
     'data.damaged': 'stop',
@@ -75,12 +75,12 @@ class Workdir(NamedTuple):
 
 
 def write_metrics(workdir: Workdir, history: list[dict[str, Any]]) -> None:
-    """Replaces metrics.jsonl by what a resumed run's checkpoint knows, and nothing later."""
+    """Replaces metrics.jsonl by the history from a resumed run's checkpoint."""
     files.write(workdir.metrics, ''.join(files.to_json(line) + '\n' for line in history))
 
 
 def append_metrics(workdir: Workdir, line: dict[str, Any]) -> None:
-    """Adds one line to metrics.jsonl and waits until it is on disk."""
+    """Appends one line to metrics.jsonl and waits until it is on disk."""
     with workdir.metrics.open('a') as file:
         file.write(files.to_json(line) + '\n')
         file.flush()
@@ -88,10 +88,10 @@ def append_metrics(workdir: Workdir, line: dict[str, Any]) -> None:
 
 
 def read_metrics(workdir: Workdir) -> list[dict[str, Any]]:
-    """Returns the lines of metrics.jsonl up to the first that is cut short or damaged.
+    """Returns the lines of metrics.jsonl up to the first truncated or damaged one.
 
     Raises:
-      UserError: a line is whole and no line of metrics.
+      UserError: a line is valid JSON but not a line of metrics.
     """
     return histories.read(workdir.metrics)
 
@@ -138,39 +138,39 @@ def _tuples(value: Any) -> Any:
 
 
 def check_path(workdir: Workdir) -> None:
-    """Refuses a path that orbax writes checkpoints to and cannot restore them from.
+    """Checks that orbax can restore checkpoints from a path.
 
     Raises:
-      UserError: the path has one of the characters that file patterns are made of.
+      UserError: the path contains a wildcard character or a backslash.
     """
     path = workdir.path.absolute()
     special = next((character for character in str(path) if character in '[*?\\'), '')
     if special:
         raise UserError(
-            f'{path} has a {special} in it, and no checkpoint could be restored from there: choose '
+            f'{path} contains {special}, so that no checkpoint could be restored from it: choose '
             'a --workdir without [, *, ? and backslash.'
         )
 
 
 def prepare(workdir: Workdir, config: ConfigDict, command: str) -> list[str]:
-    """Writes config.json for a new run, or checks that the run there may go on with `config`.
+    """Writes config.json for a new run, or checks that the existing run can resume with `config`.
 
-    What a run has already is not replaced before it is restored: `update_config` then does that.
+    The config of an existing run is only replaced after the run is restored, by `update_config`.
 
     Args:
-      command: what the user typed, kept for those who want to repeat the run.
+      command: the command line, stored so that the run can be repeated.
 
     Returns:
-      Sentences on what is different about this machine from the one that began the run.
+      Sentences on the differences between this machine and the one that started the run.
 
     Raises:
-      UserError: the folder belongs to a run of another config; the differing keys are named.
+      UserError: the folder belongs to a run with another config; the message names the keys.
     """
     from cifar_jax.ops import backend
 
     now = {'config': _plain(config), 'environment': machine.environment(backend.chosen())}
     if not workdir.config.exists():
-        # A run that was killed as it began leaves its lock and an unfinished file.
+        # A run that was killed at its start leaves its lock and an unfinished file.
         if workdir.path.is_dir() and any(
             p.name != '.lock' and p.suffix != '.tmp' for p in workdir.path.iterdir()
         ):
@@ -192,10 +192,10 @@ def prepare(workdir: Workdir, config: ConfigDict, command: str) -> list[str]:
 def update_config(
     workdir: Workdir, config: ConfigDict, extension: Mapping[str, Any] | None = None
 ) -> None:
-    """Stores the config that a run is continued with.
+    """Stores the config with which a run resumes.
 
     Args:
-      extension: what to record of a run that --extend lengthens.
+      extension: the entry for a run that --extend extends.
     """
     stored = _read_config_file(workdir)
     if extension:
@@ -203,17 +203,17 @@ def update_config(
     files.write_json(workdir.config, stored | {'config': _plain(config)})
 
 
-def remove_drafts(workdir: Workdir) -> None:
-    """Removes what killed processes left of files that they were writing."""
+def remove_temporary(workdir: Workdir) -> None:
+    """Removes temporary files that killed processes left."""
     for folder in (workdir.path, workdir.checkpoints, workdir.predictions('').parent):
         files.remove_temporary(folder)
 
 
 def refuse_differences(workdir: Workdir, config: ConfigDict) -> None:
-    """Checks that the run in a workdir may go on with a config.
+    """Checks that the run in a workdir can resume with a config.
 
     Raises:
-      UserError: it is a run of another config, whose differing keys are named, or of none.
+      UserError: the config differs (the message names the keys), or the folder is not a workdir.
     """
     before = config_lib.flat(read_config(workdir))
     after = config_lib.flat(ConfigDict(_tuples(_plain(config))))
@@ -221,20 +221,20 @@ def refuse_differences(workdir: Workdir, config: ConfigDict) -> None:
         f'{key} ({before.get(key, "absent")!r} there, {after.get(key, "absent")!r} here)'
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
-        and not changes_no_number(key)
-        and not (key == 'train.length' and _longer(before[key], after[key]))
+        and not keeps_results(key)
+        and not (key == 'train.length' and _is_longer(before[key], after[key]))
     ]
     if differing:
         raise UserError(
-            f'{workdir.path} is the run of another config, which differs in '
+            f'{workdir.path} is a run with another config, which differs in '
             f'{"; ".join(differing)}: choose another --workdir.'
         )
 
 
-def changes_no_number(key: str) -> bool:
-    """Tells whether a run with another value of a config key has the same results.
+def keeps_results(key: str) -> bool:
+    """Returns whether runs that differ in a config key have the same results.
 
-    >>> changes_no_number('data.dir'), changes_no_number('data.source')
+    >>> keeps_results('data.dir'), keeps_results('data.source')
     (True, False)
     """
     return key.startswith(_MAY_CHANGE)
@@ -244,8 +244,8 @@ def _plain(config: ConfigDict) -> Any:
     return json.loads(config.to_json_best_effort())
 
 
-def _longer(old: str, new: str) -> bool:
-    """Compares lengths of the same unit; epochs and steps cannot be compared without the data."""
+def _is_longer(old: str, new: str) -> bool:
+    """Compares lengths in the same unit; comparing epochs with steps would need the data."""
     if ('epoch' in str(old)) != ('epoch' in str(new)):
         return False
     length_in_steps = (steps(value, steps_per_epoch=1000, total_steps=None) for value in (old, new))
@@ -254,10 +254,10 @@ def _longer(old: str, new: str) -> bool:
 
 @contextlib.contextmanager
 def lock(workdir: Workdir) -> Iterator[None]:
-    """Keeps a second process out of a workdir; the lock goes with the process, however it ends.
+    """Locks a workdir against other processes; the lock ends with the process.
 
     Raises:
-      UserError: another process trains there.
+      UserError: another process is training there.
     """
     workdir.path.mkdir(parents=True, exist_ok=True)
     with (workdir.path / '.lock').open('w') as file:
@@ -266,13 +266,13 @@ def lock(workdir: Workdir) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(
-                f'Another process trains in {workdir.path}: wait for it, or choose another '
+                f'Another process is training in {workdir.path}: wait for it, or choose another '
                 '--workdir.'
             ) from None
         try:
             yield
         except BaseException:
-            if not workdir.config.exists():  # A run that was refused leaves nothing behind.
+            if not workdir.config.exists():  # A refused run leaves no files.
                 with contextlib.suppress(OSError):
                     pathlib.Path(file.name).unlink()
                     workdir.path.rmdir()

@@ -1,4 +1,4 @@
-"""From a workdir to a function of images: what evaluate, report and predict start from."""
+"""Loads the classifier of a run, for evaluation, reports and predictions."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ CHECKPOINTS = ('chosen', 'best', 'latest')
 
 
 class Classifier(NamedTuple):
-    """A trained model with all that belongs between an image and its class."""
+    """A trained model with its preprocessing and classes."""
 
     config: ConfigDict
     model: nn.Module
@@ -36,7 +36,7 @@ def load(workdir: Workdir, checkpoint: str = 'chosen', mesh: Mesh | None = None)
 
     Args:
       checkpoint: 'latest', 'best', or 'chosen': the weights that the run reports.
-      mesh: the devices that it computes on; None for those of its training, as far as there are.
+      mesh: the devices for the computation; None for those of its training, if available.
 
     Raises:
       UserError: the workdir is missing or damaged, or has no such checkpoint yet.

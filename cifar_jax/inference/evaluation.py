@@ -1,4 +1,4 @@
-"""The metrics of a workdir on a split."""
+"""Evaluates a run on a split."""
 
 import logging
 import pathlib
@@ -19,7 +19,7 @@ log = logging.getLogger('cifar_jax')
 
 
 class Evaluated(NamedTuple):
-    """A run, its data, and its predictions for a split of them."""
+    """A run, its data, and its predictions for a split."""
 
     workdir: Workdir
     classifier: classifiers.Classifier
@@ -36,16 +36,16 @@ class Evaluated(NamedTuple):
 def predict(
     folder: pathlib.Path, split: str, checkpoint: str = 'chosen', data_dir: str | None = None
 ) -> Evaluated:
-    """Returns a run with its prediction for each image of a split, which is kept in the workdir.
+    """Computes the predictions of a run for a split, or reads them if the workdir has them.
 
     Args:
       split: 'train' (the training part), 'validation' or 'test'.
-      checkpoint: as `classifier.load` takes it.
-      data_dir: of the data set, where it is no longer the config's.
+      checkpoint: as for `classifier.load`.
+      data_dir: directory of the data set, if it is no longer the config's.
 
     Raises:
-      UserError: the workdir, the data or the split is not there, or the data have other classes, or
-        the split other images or labels, than when the run began.
+      UserError: the workdir, the data or the split does not exist, or the classes, images or labels
+        differ from those at the start of the run.
     """
     workdir = Workdir(folder)
     keep_freed_memory()
@@ -84,7 +84,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Returns split, images, loss, accuracy, top5 and sha256, and adds them to summary.json.
 
-    Args and errors are those of `predict`.
+    See `predict` for the arguments and errors.
     """
     workdir, _, _, _, predicted = predict(folder, split, checkpoint, data_dir)
     result = {

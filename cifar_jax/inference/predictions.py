@@ -54,7 +54,7 @@ class Predictions(NamedTuple):
 
 
 def mean_metrics(predictions: Predictions) -> dict[str, float]:
-    """Returns loss (mean cross-entropy, nats), accuracy and top5 (shares), as training has them."""
+    """Returns loss (mean cross-entropy in nats), accuracy and top5 (fractions), as in training."""
     loss = -predictions.log_probabilities[np.arange(len(predictions.labels)), predictions.labels]
     logits, labels = jnp.asarray(predictions.logits), jnp.asarray(predictions.labels)
     accuracy, top5 = (
@@ -64,19 +64,19 @@ def mean_metrics(predictions: Predictions) -> dict[str, float]:
 
 
 def of(workdir: Workdir, classifier: Classifier, split: str, arrays: Arrays) -> Predictions:
-    """Returns the predictions of a run for a split: those that are kept, or new ones, kept now.
+    """Returns a run's predictions for a split: the stored ones, or newly computed ones.
 
     Args:
-      split: 'train', 'validation' or 'test', which `arrays` holds.
+      split: 'train', 'validation' or 'test'; its images are `arrays`.
     """
     key = (
         states.sha256(classifier.variables),
         digest(arrays),
         normalizer_digest(classifier.normalizer),
     )
-    kept = read(workdir, split)
-    if kept and (kept.sha256, kept.data, kept.preprocessing) == key:
-        return kept
+    stored = read(workdir, split)
+    if stored and (stored.sha256, stored.data, stored.preprocessing) == key:
+        return stored
     logits = make_logits(classifier, len(arrays.labels))(arrays.images)
     predictions = Predictions(np.asarray(arrays.labels), logits, *key)
     with may_be_read_only(workdir):
@@ -86,7 +86,7 @@ def of(workdir: Workdir, classifier: Classifier, split: str, arrays: Arrays) -> 
 
 @contextlib.contextmanager
 def may_be_read_only(workdir: Workdir) -> Iterator[None]:
-    """Goes on, and says so, where a workdir may not be written to."""
+    """Logs a warning and continues if the workdir is not writable."""
     try:
         yield
     except OSError as error:
@@ -111,9 +111,9 @@ def read(workdir: Workdir, split: str) -> Predictions | None:
 def make_logits(
     classifier: Classifier, count: int
 ) -> Callable[[UInt8[np.ndarray, 'n height width channels']], Float32[np.ndarray, 'n classes']]:
-    """Returns a function of images to logits, compiled once and used in whole batches.
+    """Returns a compiled function from images to logits, which works in batches of one size.
 
-    The images are of the classifier's own size, and are normalised as they were in training.
+    The images must have the classifier's size; they are normalised as in training.
 
     Args:
       count: how many images there will be, so that few do not take the memory of many.
@@ -133,15 +133,16 @@ def make_logits(
 def over_batches(
     classifier: Classifier, compute: Callable[..., PyTree], batch_size: int
 ) -> Callable[..., PyTree]:
-    """Returns a function of images, compiled once and used in whole batches.
+    """Returns a compiled function of images, which works in batches of one size.
 
     Args:
-      compute: from the variables, a batch of normalised images in the classifier's dtype and more
-        arrays of as many rows to a tree of arrays of as many rows.
-      batch_size: is rounded up to a multiple of the devices.
+      compute: a function of the variables, a batch of normalised images in the classifier's dtype,
+        and further arrays with as many rows; returns a tree of arrays with as many rows.
+      batch_size: rounded up to a multiple of the number of devices.
 
     Returns:
-      A function of uint8 images [n h w c] and the further arrays to `compute`'s tree, in NumPy.
+      A function of uint8 images [n h w c] and the further arrays; returns `compute`'s tree as NumPy
+      arrays.
     """
     mesh = classifier.mesh
     batch_size = -(-batch_size // mesh.size) * mesh.size
@@ -166,8 +167,10 @@ def over_batches(
         with jax.set_mesh(mesh), backend.use(classifier.config.ops.backend):
             for indices, mask in evaluation_batches(len(images), batch_size):
                 rows = [array[indices] for array in (images, *others)]
-                found = compiled(classifier.variables, *rows)
-                parts.append(jax.tree.map(lambda array, mask=mask: np.asarray(array)[mask], found))
+                outputs = compiled(classifier.variables, *rows)
+                parts.append(
+                    jax.tree.map(lambda array, mask=mask: np.asarray(array)[mask], outputs)
+                )
         return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
     return run

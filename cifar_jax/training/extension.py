@@ -1,4 +1,4 @@
-"""Lengthening a run: which parts of it depend on the length of the run."""
+"""Extending a run: which parts of it depend on its length."""
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,10 @@ from cifar_jax.training.trainer import Plan
 
 
 def spanning(plan: Plan, before: int | str, image_shape: tuple[int, ...]) -> list[str]:
-    """Returns what depends on the length of the run, and so was different in the shorter run.
+    """Returns what depends on the length of the run, and so differs in a shorter run.
 
     Args:
-      plan: of the longer run.
+      plan: the plan of the longer run.
       before: `config.train.length` of the shorter run.
       image_shape: (height, width, channels).
     """
@@ -25,7 +25,7 @@ def spanning(plan: Plan, before: int | str, image_shape: tuple[int, ...]) -> lis
     if (jax.vmap(schedule)(steps) != jax.vmap(plan.schedule)(steps)).any():
         parts.append(f"the schedule '{plan.config.schedule.name}'")
     if _uses_progress(plan, image_shape):
-        parts.append(f'what {plan.config.model.name} drops')
+        parts.append(f'the dropping of {plan.config.model.name}')
     return parts
 
 

@@ -1,4 +1,4 @@
-"""What trains a model, JAX or NumPy, as the rest of the code sees it."""
+"""The interface of trainers (JAX or NumPy) and of what they need and return."""
 
 import pathlib
 from collections.abc import Callable, Mapping
@@ -20,31 +20,31 @@ Variables = Mapping[str, PyTree]  # 'params' and, with batch norm, 'batch_stats'
 
 @runtime_checkable
 class Watcher(Protocol):
-    """Who follows a run; `cifar_jax.experiment.watcher.Watcher` shows it to a user."""
+    """Follows a run; implemented by `cifar_jax.experiment.watcher.Watcher`."""
 
-    stop: bool  # a wish to stop after this step, with a checkpoint
+    stop: bool  # whether to stop after this step, with a checkpoint
 
     def started(self, step: int, history: list[Line]) -> None:
-        """The run begins at `step`, with what the checkpoint knows of the log."""
+        """The run starts at `step`, with the history from its checkpoint."""
 
     def wants(self, step: int) -> bool:
         """Returns whether to wait for this step and call `stepped`."""
         ...
 
     def stepped(self, step: int) -> None:
-        """The step is done."""
+        """A step has finished."""
 
     def epoch_ended(self, line: Line, variables: Any) -> None:
         """An epoch has been validated; its checkpoint is written after this returns.
 
         Args:
-          variables: those that were validated.
+          variables: the validated variables.
         """
 
 
 @runtime_checkable
 class Plan(Protocol):
-    """What a config and its data come to, fixed before the first step."""
+    """A config and its data as objects, fixed before the first step."""
 
     @property
     def config(self) -> ConfigDict: ...
@@ -63,16 +63,16 @@ class Plan(Protocol):
 
 
 class Result(NamedTuple):
-    """What a run ends with."""
+    """The result of a run."""
 
     step: int  # of the variables
     history: list[Line]
-    chosen: Line | None  # the line of the variables; None: the run was interrupted
+    chosen: Line | None  # the line of the variables; None if the run was interrupted
     variables: Variables
 
 
 class Loaded(NamedTuple):
-    """The variables of a checkpoint that a run is judged by, and their step."""
+    """The variables of a checkpoint for evaluation, and their step."""
 
     variables: Variables
     step: int
@@ -80,10 +80,10 @@ class Loaded(NamedTuple):
 
 @runtime_checkable
 class Trainer(Protocol):
-    """What can train a model of a config; `jax_trainer` and `numpy_trainer` are its two modules."""
+    """Trains the models of configs; the modules `jax_trainer` and `numpy_trainer` implement it."""
 
     def check(self, config: ConfigDict, values: Mapping[str, Any]) -> None:
-        """Refuses an unknown model, impossible options, and what the trainer cannot do.
+        """Checks the model of a config and its options, and that the trainer supports the config.
 
         Args:
           values: the config as one level of dotted keys.
@@ -96,7 +96,7 @@ class Trainer(Protocol):
         """Sets up the process for a run, before its data are loaded.
 
         Raises:
-          UserError: the trainer cannot write a profile, and one is asked for.
+          UserError: the trainer does not support profiles.
         """
 
     def model(self, config: ConfigDict, classes: int, dtype: DTypeLike) -> nn.Module:
@@ -106,7 +106,7 @@ class Trainer(Protocol):
     def initial_variables(
         self, config: ConfigDict, classes: int, image_shape: tuple[int, ...]
     ) -> Variables:
-        """Returns the variables that the seed of a config draws."""
+        """Returns the initial variables, drawn from the seed of a config."""
         ...
 
     def plan(
@@ -120,7 +120,7 @@ class Trainer(Protocol):
         """Returns the plan of a run.
 
         Args:
-          new: whether the run begins; then the weights that it begins with are read and checked.
+          new: whether the run is new; then its initial weights are read and checked.
           read: returns the weights that `config.init_from` names.
 
         Raises:
@@ -129,15 +129,15 @@ class Trainer(Protocol):
         ...
 
     def describe(self, plan: Any) -> list[str]:
-        """Returns lines that tell the user what the run computes with."""
+        """Returns lines that describe the devices and the batch."""
         ...
 
     def run(self, plan: Any, folder: pathlib.Path, watcher: Watcher) -> Result:
         """Trains from the latest checkpoint, or from the start, to the end of the plan.
 
         Args:
-          plan: of this trainer.
-          folder: of the run; its checkpoints are kept there.
+          plan: from this trainer's `plan`.
+          folder: the folder of the run, for its checkpoints.
 
         Raises:
           UserError: the run diverged, or no checkpoint can be read.

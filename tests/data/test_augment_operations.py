@@ -165,10 +165,10 @@ def test_amounts_go_from_the_weakest_to_the_strongest_with_a_sign_where_there_is
     count = len(ranges)
     for strength, end in ((0.0, 'weakest'), (1.0, 'strongest')):
         for opposite in (False, True):
-            found = policies.amounts_of(
+            amounts = policies.amounts_of(
                 ranges, which, jnp.full(count, strength), jnp.full(count, opposite)
             )
-            for amount, limit in zip(found, ranges.values(), strict=True):
+            for amount, limit in zip(amounts, ranges.values(), strict=True):
                 sign = -1 if opposite and limit.signed else 1
                 assert amount == pytest.approx(sign * getattr(limit, end))
 

@@ -25,10 +25,10 @@ def prepared(whitened):
 def test_preprocessing_is_read_as_it_was_written(whitened, tmp_path):
     data, workdir = prepared(whitened), Workdir(tmp_path)
     preprocessing.write(workdir, preprocessing.of(data))
-    found = preprocessing.read(workdir)
-    assert (found.classes, found.image_shape) == (('a', 'b'), (4, 5, 3))
+    stored = preprocessing.read(workdir)
+    assert (stored.classes, stored.image_shape) == (('a', 'b'), (4, 5, 3))
     assert workdir.whitening.exists() == whitened
-    for got, want in zip(found.normalizer, data.normalizer, strict=True):
+    for got, want in zip(stored.normalizer, data.normalizer, strict=True):
         assert np.array_equal(got, want) if want is not None else got is None
 
 

@@ -121,8 +121,8 @@ def test_a_refused_run_changes_nothing(workdir):
 )
 def test_what_changes_no_number_may_differ_and_is_kept(workdir, key, value):
     assert prepare(workdir, **{key: value}) == []
-    found = configs.flat(workdirs.read_config(workdir))[key.replace('__', '.')]
-    assert found == value
+    stored = configs.flat(workdirs.read_config(workdir))[key.replace('__', '.')]
+    assert stored == value
 
 
 @pytest.mark.parametrize('length', ['7 epochs', '0.5 epochs', '500 steps', '9999999 steps'])
@@ -229,9 +229,9 @@ def test_a_run_of_before_a_key_was_added_is_evaluated_and_goes_on(tmp_path):
 
 @pytest.mark.parametrize('path', sorted(ROOT.glob('results/*/config.json')), ids=str)
 def test_a_published_run_lacks_no_key_and_could_go_on(path):
-    found = configs.flat(workdirs.read_config(Workdir(path.parent)))
+    stored = configs.flat(workdirs.read_config(Workdir(path.parent)))
     wanted = {key for key in configs.flat(get_defaults()) if not key.startswith('model.')}
-    assert not wanted - found.keys(), 'workdir._ADDED says what these were before they were keys'
+    assert not wanted - stored.keys(), 'workdir._ADDED says what these were before they were keys'
 
 
 def test_a_key_that_this_version_does_not_know_is_named(workdir):
@@ -270,7 +270,10 @@ def test_a_second_process_is_kept_out_until_the_first_ends(tmp_path):
     )
     try:
         assert other.stdout.readline() == b'locked\n'
-        with pytest.raises(UserError, match='Another process trains in'), workdirs.lock(workdir):
+        with (
+            pytest.raises(UserError, match='Another process is training in'),
+            workdirs.lock(workdir),
+        ):
             pass
     finally:
         other.kill()

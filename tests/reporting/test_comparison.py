@@ -89,9 +89,9 @@ def test_a_row_has_means_and_sample_deviations_over_its_seeds(seeds):
 
 
 def test_page_markdown_and_csv_hold_the_same_numbers(seeds, tmp_path):
-    found = compare(seeds)
-    render.write(found, tmp_path / 'out', 'command')
-    wanted = [[*render.cells(row)] for row in found.rows]
+    comparison = compare(seeds)
+    render.write(comparison, tmp_path / 'out', 'command')
+    wanted = [[*render.cells(row)] for row in comparison.rows]
     assert page_of(tmp_path / 'out').rows[1:3] == wanted
     assert markdown_rows(tmp_path / 'out')[2:4] == wanted
     with (tmp_path / 'out' / 'comparison.csv').open(newline='') as file:
@@ -121,9 +121,9 @@ def test_the_page_needs_no_other_file_and_escapes_names(tmp_path):
 
 
 def test_pictures_are_written_as_png_and_svg_and_the_same_bytes_every_time(seeds, tmp_path):
-    found = compare(seeds)
+    comparison = compare(seeds)
     first, again = (
-        {path.name: path.read_bytes() for path in render.write(found, folder, 'command')}
+        {path.name: path.read_bytes() for path in render.write(comparison, folder, 'command')}
         for folder in (tmp_path / 'a', tmp_path / 'b')
     )
     assert first == again
@@ -140,12 +140,12 @@ def test_a_curve_has_mean_lowest_and_highest_of_the_seeds_that_still_trained(tmp
         make(tmp_path / 'x_1', [0.3, 0.6], seed=1, seconds=30),
     ]
     (group,) = groups.grouped([records.read(folder) for folder in folders])
-    found = comparison_curves.curve(group, 'val_accuracy')
-    assert found.epochs == (1, 2, 3)
-    assert found.mean == pytest.approx((0.25, 0.5, 0.5))
-    assert found.low == (0.2, 0.4, 0.5)
-    assert found.high == (0.3, 0.6, 0.5)
-    assert found.seconds == (20, 40, 50)
+    curve = comparison_curves.curve(group, 'val_accuracy')
+    assert curve.epochs == (1, 2, 3)
+    assert curve.mean == pytest.approx((0.25, 0.5, 0.5))
+    assert curve.low == (0.2, 0.4, 0.5)
+    assert curve.high == (0.3, 0.6, 0.5)
+    assert curve.seconds == (20, 40, 50)
     assert comparison_curves.curve(group, 'val_f1') is None
 
 
@@ -224,20 +224,20 @@ def test_interrupted_runs_and_runs_without_validation_have_their_row(tmp_path):
         make(tmp_path / 'stopped', [0.3, 0.4], finished=False, schedule__rate=0.2),
         make(tmp_path / 'begun', [], finished=False, schedule__rate=0.3),
     ]
-    found = compare(folders)
-    whole, stopped, begun = map(render.cells, found.rows)
+    comparison = compare(folders)
+    whole, stopped, begun = map(render.cells, comparison.rows)
     assert whole[-4:] == ('2', '', '40.00 %', '')
     assert stopped[-4:] == ('2', '40.00 %', '', '20.0 s')
     assert begun[-4:] == ('0', '', '', '')
-    assert f'{folders[1]} has not finished: it stands at epoch 2.' in found.notes
-    render.write(found, tmp_path / 'out', 'command')
+    assert f'{folders[1]} has not finished: it stands at epoch 2.' in comparison.notes
+    render.write(comparison, tmp_path / 'out', 'command')
     assert page_of(tmp_path / 'out').rows[1][-3:] == [EMPTY, '40.00 %', EMPTY]
 
 
 def test_runs_that_have_no_epoch_have_no_curves(tmp_path):
-    found = compare([make(tmp_path / 'w', [], finished=False)])
-    assert comparison_curves.draw(found.groups) == ()
-    written = render.write(found, tmp_path / 'out', 'command')
+    comparison = compare([make(tmp_path / 'w', [], finished=False)])
+    assert comparison_curves.draw(comparison.groups) == ()
+    written = render.write(comparison, tmp_path / 'out', 'command')
     assert [path.suffix for path in written] == ['.html', '.md', '.csv']
 
 
@@ -249,9 +249,9 @@ def test_seeds_that_are_not_tested_yet_are_counted(tmp_path):
 def test_a_workdir_twice_counts_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = make(tmp_path / 'w')
-    found = compare([folder, pathlib.Path('w')])
-    assert [row.seeds for row in found.rows] == [(0,)]
-    assert found.notes == ['A workdir that is given twice counts once.']
+    comparison = compare([folder, pathlib.Path('w')])
+    assert [row.seeds for row in comparison.rows] == [(0,)]
+    assert comparison.notes == ['A workdir that is given twice counts once.']
 
 
 def test_the_keys_that_differ_are_listed_with_their_values(tmp_path):
@@ -266,10 +266,10 @@ def test_the_keys_that_differ_are_listed_with_their_values(tmp_path):
 def test_the_command_ends_with_one_object(seeds, tmp_path, capsys):
     command.main([*map(str, seeds), '--out', str(tmp_path / 'out'), '--json'])
     lines = capsys.readouterr().out.splitlines()
-    found = json.loads(lines[-1])
-    assert [run['run'] for run in found['runs']] == ['x', 'y']
-    assert found['runs'][1]['test_accuracy'] == 0.5
-    assert all(pathlib.Path(path).is_file() for path in found['files'])
+    result = json.loads(lines[-1])
+    assert [run['run'] for run in result['runs']] == ['x', 'y']
+    assert result['runs'][1]['test_accuracy'] == 0.5
+    assert all(pathlib.Path(path).is_file() for path in result['files'])
     assert str(tmp_path / 'out' / 'comparison.html') in lines
 
 
@@ -283,8 +283,8 @@ def test_a_workdir_that_is_not_there_is_answered_with_one_sentence(seeds, tmp_pa
 
 def test_the_table_of_cifar10_md_is_the_one_of_the_results():
     """If not: write docs/s4 again by the command in docs/cifar10.md, and copy its table."""
-    found = compare([ROOT / 'results' / name for name in ('plain_cnn', 'senet', 'inception')])
-    table = render.markdown_rows(found)
+    comparison = compare([ROOT / 'results' / name for name in ('plain_cnn', 'senet', 'inception')])
+    table = render.markdown_rows(comparison)
     page = (ROOT / 'docs' / 'cifar10.md').read_text()
     assert f'<!-- S4 -->\n\n{table}\n\n<!-- end of S4 -->' in page
     assert table in (ROOT / 'docs' / 's4' / 'comparison.md').read_text()

@@ -57,4 +57,4 @@ def test_a_schedule_that_follows_the_length_spans_the_run(schedule, data):
 
 
 def test_a_model_that_follows_the_progress_of_the_run_spans_it(data):
-    assert spanning(data, tiny_training.Net(jnp.float32)) == ['what PlainCNN drops']
+    assert spanning(data, tiny_training.Net(jnp.float32)) == ['the dropping of PlainCNN']

@@ -126,7 +126,7 @@ def test_a_run_whose_schedule_spans_it_is_lengthened_by_extend_alone_which_is_re
         return config_of(schedule__name='linear', train__length=length, model__layers=PLAIN)
 
     run.train(configured('1 epochs'), tmp_path)
-    with pytest.raises(UserError, match=r"^config.train.length='2 epochs' lengthens .* --extend"):
+    with pytest.raises(UserError, match=r"^config.train.length='2 epochs' extends .* --extend"):
         run.train(configured('2 epochs'), tmp_path)
     stored = json.loads((tmp_path / 'config.json').read_text())
     assert stored['config']['train']['length'] == '1 epochs'

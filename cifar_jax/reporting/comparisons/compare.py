@@ -1,4 +1,4 @@
-"""Several runs side by side: a row for each config, and what their differences are worth."""
+"""Compares runs: a row for each config, and tests of their differences."""
 
 import itertools
 import json
@@ -17,20 +17,20 @@ from cifar_jax.reporting.comparisons import groups as grouping
 from cifar_jax.reporting.comparisons import significance
 from cifar_jax.reporting.comparisons.groups import Group, Size
 
-# What decides which images a run is on, and which of them are for validation.
+# Keys that determine the images of a run, and which of them are for validation.
 _IMAGES = ('data.source', 'data.labels', 'data.classes', 'data.fraction')
 _SPLIT = ('data.validation', 'data.validation_fraction', 'data.split_seed')
 
 
 class Spread(NamedTuple):
-    """A mean over seeds, and their sample standard deviation where there are several."""
+    """A mean over seeds, and the sample standard deviation if there are several."""
 
     mean: float
     deviation: float | None
 
 
 class Row(NamedTuple):
-    """A config, over its seeds; None is what its runs do not say."""
+    """A config, over its seeds; None where a value is unknown."""
 
     name: str
     model: str
@@ -61,7 +61,7 @@ class Difference(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """All that a comparison says; `split` is what the pairs are of."""
+    """The result of a comparison; `split` is the split of the pairs."""
 
     split: str
     groups: list[Group]
@@ -79,7 +79,7 @@ def compare(folders: Sequence[pathlib.Path], split: str = 'test') -> Comparison:
       split: 'validation' or 'test': the images that pairs are compared on.
 
     Raises:
-      UserError: a folder is no workdir, or one of its files is damaged.
+      UserError: a folder is not a workdir, or a file is damaged.
     """
     once = {folder.resolve(): folder for folder in folders}.values()
     notes = []
@@ -113,16 +113,17 @@ def _row(group: Group) -> Row:
 
 
 def spread(values: Sequence[float | None]) -> Spread | None:
-    """Returns mean and sample standard deviation of the values that there are."""
-    known = [value for value in values if value is not None]
-    if not known:
+    """Returns mean and sample standard deviation of the values that are not None."""
+    numbers = [value for value in values if value is not None]
+    if not numbers:
         return None
-    return Spread(statistics.mean(known), statistics.stdev(known) if len(known) > 1 else None)
+    deviation = statistics.stdev(numbers) if len(numbers) > 1 else None
+    return Spread(statistics.mean(numbers), deviation)
 
 
 def _mean(values: Iterator[float | None]) -> float | None:
-    found = spread([*values])
-    return found.mean if found else None
+    result = spread([*values])
+    return result.mean if result else None
 
 
 def _differences(groups: Sequence[Group]) -> list[Difference]:
@@ -137,7 +138,7 @@ def _text(value: object) -> str:
 
 
 def _notes(groups: Sequence[Group]) -> Iterator[str]:
-    """Yields what a reader must know to read the rows right, a sentence each."""
+    """Yields sentences that a reader must know to interpret the rows."""
     settings = [grouping.settings(group.runs[0]) for group in groups]
     images, split = (
         [key for key in keys if len({own[key] for own in settings}) > 1]
@@ -172,17 +173,20 @@ def _pairs(groups: Sequence[Group], split: str) -> tuple[list[Pair], list[str]]:
     """Returns the pairs of groups that can be compared image by image, and why others cannot."""
     if len(groups) < 2:
         return [], []
-    known: dict[str, tuple[str, list[np.ndarray]]] = {}
+    results: dict[str, tuple[str, list[np.ndarray]]] = {}
     missing: list[Run] = []
     for group in groups:
-        kept = [_kept(run, split) for run in group.runs]
-        missing += [run for run, own in zip(group.runs, kept, strict=True) if own is None]
-        found = [own for own in kept if own is not None]
-        if len(found) == len(kept):
-            known[group.name] = found[0].data, [own.classes == own.labels for own in found]
+        stored = [_stored(run, split) for run in group.runs]
+        missing += [run for run, item in zip(group.runs, stored, strict=True) if item is None]
+        available = [item for item in stored if item is not None]
+        if len(available) == len(stored):
+            results[group.name] = (
+                available[0].data,
+                [item.classes == item.labels for item in available],
+            )
     pairs, others = [], []
-    for first, second in itertools.combinations(known, 2):
-        (images, ours), (their_images, theirs) = known[first], known[second]
+    for first, second in itertools.combinations(results, 2):
+        (images, ours), (their_images, theirs) = results[first], results[second]
         if images == their_images:
             pairs.append(_pair(first, second, ours, theirs))
         else:
@@ -193,12 +197,12 @@ def _pairs(groups: Sequence[Group], split: str) -> tuple[list[Pair], list[str]]:
     return pairs, notes
 
 
-def _kept(run: Run, split: str) -> predictions.Predictions | None:
-    """Returns what is kept of a split, if it is of the weights that the run reports."""
-    kept = predictions.read(run.workdir, split)
-    if kept is None or run.summary.get('sha256', kept.sha256) != kept.sha256:
+def _stored(run: Run, split: str) -> predictions.Predictions | None:
+    """Returns the stored predictions for a split if they are of the run's reported weights."""
+    stored = predictions.read(run.workdir, split)
+    if stored is None or run.summary.get('sha256', stored.sha256) != stored.sha256:
         return None
-    return kept
+    return stored
 
 
 def _pair(
@@ -212,7 +216,7 @@ def _pair(
 
 
 def _without_predictions(missing: Sequence[Run], split: str) -> Iterator[str]:
-    """Yields how to get the predictions that are not kept."""
+    """Yields sentences on how to compute missing predictions."""
     lost = [str(run.workdir.path) for run in missing if not run.workdir.checkpoints.is_dir()]
     if lost:
         verb = 'keeps' if len(lost) == 1 else 'keep'
@@ -230,7 +234,7 @@ def _without_predictions(missing: Sequence[Run], split: str) -> Iterator[str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Returns names as a sentence has them.
+    """Joins names as in a sentence.
 
     >>> _listed(['a', 'b', 'c'])
     'a, b and c'
@@ -239,7 +243,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """Returns the rows as plain numbers, shares in [0, 1], one level deep."""
+    """Returns the rows as flat dictionaries of numbers, with fractions in [0, 1]."""
     return [
         {
             'run': row.name,

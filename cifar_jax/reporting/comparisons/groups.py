@@ -36,9 +36,7 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
     groups: list[tuple[dict[str, Any], list[Run]]] = []
     for run in runs:
         own = {
-            key: value
-            for key, value in settings(run).items()
-            if not workdirs.changes_no_number(key)
+            key: value for key, value in settings(run).items() if not workdirs.keeps_results(key)
         }
         for others, members in groups:
             if others == own and all(run.seed != member.seed for member in members):
