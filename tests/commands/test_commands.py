@@ -170,7 +170,7 @@ def test_training_ends_with_one_object_of_its_results(unbroken):
 
 
 @pytest.mark.slow
-def test_metrics_jsonl_has_a_line_an_epoch(unbroken):
+def test_metrics_jsonl_has_a_line_per_epoch(unbroken):
     log = lines(unbroken[0])
     assert [line['epoch'] for line in log] == [*range(1, EPOCHS + 1)]
     assert [line['step'] for line in log] == [STEPS_PER_EPOCH * n for n in range(1, EPOCHS + 1)]
@@ -188,7 +188,7 @@ def test_without_a_terminal_the_output_is_plain_lines(unbroken):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('moment', [first_epoch_over, in_the_second_epoch])
-def test_a_run_killed_at_any_moment_goes_on_to_the_same_bits(
+def test_a_run_killed_at_any_moment_resumes_with_the_same_bits(
     unbroken, start, run, tmp_path, moment
 ):
     arguments = training(tmp_path / 'w')
@@ -205,7 +205,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bits(
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_with_130_after_the_step_and_the_run_goes_on_to_the_same_bits(
+def test_ctrl_c_ends_with_130_after_the_step_and_the_run_resumes_with_the_same_bits(
     unbroken, start, run, tmp_path
 ):
     arguments = training(tmp_path / 'w')
@@ -263,20 +263,18 @@ def test_a_workdir_of_another_config_is_refused(unbroken, run):
     assert (workdir / 'metrics.jsonl').read_bytes() == before
 
 
-def test_a_misspelt_key_is_answered_with_one_sentence(run, tmp_path):
+def test_a_misspelt_key_is_one_sentence(run, tmp_path):
     done = run('main', *training(tmp_path / 'w', train__lenght=3))
     assert_one_sentence(done, "No config key 'train.lenght': did you mean 'train.length'?")
     assert not (tmp_path / 'w').exists()
 
 
-def test_a_workdir_that_is_not_there_is_answered_with_one_sentence(run, tmp_path):
+def test_a_workdir_that_does_not_exist_is_one_sentence(run, tmp_path):
     done = run('evaluate', '--workdir', tmp_path / 'nowhere')
     assert_one_sentence(done, 'No workdir', 'nowhere')
 
 
-def test_a_data_set_that_cannot_be_had_is_answered_with_one_sentence_in_half_a_minute(
-    run, tmp_path
-):
+def test_a_data_set_that_is_not_available_is_one_sentence_in_half_a_minute(run, tmp_path):
     began = time.monotonic()
     folders = (f'--config.data.dir={tmp_path / "data"}', '--workdir', tmp_path / 'w')
     done = run('main', '--config', 'configs/senet.py', *folders)

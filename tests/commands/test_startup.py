@@ -61,7 +61,7 @@ TABLE = LOG.replace("logging.getLogger('cifar_jax').info('a line')", "console.ta
 
 
 @pytest.mark.parametrize('words', [('-m', 'cifar_jax.main', '--help'), ('-c', LOG), ('-c', TABLE)])
-def test_output_that_nobody_reads_ends_a_command_quietly(words):
+def test_output_without_a_reader_ends_a_command_quietly(words):
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(

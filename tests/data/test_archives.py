@@ -106,7 +106,7 @@ def test_every_archive_and_its_folder_give_its_images_in_order(tmp_path, kind, e
         assert len(data.classes) == {'fine': 10 ** len(kinds), 'coarse': 20}[labels]
 
 
-def test_an_archive_is_resized_where_a_size_is_asked_for(tmp_path):
+def test_an_archive_is_resized_where_a_size_is_requested(tmp_path):
     path = written(tmp_path / 'a.tar.gz', contents(KINDS[0]))
     data = sources.load(config(path, image_size=20))
     images = np.concatenate([images for images, _, _ in [*truth(KINDS[0]).values()][:-1]])
@@ -233,7 +233,7 @@ def test_an_archive_with_much_behind_its_last_file_is_refused(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize('official', [True, False])
-def test_an_official_name_with_another_md5_is_told_and_read(
+def test_an_official_name_with_another_md5_is_reported_and_read(
     tmp_path, monkeypatch, caplog, official
 ):
     path = written(tmp_path / 'cifar-10-binary.tar.gz', contents(KINDS[0]))

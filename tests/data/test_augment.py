@@ -229,7 +229,7 @@ def test_augmentation_is_the_same_on_any_number_of_devices_and_moves_no_image():
         ({'name': 'alternating_flip', 'p': 0.5}, "no option 'p'"),
     ],
 )
-def test_what_is_impossible_is_refused_with_what_is_possible(entry, words):
+def test_what_is_impossible_is_refused_with_valid_values(entry, words):
     with pytest.raises(UserError, match=words):
         augmentation.check([{'name': 'flip'}, entry])
 

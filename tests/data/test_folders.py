@@ -172,7 +172,7 @@ def test_the_first_classes_and_a_share_are_kept_of_all_parts(tmp_path):
         assert splits.class_counts(part.labels, 3).tolist() == [5, 5, 0]
 
 
-def test_a_class_of_one_image_is_named_where_a_share_is_asked_for(tmp_path):
+def test_a_class_of_one_image_is_named_where_a_share_is_requested(tmp_path):
     classes_of(tmp_path / 'train', count=4)
     classes_of(tmp_path / 'test', count=4)
     write(tmp_path / 'train' / 'eel' / '0.png')
@@ -197,7 +197,7 @@ def test_two_folders_for_the_same_part_are_refused(tmp_path, names):
     assert 'mean the same part of a data set: keep one' in refusal(tmp_path)
 
 
-def test_other_folders_beside_the_parts_are_not_read_which_is_said(tmp_path, caplog):
+def test_other_folders_beside_the_parts_are_not_read_with_a_warning(tmp_path, caplog):
     for name in ('train', 'test', 'more'):
         classes_of(tmp_path / name)
     assert sources.load(config(tmp_path)).classes == ('cat', 'dog')

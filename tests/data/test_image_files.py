@@ -46,7 +46,7 @@ def test_an_image_is_pillows_own_resize_of_the_file(tmp_path, ending, size):
 
 
 @pytest.mark.parametrize('form', NO_LOSS)
-def test_a_file_of_the_size_asked_for_keeps_its_pixels(tmp_path, form):
+def test_a_file_of_the_size_requested_keeps_its_pixels(tmp_path, form):
     ending = image_files.SUFFIXES[form][0]
     path = saved(Image.fromarray(COLOURS), tmp_path / f'a{ending}', **NO_LOSS[form])
     np.testing.assert_array_equal(image_files.read(path, 2), COLOURS)

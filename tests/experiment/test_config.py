@@ -49,7 +49,7 @@ def test_every_config_with_every_variant_passes_the_check(spec):
     assert (config.data.source == 'digits') == offline
 
 
-def test_a_config_file_that_is_not_there_is_answered_with_the_nearest():
+def test_a_config_file_that_does_not_exist_suggests_the_nearest():
     message = refusal(spec=f'{ROOT}/configs/smal_vgg.py')
     assert f"did you mean '{VGG}'?" in message
 
@@ -58,7 +58,7 @@ def test_a_config_in_a_folder_without_any_says_so():
     assert refusal(spec='nowhere/senet.py').startswith('No config file nowhere')
 
 
-def test_a_variant_that_is_not_there_is_answered_with_the_nearest():
+def test_a_variant_that_does_not_exist_suggests_the_nearest():
     assert "no variant 'digit': did you mean 'digits'?" in refusal(spec=f'{VGG}:digit')
     assert 'known: digits, ours, ours_digits' in refusal(spec=f'{VGG}:zzz')
 
@@ -74,7 +74,7 @@ def test_a_variant_that_is_not_there_is_answered_with_the_nearest():
         ('seed.first', 'seed'),
     ],
 )
-def test_a_misspelt_key_is_answered_with_the_nearest_full_key(misspelt, meant):
+def test_a_misspelt_key_suggests_the_nearest_full_key(misspelt, meant):
     message = refusal(f'--config.{misspelt}=1')
     assert f"No config key '{misspelt}': did you mean '{meant}'?" in message
 
@@ -120,7 +120,7 @@ def test_a_value_of_another_type_is_refused(override, message):
         ('ops.backend=tpu', 'known: auto, jax, onednn, xla'),
     ],
 )
-def test_an_unknown_name_is_answered_with_the_nearest(override, message):
+def test_an_unknown_name_suggests_the_nearest(override, message):
     assert message in refusal(f'--config.{override}')
 
 
@@ -212,7 +212,7 @@ def test_an_impossible_value_of_each_key_is_refused_by_name(owner, key, text):
 
 
 @pytest.mark.parametrize(('owner', 'key', 'text'), IMPOSSIBLE)
-def test_nobody_but_its_owner_checks_a_key(owner, key, text, monkeypatch):
+def test_only_its_owner_checks_a_key(owner, key, text, monkeypatch):
     monkeypatch.setattr(owner, 'check', lambda *values: None)
     load(f'--config.{key}={text}')
 

@@ -63,7 +63,7 @@ def test_a_file_without_mistakes_is_loaded(written):
         ('import nowhere_to_be_found', "No module named 'nowhere_to_be_found'."),
     ],
 )
-def test_a_mistake_is_told_with_its_line(written, line, message):
+def test_a_mistake_is_reported_with_its_line(written, line, message):
     path = written(f'{HEAD}    {line}\n    return c\n')
     refused = refusal(path)
     assert refused.startswith(f'{path}, line 8: ')
@@ -95,7 +95,7 @@ def test_a_file_that_is_no_config_is_refused(written, text, message):
     assert message in refused
 
 
-def test_a_key_that_no_line_sets_is_told_with_the_line_of_get_config(written):
+def test_a_key_that_no_line_sets_is_reported_with_the_line_of_get_config(written):
     path = written(HEAD + '    c.train.update({"epochs": 3})\n    return c\n')
     assert refusal(path).startswith(f"{path}, line 4: No config key 'train.epochs'")
 

@@ -104,7 +104,7 @@ def test_the_run_is_looked_at_every_so_many_steps_and_after_the_first(workdir):
     assert [step for step in range(8, 21) if watcher.wants(step)] == [8, 10, 15, 20]
 
 
-def test_metrics_grow_by_a_line_an_epoch(workdir):
+def test_metrics_grow_by_a_line_per_epoch(workdir):
     watcher = watcher_of(workdir)
     watcher.started(0, [])
     for epoch in (1, 2):
@@ -176,7 +176,7 @@ def test_pictures_are_drawn_where_a_multiple_of_their_distance_has_passed_and_at
         (KeyboardInterrupt(), 130, ''),
     ],
 )
-def test_what_a_user_can_mend_ends_the_program_with_one_sentence(capsys, error, code, message):
+def test_what_a_user_can_fix_ends_the_program_with_one_sentence(capsys, error, code, message):
     with pytest.raises(SystemExit) as end, console.mistakes_as_sentences():
         raise error
     assert end.value.code == code

@@ -79,7 +79,7 @@ def test_the_config_of_a_run_is_read_back_as_it_was(workdir):
     assert restored.to_json_best_effort() == config_of().to_json_best_effort()
 
 
-def test_a_run_goes_on_with_the_same_config(workdir):
+def test_a_run_resumes_with_the_same_config(workdir):
     before = stored(workdir)
     assert prepare(workdir) == []
     assert stored(workdir) == before
@@ -144,13 +144,13 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     assert not (tmp_path / 'config.json').exists()
 
 
-def test_a_run_killed_before_its_first_file_was_whole_begins_again(tmp_path):
+def test_a_run_killed_before_its_first_file_was_complete_begins_again(tmp_path):
     (tmp_path / '.lock').touch()
     (tmp_path / 'tmp1a2b3c.tmp').write_text('{"conf')
     assert prepare(Workdir(tmp_path)) == []
 
 
-def test_a_workdir_that_is_not_there_is_named(tmp_path):
+def test_a_workdir_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(UserError, match=r'No workdir .*nowhere'):
         workdirs.read_config(Workdir(tmp_path / 'nowhere'))
 
@@ -192,7 +192,7 @@ def make_older(workdir: Workdir) -> None:
     store(workdir, config=older)
 
 
-def test_a_run_of_before_a_key_was_added_has_their_defaults(workdir):
+def test_a_run_from_before_a_key_was_added_has_their_defaults(workdir):
     make_older(workdir)
     data = workdirs.read_config(workdir).data
     assert (data.image_size, data.damaged) == (0, 'stop')
@@ -209,7 +209,7 @@ def test_an_older_run_on_a_folder_keeps_its_draw_by_count(workdir, source, draw)
 
 
 @pytest.mark.slow
-def test_a_run_of_before_a_key_was_added_is_evaluated_and_goes_on(tmp_path):
+def test_a_run_from_before_a_key_was_added_is_evaluated_and_resumes(tmp_path):
     shorter, longer = (
         # NumPy's, which trains in a second.
         configs.load(
@@ -228,7 +228,7 @@ def test_a_run_of_before_a_key_was_added_is_evaluated_and_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize('path', sorted(ROOT.glob('results/*/config.json')), ids=str)
-def test_a_published_run_lacks_no_key_and_could_go_on(path):
+def test_a_published_run_lacks_no_key_and_could_resume(path):
     stored = configs.flat(workdirs.read_config(Workdir(path.parent)))
     wanted = {key for key in configs.flat(get_defaults()) if not key.startswith('model.')}
     assert not wanted - stored.keys(), 'workdir._ADDED says what these were before they were keys'

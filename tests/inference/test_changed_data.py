@@ -81,7 +81,7 @@ def test_other_test_images_are_not_evaluated_as_those_of_the_run(root, change):
         evaluate(root / 'w', 'test')
 
 
-def test_other_training_images_are_said_and_leave_the_test_result(root, caplog):
+def test_other_training_images_are_reported_and_leave_the_test_result(root, caplog):
     before = evaluate(root / 'w', 'test')
     paint_black(root, 'train')
     assert evaluate(root / 'w', 'test') == before
@@ -89,7 +89,7 @@ def test_other_training_images_are_said_and_leave_the_test_result(root, caplog):
 
 
 @pytest.mark.parametrize('part', ['train', 'test'])
-def test_a_run_does_not_go_on_with_other_images_and_nothing_is_overwritten(root, part):
+def test_a_run_does_not_resume_with_other_images_and_nothing_is_overwritten(root, part):
     paint_black(root, part)
     before = content(root)
     with pytest.raises(UserError, match=f'{part}.* images or labels are not those'):
@@ -125,7 +125,7 @@ def test_other_classes_are_named_and_nothing_is_overwritten(root, change, named)
     assert content(root) == before
 
 
-def test_restored_data_let_the_run_go_on(root):
+def test_restored_data_let_the_run_resume(root):
     rename(root)
     with pytest.raises(UserError):
         train(root, epochs=2)
@@ -152,7 +152,7 @@ def test_a_preprocessing_json_that_was_changed_is_refused(root):
         evaluate(root / 'w', 'test')
 
 
-def test_an_older_run_goes_on_and_keeps_digests_from_then_on(root, caplog):
+def test_an_older_run_resumes_and_keeps_digests_from_then_on(root, caplog):
     path = root / 'w' / 'preprocessing.json'
     stored = json.loads(path.read_text())
     digests = stored.pop('digests')

@@ -68,7 +68,7 @@ def png_that_claims(width, height):
     return b'\x89PNG\r\n\x1a\n' + chunk
 
 
-def test_the_test_images_as_files_get_the_very_logits_that_evaluate_kept(trained, tmp_path):
+def test_the_test_images_as_files_get_the_same_logits_as_in_evaluate(trained, tmp_path):
     folder, test = trained
     evaluate(folder, 'test')
     for number, image in enumerate(test.images):
@@ -143,7 +143,7 @@ def test_a_list_without_a_path_is_refused():
         new_images.files([pathlib.Path('-')], lambda: b'\n')
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_is_answered(
+def test_what_cannot_be_read_is_named_and_the_rest_is_predicted(
     trained, photograph, tmp_path, monkeypatch, capsys
 ):
     folder, _ = trained
@@ -165,7 +165,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_answered(
         assert str(path) in problem
 
 
-def test_the_table_has_a_line_a_class(trained, photograph, monkeypatch, capsys):
+def test_the_table_has_a_line_per_class(trained, photograph, monkeypatch, capsys):
     folder, _ = trained
     assert command(monkeypatch, '--workdir', folder, '-', stdin=f'{photograph}\n'.encode()) == 0
     out, err = capsys.readouterr()
@@ -173,9 +173,7 @@ def test_the_table_has_a_line_a_class(trained, photograph, monkeypatch, capsys):
     assert err == ''
 
 
-def test_a_folder_that_is_no_workdir_is_answered_with_one_sentence(
-    tmp_path, photograph, monkeypatch, capsys
-):
+def test_a_folder_that_is_no_workdir_is_one_sentence(tmp_path, photograph, monkeypatch, capsys):
     assert command(monkeypatch, '--workdir', tmp_path / 'none', photograph) == 1
     assert 'No workdir' in capsys.readouterr().err
 

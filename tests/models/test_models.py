@@ -330,7 +330,7 @@ class Unchecked(ImageModel):
         return global_avg_pool(Conv(self.width)(images)) * self.scale
 
 
-def test_a_model_needs_no_check_of_its_own(monkeypatch):
+def test_a_model_needs_no_own_check(monkeypatch):
     monkeypatch.setitem(models.MODELS, 'Unchecked', Unchecked)
     assert models.create('Unchecked', 3, width=2, scale=7.5, depths=[1], mode='b').scale == 7.5
     for options in ({'width': 0}, {'scale': 'x'}, {'depths': 3}, {'mode': 'c'}):

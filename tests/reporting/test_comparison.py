@@ -174,7 +174,7 @@ def test_of_several_seeds_all_count_in_the_interval_and_the_first_one_in_the_tes
     assert pair.mcnemar[:2] == (2, 0)
 
 
-def test_without_predictions_it_is_said_how_to_get_them(tmp_path):
+def test_without_predictions_the_notes_say_how_to_get_them(tmp_path):
     one, two = make(tmp_path / 'one'), make(tmp_path / 'two', schedule__rate=0.2)
     (one / 'checkpoints').mkdir()
     text = notes(one, two, split='validation')
@@ -202,7 +202,7 @@ def test_other_images_with_the_same_labels_are_not_compared_one_by_one(tmp_path)
     assert 'The test images are not the same for one and two' in notes(one, two)
 
 
-def test_other_images_and_other_machines_are_said(tmp_path):
+def test_other_images_and_other_machines_are_noted(tmp_path):
     one = make(tmp_path / 'one', data__fraction=0.5, data__split_seed=1)
     two = make(tmp_path / 'two', environment={'processor': 'Slide rule', 'cores': 1})
     text = notes(one, two)
@@ -212,7 +212,7 @@ def test_other_images_and_other_machines_are_said(tmp_path):
     assert notes(one) == ''
 
 
-def test_other_validation_images_of_one_set_are_said(tmp_path):
+def test_other_validation_images_of_one_set_are_noted(tmp_path):
     one, two = make(tmp_path / 'one'), make(tmp_path / 'two', data__validation='last')
     wanted = 'The rows have not the same validation images, so that their validation accuracies'
     assert notes(one, two).startswith(wanted)
@@ -273,7 +273,7 @@ def test_the_command_ends_with_one_object(seeds, tmp_path, capsys):
     assert str(tmp_path / 'out' / 'comparison.html') in lines
 
 
-def test_a_workdir_that_is_not_there_is_answered_with_one_sentence(seeds, tmp_path, capsys):
+def test_a_workdir_that_does_not_exist_is_one_sentence(seeds, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         command.main([str(seeds[0]), str(tmp_path / 'none'), '--out', str(tmp_path / 'out')])
     assert ended.value.code == 1

@@ -37,7 +37,7 @@ def test_a_key_of_a_later_version_has_its_default(tmp_path):
     assert groups(old, new) == {'x': [old, new]}
 
 
-def test_folders_of_one_name_are_told_apart_by_their_paths(tmp_path):
+def test_folders_of_one_name_are_distinguished_by_their_paths(tmp_path):
     one, two = make(tmp_path / 'a' / 'run'), make(tmp_path / 'b' / 'run', schedule__rate=0.2)
     assert groups(one, two) == {str(one): [one], str(two): [two]}
 

@@ -240,7 +240,7 @@ def test_a_workdir_of_another_config_is_refused(tmp_path):
         jobs.next_command(other, 'none')
 
 
-def test_nothing_is_said_of_the_time_left_before_an_epoch_is_over(tmp_path):
+def test_no_time_left_is_shown_before_an_epoch_is_over(tmp_path):
     assert estimate.seconds_left([training(tmp_path, 0)], 1) is None
 
 
@@ -341,7 +341,7 @@ def wait_for(happened, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_that_is_stopped_and_then_killed_goes_on_to_the_same_table(
+def test_a_sweep_that_is_stopped_and_then_killed_resumes_with_the_same_table(
     unbroken, tmp_path, capsys
 ):
     def start() -> subprocess.Popen[str]:

@@ -80,7 +80,7 @@ def test_without_validation_the_last_epoch_is_reported(options):
 
 
 @pytest.mark.parametrize(('checkpoint', 'epoch'), [('best', 2), ('chosen', 3)])
-def test_a_checkpoint_is_asked_for_by_its_role(checkpoint, epoch):
+def test_a_checkpoint_is_selected_by_its_role(checkpoint, epoch):
     line = history.line_of_checkpoint(lines_of(2.0, 1.0, 3.0), train_config(), checkpoint)
     assert line['epoch'] == epoch
 

@@ -152,7 +152,7 @@ def test_a_run_that_is_lengthened_has_no_summary_until_it_is_finished_again(tmp_
     assert run.train(longer, tmp_path)['epoch'] == 3
 
 
-def test_a_damaged_checkpoint_is_passed_over_and_the_run_ends_with_the_same_bits(
+def test_a_damaged_checkpoint_is_skipped_and_the_run_ends_with_the_same_bits(
     unbroken, tmp_path, caplog
 ):
     run.train(config_of(train__length='3 epochs'), tmp_path)
@@ -276,7 +276,7 @@ CHAINS = {name: [('reshape',), ('activation', {'activation': name}), ('dense', {
 
 
 @pytest.mark.parametrize('layers', [EVERY_LAYER, *CHAINS.values()], ids=['all', *CHAINS])
-def test_the_flax_twin_computes_the_logits_of_numpy(layers):
+def test_the_flax_module_computes_the_logits_of_numpy(layers):
     network = Network(layers, (9, 12, 2), dtype=np.float64, show=False)
     rng = np.random.default_rng(0)
     images = rng.normal(size=(5, 9, 12, 2))
@@ -288,7 +288,7 @@ def test_the_flax_twin_computes_the_logits_of_numpy(layers):
     np.testing.assert_allclose(logits, network.logits(images), rtol=1e-10)
 
 
-def test_the_features_of_the_flax_twin_are_what_its_last_dense_layer_reads():
+def test_the_features_of_the_flax_module_are_what_its_last_dense_layer_reads():
     layers = (('conv', {'depth': 2}), ('reshape',), ('dense', {'neurons': 3}))
     network = Network(list(layers), (6, 6, 2), dtype=np.float32, show=False)
     twin = FlaxNetwork(layers)
@@ -304,7 +304,7 @@ def test_the_features_of_the_flax_twin_are_what_its_last_dense_layer_reads():
     )
 
 
-def test_without_a_dense_layer_at_its_end_the_features_of_the_flax_twin_are_its_logits():
+def test_without_a_dense_layer_at_its_end_the_features_of_the_flax_module_are_its_logits():
     twin, images = FlaxNetwork((('globalavgpool',),)), jnp.ones((2, 4, 4, 3))
     features = twin.apply({}, images, train=False, method='features')
     np.testing.assert_array_equal(features, twin.apply({}, images, train=False))

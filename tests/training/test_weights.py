@@ -56,7 +56,7 @@ def begun(folder, *overrides):
 
 
 @pytest.mark.slow
-def test_runs_of_other_seeds_begin_with_identical_weights_when_told_to(tmp_path):
+def test_runs_of_other_seeds_begin_with_identical_weights_on_request(tmp_path):
     first = begun(tmp_path / 'first')
     other = begun(tmp_path / 'other', '--config.seed=1')
     told = begun(tmp_path / 'told', '--config.seed=1', f'--config.init_from={tmp_path}/first')
