@@ -62,3 +62,26 @@ def records(content: bytes) -> Iterator[bytes]:
             return
         yield record
         place += 16 + length
+
+
+def full_disk_case(reference: runs.Reference, scratch: pathlib.Path, seed: int) -> Verdict:
+    """Lets writing fail at a size, as on a full disk, and then lets the run end.
+
+    The failing start ends in a sentence, or well; the next one ends with the reference's bits.
+    """
+    generator = random.Random(seed)
+    workdir = scratch / 'workdir'
+    shutil.rmtree(scratch, ignore_errors=True)
+    arguments = reference.kind.arguments(workdir)
+    largest = int(10 ** generator.uniform(2, 5.5))
+    outcome = processes.run('main', arguments, scratch / 'output', largest_file=largest)
+    verdict = judge(outcome, reference.expected)
+    if verdict.fault:
+        return Verdict(verdict.kind, f'{largest} bytes: {verdict.detail}')
+    outcome = processes.run('main', arguments, scratch / 'output')
+    verdict = judge(outcome, reference.expected)
+    left = [path.name for path in workdir.rglob('*.tmp*')]
+    if verdict.kind == 'right' and left:
+        verdict = Verdict('left behind', str(left))
+    kind = verdict.kind if verdict.kind != 'refused' else 'not continued'
+    return Verdict(kind, f'{largest} bytes: {verdict.detail}')
