@@ -73,6 +73,7 @@ class Network:
         self.params, self.statistics = self.graph.init(np.random.default_rng(seed), dtype)
         self.optimizer_state = self.optimizer.init(self.params)
         self.epoch = 0
+        self.note = ''  # of the checkpoint that was loaded
 
     @property
     def parameters(self) -> int:
@@ -205,11 +206,12 @@ class Network:
             progress(min(part.stop, len(labels)))
         return _means(sums, len(labels))
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike, note: str = '') -> None:
         """Writes the whole training state to an .npz file, atomically.
 
         Args:
           path: the file's path; no extension is added.
+          note: text to store in it; `load` gives it as `self.note`.
         """
         arrays = {
             f'{part}/{node}/{key}': value
@@ -217,7 +219,8 @@ class Network:
             for node, values in tree.items()
             for key, value in values.items()
         }
-        arrays['about'] = np.array(json.dumps({'layers': self.layers, 'epoch': self.epoch}))
+        about = {'layers': self.layers, 'epoch': self.epoch, 'note': note}
+        arrays['about'] = np.array(json.dumps(about))
         path = pathlib.Path(path)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix='.tmp', delete=False) as file:
             np.savez(file, allow_pickle=False, **arrays)
@@ -239,6 +242,7 @@ class Network:
                     arrays = dict(archive)
                 about = json.loads(str(arrays.pop('about')))
                 layers, epoch = about['layers'], int(about['epoch'])
+                note = str(about.get('note', ''))
             except Exception as error:  # zipfile and NumPy raise many kinds at damaged files
                 raise ValueError(
                     f'{path} is damaged, or does not hold a network ({error})'
@@ -254,7 +258,7 @@ class Network:
                         raise ValueError(f'{path} holds no such {part} of {node} as this network')
                     trees.setdefault(part, {}).setdefault(node, {})[key] = array
         self.params, self.statistics = trees.pop('params'), trees.pop('statistics', {})
-        self.optimizer_state, self.epoch = trees, epoch
+        self.optimizer_state, self.epoch, self.note = trees, epoch, note
         return self
 
     def _trees(self) -> dict[str, optimizers.Tree]:

@@ -1,16 +1,18 @@
 """Checkpoints of the training state with orbax; keeps the latest two and the best one."""
 
-import hashlib
-import json
+import contextlib
 import logging
 import pathlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
 
-from cifar_jax.errors import UserError
+from cifar_jax.errors import UserError, first_line
+from cifar_jax.training import history as history_lib
+from cifar_jax.training import identity
 from cifar_jax.training.state import TrainState, sha256, to_host
 
 log = logging.getLogger('cifar_jax')
@@ -23,29 +25,66 @@ class Restored(NamedTuple):
     history: list[dict[str, Any]]
 
 
-def manager(folder: pathlib.Path, *, read_only: bool = False) -> ocp.CheckpointManager:
-    """Returns orbax's manager of a folder; close it, since it writes in the background.
+@contextlib.contextmanager
+def manager(folder: pathlib.Path, *, read_only: bool = False) -> Iterator[ocp.CheckpointManager]:
+    """Opens orbax's manager of a folder, and waits for what it writes in the background.
 
     Args:
       read_only: whether to leave the folder unchanged, since another process may be training in it.
+
+    Raises:
+      UserError: a checkpoint cannot be written.
     """
-    if read_only:
-        options = ocp.CheckpointManagerOptions(read_only=True)
-        return ocp.CheckpointManager(folder.absolute(), options=options)
+    options = ocp.CheckpointManagerOptions(read_only=True) if read_only else _options()
+    checkpoints = ocp.CheckpointManager(folder.absolute(), options=options)
+    try:
+        yield checkpoints
+    except BaseException:
+        # The first error is the one to report, not those that follow from it.
+        with contextlib.suppress(Exception):
+            checkpoints.close()
+        raise
+    with _write_errors(checkpoints):
+        checkpoints.close()
+
+
+def _options() -> ocp.CheckpointManagerOptions:
     keep = managers.AnyPreservationPolicy(
         [
             managers.LatestN(2),
             managers.BestN(n=1, get_metric_fn=_rank, keep_checkpoints_without_metrics=False),
         ]
     )
-    options = ocp.CheckpointManagerOptions(
+    return ocp.CheckpointManagerOptions(
         preservation_policy=keep,
         # Needed for the metrics to be saved; without them, a resumed run would drop the best one.
         best_fn=_rank,
         cleanup_tmp_directories=True,
         enable_async_checkpointing=True,
     )
-    return ocp.CheckpointManager(folder.absolute(), options=options)
+
+
+@contextlib.contextmanager
+def _write_errors(checkpoints: ocp.CheckpointManager) -> Iterator[None]:
+    """Reports an error of orbax, which may be that of an earlier checkpoint, as a sentence."""
+    try:
+        yield
+    except Exception as error:  # orbax and tensorstore raise many kinds
+        raise UserError(
+            f'A checkpoint in {checkpoints.directory} cannot be written '
+            f'({first_line(error)[:200]}): is the disk full? The same command continues from the '
+            'checkpoint before it.'
+        ) from error
+
+
+def finish(checkpoints: ocp.CheckpointManager) -> None:
+    """Waits until all checkpoints are written.
+
+    Raises:
+      UserError: one of them cannot be written.
+    """
+    with _write_errors(checkpoints):
+        checkpoints.wait_until_finished()
 
 
 def _rank(metrics: dict[str, Any]) -> tuple[float, int]:
@@ -68,25 +107,28 @@ def save(
     """
     state = to_host(state)
     step = int(state.step)
-    checkpoints.save(
-        step,
-        args=ocp.args.Composite(
-            state=ocp.args.StandardSave(state._asdict()),
-            meta=ocp.args.JsonSave(
-                {
-                    'history': history,
-                    'sha256': sha256(state._asdict()),
-                    'history_sha256': _history_sha256(history),
-                }
+    run_id = identity.read_or_create(_run_folder(checkpoints))
+    with _write_errors(checkpoints):
+        checkpoints.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state._asdict()),
+                meta=ocp.args.JsonSave(
+                    {
+                        'history': history,
+                        'sha256': sha256(state._asdict()),
+                        'history_sha256': history_lib.sha256(history),
+                        'run': run_id,
+                    }
+                ),
             ),
-        ),
-        metrics=None if score is None else {'score': score, 'step': step},
-        force=True,
-    )
+            metrics=None if score is None else {'score': score, 'step': step},
+            force=True,
+        )
 
 
-def _history_sha256(history: list[dict[str, Any]]) -> str:
-    return hashlib.sha256(json.dumps(history, sort_keys=True).encode()).hexdigest()
+def _run_folder(checkpoints: ocp.CheckpointManager) -> pathlib.Path:
+    return pathlib.Path(checkpoints.directory).parent
 
 
 def restore(
@@ -113,11 +155,12 @@ def restore(
         ),
     )
     meta = restored['meta']
-    if (sha256(restored['state']), _history_sha256(meta['history'])) != (
+    if (sha256(restored['state']), history_lib.sha256(meta['history'])) != (
         meta['sha256'],
         meta['history_sha256'],
     ):
         raise ValueError('its checksum is wrong')
+    identity.check(_run_folder(checkpoints), meta.get('run'))
     return Restored(TrainState(**restored['state']), meta['history'])
 
 

@@ -1,5 +1,6 @@
 """The history of a run: the lines of metrics.jsonl, one per epoch."""
 
+import hashlib
 import json
 import math
 import pathlib
@@ -33,6 +34,11 @@ def read(path: pathlib.Path) -> list[Line]:
             raise FileError(path, f'is damaged in line {number}')
         lines.append(line)
     return lines
+
+
+def sha256(lines: Sequence[Line]) -> str:
+    """Returns the SHA-256 of the lines of a log, in hexadecimal."""
+    return hashlib.sha256(json.dumps(lines, sort_keys=True).encode()).hexdigest()
 
 
 def is_number(value: object) -> bool:

@@ -91,7 +91,7 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Trained:
                 score = history.score(line, train.monitor) if whole else None
                 checkpoints.save(manager, state, log, score)
 
-        manager.wait_until_finished()
+        checkpoints.finish(manager)
         chosen = history.chosen(log, train)
         if chosen['step'] != step:
             state = checkpoints.restore_step(manager, shapes, chosen['step'], everywhere).state

@@ -22,7 +22,7 @@ from cifar_jax.data.arrays import Arrays
 from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
 from cifar_jax.reference.network import Network
-from cifar_jax.training import history, numpy_network, optimizers, parallel, weights
+from cifar_jax.training import history, identity, numpy_network, optimizers, parallel, weights
 from cifar_jax.training import plan as plans
 from cifar_jax.training import state as states
 from cifar_jax.training.flax_network import FlaxNetwork
@@ -131,7 +131,8 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Result:
         lines.append(line)
         watcher.epoch_ended(line, numpy_network.variables(network))
         (folder / CHECKPOINTS).mkdir(exist_ok=True)
-        network.save(folder / CHECKPOINTS / f'{line["step"]}.npz')
+        note = f'{identity.read_or_create(folder)} {history.sha256(lines)}'
+        network.save(folder / CHECKPOINTS / f'{line["step"]}.npz', note)
         _tidy(folder / CHECKPOINTS, lines, train.monitor)
     else:
         chosen = history.chosen(lines, train)
@@ -189,13 +190,14 @@ def _restore(network: Network, folder: pathlib.Path) -> list[Line]:
     paths = sorted((folder / CHECKPOINTS).glob('*.npz'), key=_step, reverse=True)
     for path in paths:
         try:
-            network.load(path)
+            sha256 = _load(network, path)
         except ValueError as error:
             log.warning('%s: trying the one before', error)
             continue
         metrics = folder / history.FILE
         lines = history.read(metrics)[: network.epoch]
-        if not lines or lines[-1].get('step') != _step(path):
+        whole = bool(lines) and lines[-1].get('step') == _step(path)
+        if not whole or sha256 not in ('', history.sha256(lines)):
             raise UserError(
                 f'{metrics} lacks the lines up to {path.name}: restore it, or train again in '
                 'another --workdir.'
@@ -209,10 +211,25 @@ def _restore(network: Network, folder: pathlib.Path) -> list[Line]:
     return []
 
 
+def _load(network: Network, path: pathlib.Path) -> str:
+    """Loads a checkpoint, and returns the SHA-256 of the log up to it; '' in older checkpoints.
+
+    Raises:
+      ValueError: the checkpoint is damaged, or belongs to another run.
+    """
+    network.load(path)
+    run_id, _, sha256 = network.note.partition(' ')
+    try:
+        identity.check(path.parents[1], run_id or None)
+    except ValueError as error:
+        raise ValueError(f'{path} cannot be used ({error})') from None
+    return sha256
+
+
 def _load_step(network: Network, folder: pathlib.Path, step: int) -> None:
     path = folder / CHECKPOINTS / f'{step}.npz'
     try:
-        network.load(path)
+        _load(network, path)
     except (ValueError, OSError) as error:
         raise UserError(
             f'{error}, and it is the best checkpoint: restore it from a copy, or evaluate with '

@@ -2,7 +2,10 @@
 
 import logging
 import pathlib
+import resource
 import shutil
+import signal
+import sys
 from typing import Any
 
 import jax
@@ -208,3 +211,37 @@ def test_a_damaged_checkpoint_that_nothing_can_replace_is_named(tmp_path):
         pytest.raises(UserError, match=r'step 1 in .* is damaged .*--checkpoint latest'),
     ):
         checkpoints.restore_step(manager, SHAPES, 1)
+
+
+def test_checkpoints_of_another_run_are_not_restored(tmp_path):
+    for name in ('one', 'other'):
+        save_steps(tmp_path / name / 'checkpoints', {1: None})
+    shutil.rmtree(tmp_path / 'one' / 'checkpoints')
+    shutil.copytree(tmp_path / 'other' / 'checkpoints', tmp_path / 'one' / 'checkpoints')
+    with pytest.raises(UserError, match='Every checkpoint'):
+        restore_latest(tmp_path / 'one' / 'checkpoints')
+
+
+def test_a_copied_run_is_restored(tmp_path):
+    save_steps(tmp_path / 'one' / 'checkpoints', {1: None})
+    shutil.copytree(tmp_path / 'one', tmp_path / 'copy')
+    assert restore_latest(tmp_path / 'copy' / 'checkpoints') is not None
+
+
+def test_a_checkpoint_from_before_runs_had_an_identity_is_restored(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints.identity, 'read_or_create', lambda folder: None)
+    save_steps(tmp_path / 'checkpoints', {1: None})
+    assert restore_latest(tmp_path / 'checkpoints') is not None
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='needs a limit of the size of files')
+def test_a_checkpoint_that_cannot_be_written_is_a_sentence(tmp_path):
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limit[1]))
+    try:
+        with pytest.raises(UserError, match=r'cannot be written .*: is the disk full\?'):
+            save_steps(tmp_path / 'checkpoints', {1: None, 2: None})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)

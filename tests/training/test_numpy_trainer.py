@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -72,6 +73,7 @@ def test_a_run_leaves_the_files_of_any_other_run(unbroken):
         'preprocessing.json',
         'metrics.jsonl',
         'checkpoints',
+        'run_id',
         'summary.json',
     }
     assert json.loads((folder / 'summary.json').read_text()) == summary
@@ -161,6 +163,21 @@ def test_a_damaged_checkpoint_is_skipped_and_the_run_ends_with_the_same_bits(
     assert run.train(config_of(), tmp_path)['sha256'] == unbroken[1]['sha256']
     assert 'is damaged' in caplog.text
     assert lines(tmp_path) == lines(unbroken[0])
+
+
+def test_the_checkpoints_of_another_run_are_not_taken(unbroken, tmp_path):
+    shutil.copytree(unbroken[0], tmp_path / 'run')
+    (tmp_path / 'run' / 'run_id').write_text('ab' * 16)
+    with pytest.raises(UserError, match='Every checkpoint'):
+        evaluation.evaluate(tmp_path / 'run', 'test')
+
+
+def test_a_changed_line_of_the_log_is_noticed(unbroken, tmp_path):
+    shutil.copytree(unbroken[0], tmp_path / 'run')
+    log = tmp_path / 'run' / 'metrics.jsonl'
+    log.write_text(log.read_text().replace('"val_accuracy": 0.', '"val_accuracy": 0.9', 1))
+    with pytest.raises(UserError, match='lacks the lines'):
+        evaluation.evaluate(tmp_path / 'run', 'test')
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_is_one_sentence(tmp_path):
