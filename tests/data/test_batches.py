@@ -28,6 +28,12 @@ def test_a_traced_epoch_gives_the_same_order():
     assert np.array_equal(traced, batches.epoch_order(7, 5, 40))
 
 
+def test_the_order_is_the_documented_permutation_of_the_seed_and_the_epoch():
+    key = jax.random.fold_in(jax.random.key(2), 5)
+    expected = jax.random.permutation(key, 50)
+    assert np.array_equal(batches.epoch_order(2, 5, 50), expected)
+
+
 def test_the_order_is_the_same_with_double_precision_on():
     expected = batches.epoch_order(2, 4, 30)
     with jax.enable_x64(True):
