@@ -102,14 +102,18 @@ def test_the_newest_version_is_taken_by_number(tmp_path, decoded):
 
 
 @pytest.mark.parametrize('file', ['train_images.npy', 'test_fine.npy', 'index.json'])
-@pytest.mark.parametrize('damage', ['truncated', 'empty', 'missing'])
+@pytest.mark.parametrize('damage', ['truncated', 'empty', 'missing', 'flipped'])
 def test_a_damaged_cache_is_made_anew_and_said_to_be(tmp_path, decoded, caplog, file, damage):
     prepared_folder(tmp_path)
     expected = sources.load(config(dir=str(tmp_path)))
     path = tmp_path / VERSION / cache.FOLDER / file
     content = path.read_bytes()
     path.unlink()
-    if damage != 'missing':
+    if damage == 'flipped':
+        # Of index.json the first letter of a class's name.
+        place = content.index(b'"a"') + 1 if file == 'index.json' else len(content) - 7
+        path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+    elif damage != 'missing':
         path.write_bytes(content[: len(content) // 2] if damage == 'truncated' else b'')
     again = sources.load(config(dir=str(tmp_path)))
     assert np.array_equal(again.train.images, expected.train.images)
@@ -119,6 +123,19 @@ def test_a_damaged_cache_is_made_anew_and_said_to_be(tmp_path, decoded, caplog, 
     caplog.clear()
     assert isinstance(sources.load(config(dir=str(tmp_path))).train.images, np.memmap)
     assert not caplog.text
+
+
+def test_a_cache_from_before_there_were_checksums_is_read(tmp_path, decoded):
+    prepared_folder(tmp_path)
+    expected = sources.load(config(dir=str(tmp_path)))
+    index = tmp_path / VERSION / cache.FOLDER / cache.INDEX
+    content = json.loads(index.read_text())
+    del content['sha256']
+    index.write_text(json.dumps(content))
+    assert np.array_equal(
+        sources.load(config(dir=str(tmp_path))).train.images, expected.train.images
+    )
+    assert len(decoded) == 1
 
 
 def test_a_pickle_in_the_cache_is_never_executed(tmp_path, decoded):
