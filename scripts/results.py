@@ -1,4 +1,4 @@
-"""Keep the runs that published figures rest on, and write the tables of the README and docs/.
+"""Store the runs behind published figures, and generate the tables of the README and docs/.
 
     python scripts/results.py [WORKDIR ...]
 
@@ -19,7 +19,7 @@ FILES = ('config.json', 'metrics.jsonl', 'preprocessing.json', 'summary.json')
 
 
 def keep(folder: pathlib.Path) -> None:
-    """Copies the small text files of a finished run under results/, without its own path.
+    """Copies the small text files of a finished run to results/, without the workdir's path.
 
     Raises:
       UserError: the run is not finished, or damaged.
@@ -28,7 +28,7 @@ def keep(folder: pathlib.Path) -> None:
     target = kept.RESULTS / folder.resolve().name
     target.mkdir(parents=True, exist_ok=True)
     for name in FILES:
-        if (folder / name).exists():  # results of earlier versions have no preprocessing.json
+        if (folder / name).exists():  # older results have no preprocessing.json
             (target / name).write_text((folder / name).read_text())
     stored = json.loads((target / 'config.json').read_text())
     stored['command'] = kept.command(run)
@@ -36,7 +36,7 @@ def keep(folder: pathlib.Path) -> None:
 
 
 def main() -> None:
-    """Runs the script; a mistake ends it with one sentence and status 1."""
+    """Runs the script; user errors end it with one sentence and status 1."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('workdir', nargs='*', type=console.is_path)
     folders = parser.parse_args().workdir

@@ -1,4 +1,4 @@
-"""Classifiers of weights drawn at random, without a run."""
+"""Classifiers with random weights, without a run."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Several fake devices, strict promotion, and annotations checked: before JAX starts."""
+"""Sets up JAX before it starts: several fake devices, strict promotion and checked annotations."""
 
 import logging
 import os

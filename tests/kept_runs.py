@@ -1,4 +1,4 @@
-"""Folders that look like those of runs, for what reads no more than their files."""
+"""Creates folders with the files of runs, without training."""
 
 import hashlib
 import json

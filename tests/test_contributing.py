@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md, followed to the letter in a copy of the repository."""
+"""The recipes of CONTRIBUTING.md, followed literally in a copy of the repository."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and readers that hostile files neither crash nor fill memory."""
+"""Atomic writes, and readers that neither crash nor exhaust memory on hostile files."""
 
 import json
 import os

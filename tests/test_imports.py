@@ -1,4 +1,4 @@
-"""The rules of who may import whom, in pyproject.toml, hold and refuse what they should."""
+"""The import rules in pyproject.toml: they hold, and detect violations."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""What the package asks of the system."""
+"""What the package requests from the system."""
 
 import pathlib
 import re

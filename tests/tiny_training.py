@@ -34,7 +34,7 @@ class Net(nn.Module):
 
 
 class Watcher:
-    """Keeps what it is told, and asks to stop after a given step."""
+    """Records what happens, and stops after a given step."""
 
     def __init__(self, stop_after=None):
         self.stop_after, self.stop = stop_after, False

@@ -106,7 +106,7 @@ def load(path: Path) -> Decoded:
         the files of one of them.
 
     Raises:
-      UserError: there is no such file, it is damaged or unsafe, or is none of these.
+      UserError: the file does not exist, is damaged or unsafe, or is not one of these archives.
     """
     path = path.expanduser()
     if path.is_dir():

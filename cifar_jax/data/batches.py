@@ -1,4 +1,4 @@
-"""Which images a step sees: pure functions of the seed, the epoch and the step."""
+"""The batches of an epoch: pure functions of the seed, the epoch and the step."""
 
 import functools
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from cifar_jax.data.arrays import Arrays
 
 
 class Batch(NamedTuple):
-    """Images as they are stored, their labels, and their places in the training set."""
+    """Images as stored, their labels, and their indices in the training set."""
 
     images: UInt8[Array, 'batch h w c']
     labels: Int32[Array, ' batch']
@@ -45,7 +45,7 @@ class TrainingSet(Protocol):
         """The number of classes."""
 
     def epoch(self, seed: int, epoch: int, first: int = 0) -> Iterator[Any]:
-        """Yields the feeds of an epoch from its batch `first` on; an incomplete batch is left out.
+        """Yields the feeds of an epoch from batch `first` on; an incomplete last batch is dropped.
 
         A feed is a tree of arrays, of the same shapes and dtypes in every step.
         """
@@ -57,7 +57,7 @@ class TrainingSet(Protocol):
 
 
 class Feed(NamedTuple):
-    """What a step of a `Resident` set is called with: all images, and the order of the epoch."""
+    """The feed of a `Resident` set: all images and labels, and the order of the epoch."""
 
     images: UInt8[Array, 'size h w c']
     labels: Int32[Array, ' size']
@@ -65,7 +65,7 @@ class Feed(NamedTuple):
 
 
 class Resident:
-    """A training set that every device holds as a whole; each step gathers its batch from it.
+    """A training set that is replicated on all devices; each step gathers its batch from it.
 
     Args:
       arrays: the images; they are copied to the devices when the first epoch begins.
@@ -132,9 +132,9 @@ def gather(
 
 
 def evaluation_batch_size(images: int, largest: int) -> int:
-    """Returns how many images are evaluated at once: `largest`, or fewer where there are fewer.
+    """Returns the batch size for evaluation: the next power of two, at most `largest`.
 
-    That is the next power of two, as every size is compiled.
+    Powers of two keep the number of compiled sizes small.
     """
     return min(largest, 1 << (images - 1).bit_length())
 
@@ -144,7 +144,7 @@ def evaluation_batches(
 ) -> list[tuple[Int32[np.ndarray, ' batch'], Bool[np.ndarray, ' batch']]]:
     """Returns (indices, mask) of every batch: each image once, in order.
 
-    All batches have one size: the last one is filled up with the last image, whose mask is False.
+    All batches have the same size: the last one is padded with the last image, masked by False.
     """
     starts = np.arange(0, size, batch, dtype=np.int32)
     rows = starts[:, None] + np.arange(batch, dtype=np.int32)

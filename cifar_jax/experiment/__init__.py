@@ -1,1 +1,1 @@
-"""Configs, workdirs and what a user sees of a run."""
+"""Configs, workdirs, and the training of runs."""

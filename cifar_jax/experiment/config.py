@@ -1,4 +1,4 @@
-"""The config of a run: a file, its variant, and overrides; and the check of every value."""
+"""The config of a run: a file, its variant and overrides, and the check of every value."""
 
 import ast
 import pathlib

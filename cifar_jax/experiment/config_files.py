@@ -1,4 +1,4 @@
-"""Config files: Python that a user wrote, whose mistakes are reported with their file and line."""
+"""Reads config files, and reports mistakes in them with file and line."""
 
 import ast
 import contextlib

@@ -1,4 +1,4 @@
-"""What every command prints: its log, tables, and mistakes as sentences."""
+"""The output of commands: log, tables, and errors as sentences."""
 
 import argparse
 import contextlib

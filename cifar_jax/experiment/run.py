@@ -108,21 +108,21 @@ def _extension(
 
 
 def _prepare_data(workdir: Workdir, config: ConfigDict) -> tuple[Prepared, Preprocessing]:
-    """Returns the data, which must be those that the run in a workdir began with, if there is one.
+    """Loads the data, and checks that they are those of the run in the workdir, if there is one.
 
     Raises:
-      UserError: they are not.
+      UserError: the data have changed.
     """
     if not workdir.preprocessing.exists():
         data = pipeline.prepare(config.data)
         return data, preprocessing.of(data)
     stored = preprocessing.read(workdir)
-    # Older runs have no digests: what is fitted again then tells whether the data are the same.
+    # Older runs have no digests: compare the constants of a new normalizer instead.
     data = pipeline.prepare(config.data, stored.normalizer if stored.digests else None)
     now = preprocessing.of(data)
     preprocessing.refuse_differences(workdir, stored, now)
     if not stored.digests:
-        log.info('%s now keeps digests of its data, which older versions did not', workdir.path)
+        log.info('%s: added digests of the data, which older versions did not store', workdir.path)
     return data, now
 
 

@@ -1,4 +1,4 @@
-"""The smallest images that a model can take, for those who give it smaller ones."""
+"""The minimum image size of a model, for error messages."""
 
 import bisect
 import contextlib
@@ -15,7 +15,7 @@ _LARGEST = 512
 
 @contextlib.contextmanager
 def explained(model: nn.Module, image_shape: Sequence[int]) -> Iterator[None]:
-    """Explains an error in tracing a model where larger images would not raise it.
+    """Adds the minimum size to errors of tracing a model with images that are too small.
 
     Args:
       image_shape: (h, w, c) of the images that the model is traced with.
@@ -37,7 +37,7 @@ def explained(model: nn.Module, image_shape: Sequence[int]) -> Iterator[None]:
 
 
 def _smallest(model: nn.Module, channels: int) -> int:
-    """Returns the height and width of the smallest square images; above the largest: none."""
+    """Returns the minimum height and width of square images; above `_LARGEST` if none fits."""
     sizes = range(1, _LARGEST + 1)
     return 1 + bisect.bisect_left(sizes, True, key=lambda size: _fits(model, size, channels))
 

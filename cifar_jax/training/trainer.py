@@ -1,4 +1,4 @@
-"""The interface of trainers (JAX or NumPy) and of what they need and return."""
+"""The interface of trainers (JAX or NumPy), and of what they need and return."""
 
 import pathlib
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The runs under results/, and which of them are seeds of one command."""
+"""The runs under results/, grouped by command."""
 
 import pathlib
 import shlex
@@ -13,37 +13,40 @@ from cifar_jax.experiment.records import Run
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'results'
 _COMMAND = ['python', '-m', 'cifar_jax.main']
-Overrides = tuple[tuple[str, str], ...]  # keys and values as typed
+Overrides = tuple[tuple[str, str], ...]  # keys and values as text
 
 
 def read(folder: pathlib.Path) -> Run:
-    """Returns the finished run of a workdir, or of a folder of results/.
+    """Reads the finished run in a workdir or a folder of results/.
 
     Raises:
-      UserError: it is no run, damaged, not finished, or was not started by a command.
+      UserError: the folder is not a run, the run is damaged or not finished, or it was not started
+        by a command.
     """
     run = records.read(folder)
     if not run.summary.get('finished') or not run.lines:
-        raise UserError(f'{folder} is not finished: start its command again, it goes on.')
+        raise UserError(f'{folder} is not finished: run its command again to resume it.')
     if not run.command:
-        raise UserError(f'{run.workdir.config} has no command, which a kept run is named by.')
+        raise UserError(
+            f'{run.workdir.config} has no command, by which runs in results/ are identified.'
+        )
     return run
 
 
 def read_all(results: pathlib.Path = RESULTS) -> list[Run]:
-    """Returns all runs of a folder of results, in the order of their names.
+    """Reads all runs in a folder of results, sorted by name.
 
     Raises:
-      UserError: one of them cannot be read, see `read`.
+      UserError: a run cannot be read, see `read`.
     """
     return [read(path) for path in sorted(results.iterdir()) if path.is_dir()]
 
 
 def groups(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Returns the runs by their arguments without the seed, in the order of the first of each.
+    """Groups runs by their arguments without the seed.
 
     Raises:
-      UserError: a seed has run twice, which would count twice in a mean.
+      UserError: two runs have the same arguments and seed.
     """
     by_arguments: dict[str, list[Run]] = {}
     for run in runs:
@@ -51,7 +54,7 @@ def groups(runs: Iterable[Run]) -> dict[str, list[Run]]:
         for other in members:
             if other.seed == run.seed:
                 raise UserError(
-                    f'{other.workdir.path} and {run.workdir.path} are one command with one seed: '
+                    f'{other.workdir.path} and {run.workdir.path} have the same command and seed: '
                     'remove one.'
                 )
         members.append(run)
@@ -74,7 +77,7 @@ def parsed(words: Sequence[str]) -> tuple[str, Overrides]:
 
 
 def arguments(spec: str, overrides: Iterable[tuple[str, str]]) -> str:
-    """Returns what is typed for a config and its overrides.
+    """Returns the command-line arguments for a config and its overrides.
 
     >>> arguments('configs/senet.py', [('train.length', '9 epochs')])
     "--config configs/senet.py '--config.train.length=9 epochs'"
@@ -90,7 +93,7 @@ def command(run: Run) -> str:
 
 
 def table(columns: str, rows: Iterable[Sequence[object]]) -> str:
-    """Returns a table in Markdown; columns that begin with '>' are set to the right.
+    """Returns a table in Markdown; columns whose names begin with '>' are right-aligned.
 
     >>> print(table('name >size', [('a', 1)]))
     | name | size |

@@ -1,4 +1,4 @@
-"""The tables between the marks of README.md, docs/cifar10.md and docs/numpy.md."""
+"""The generated tables in README.md, docs/cifar10.md and docs/numpy.md."""
 
 import re
 import statistics
@@ -11,9 +11,9 @@ Groups = Mapping[str, Sequence[Run]]
 
 
 def headline(groups: Groups) -> str:
-    """Returns a line for each network on CIFAR-10, of the run with the best validation accuracy.
+    """Returns a row per network on CIFAR-10, for the command with the best validation accuracy.
 
-    Not the best test accuracy, which would be selection on the test images.
+    Choosing the best test accuracy would be selection on the test images.
     """
     best: dict[str, tuple[str, Sequence[Run]]] = {}
     for command, runs in _on_cifar10(groups):
@@ -37,7 +37,7 @@ def headline(groups: Groups) -> str:
 
 
 def networks(groups: Groups) -> str:
-    """Returns a line for each command that trained on CIFAR-10 in JAX."""
+    """Returns a row per command that trained on CIFAR-10 in JAX."""
     columns = 'command >epochs >validation >test >top_5 >wall_time >images/s >seeds processor'
     rows = [
         (
@@ -57,8 +57,8 @@ def networks(groups: Groups) -> str:
 
 
 def in_numpy(groups: Groups) -> str:
-    """Returns a line for each command that trained in NumPy."""
-    columns = 'command >rate >images_a_step >epochs >validation >test >images/s >seeds'
+    """Returns a row per command that trained in NumPy."""
+    columns = 'command >rate >batch_size >epochs >validation >test >images/s >seeds'
     rows = [
         (
             f'`{command}`',
@@ -95,13 +95,13 @@ def _minutes(runs: Sequence[Run]) -> str:
 
 
 def between(name: str, table: str, text: str) -> str:
-    """Returns the text of a page with a table put between the two marks of a name."""
+    """Returns the text of a page with a table inserted between the two marks with a name."""
     first, last = f'<!-- {name} -->', f'<!-- end of {name} -->'
     new = f'{first}\n\n{table}\n\n{last}'
     return re.sub(f'{re.escape(first)}.*{re.escape(last)}', lambda _: new, text, flags=re.DOTALL)
 
 
-TABLES = (  # a page, the name of its marks, and what stands between them
+TABLES = (  # page, name of its marks, function for its table
     ('README.md', 'headline', headline),
     ('docs/cifar10.md', 'results', networks),
     ('docs/numpy.md', 'NumPy results', in_numpy),

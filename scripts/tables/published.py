@@ -1,4 +1,4 @@
-"""docs/results.md: every number that S0 to S4 published, and ours beside it."""
+"""Generates docs/results.md: the results published by S0 to S4, and ours for comparison."""
 
 import pathlib
 import shlex
@@ -12,7 +12,7 @@ from cifar_jax.experiment.records import SPLITS, Run, percent, spread
 from tables.kept import arguments, parsed, table
 
 PUBLISHED = pathlib.Path(__file__).with_name('published.toml')
-MEASURED = 'ours >epochs >time_a_run >images/s seeds processor command'
+MEASURED = 'ours >epochs >time_per_run >images/s seeds processor command'
 COLUMNS = f'experiment published {MEASURED}'
 HEAD = """# Results
 
@@ -57,7 +57,7 @@ def systems() -> list[dict[str, Any]]:
 
 
 def key(command: str) -> str:
-    """Returns a command of published.toml as `kept.groups` knows it.
+    """Returns the key in `kept.groups` for a command of published.toml.
 
     >>> key('configs/senet.py --config.seed=3')
     '--config configs/senet.py'
@@ -95,13 +95,13 @@ def page(groups: Mapping[str, Sequence[Run]]) -> str:
 
 
 def lines(row: Row, groups: Mapping[str, Sequence[Run]]) -> Iterator[Cells]:
-    """Yields the cells of a published row, and of our own recipes beside it."""
+    """Yields the rows for a published result and for our own recipes."""
     published = row.get('published', {})
     claims = [*_claims(published), *filter(None, [row.get('note')])]
     splits = SPLITS if {'training', 'training_loss'} & published.keys() else SPLITS[:-1]
     yield (row['experiment'], '<br>'.join(claims) or 'no accuracy', *_measured(row, groups, splits))
-    for own in row.get('beside', ()):
-        yield (f'- {own["recipe"]}', '', *_measured(own, groups, splits))
+    for recipe in row.get('beside', ()):
+        yield (f'- {recipe["recipe"]}', '', *_measured(recipe, groups, splits))
 
 
 def _claims(published: Mapping[str, str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The commands as a user runs them: in processes of their own, which are also killed."""
+"""The commands as a user runs them: in separate processes, which are also killed."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""How a command starts: what it imports, and refuses, before its work begins."""
+"""The start of commands: what they import, and the errors before their work begins."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""Official CIFAR archives: what is read from them, and what is refused in one sentence."""
+"""Official CIFAR archives: reading them, and errors of damaged or unsafe ones."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""The digest by which a run knows its data again."""
+"""The digest of a data set, by which a run recognises its data."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Augmentations against images moved by hand, and as pure functions of a key."""
+"""Augmentations compared with images moved by hand, and as pure functions of a key."""
 
 import functools
 import itertools

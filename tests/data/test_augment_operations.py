@@ -1,4 +1,4 @@
-"""What augmentations do to an image, against SciPy, Pillow, colorsys and their definitions."""
+"""Augmentation operations compared with SciPy, Pillow, colorsys and their definitions."""
 
 import colorsys
 import functools

@@ -1,4 +1,4 @@
-"""Whatever the options of an augmentation, pixels stay in range and labels right."""
+"""Properties of augmentations with any options: pixels stay in range, labels stay correct."""
 
 import functools
 

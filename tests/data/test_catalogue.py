@@ -1,4 +1,4 @@
-"""Any set of tensorflow-datasets' catalogue: what its metadata tell, and small ones made up."""
+"""Sets of tensorflow-datasets: their metadata, and small made-up sets."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Folders of images: their order, their parts, and each bad one in a sentence."""
+"""Folders of images: their order, their parts, and errors."""
 
 import logging
 import time

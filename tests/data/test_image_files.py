@@ -1,4 +1,4 @@
-"""One image as RGB: every kind of file against what its pixels mean, and what is refused."""
+"""Reading image files of all formats as RGB, and errors."""
 
 import io
 import os

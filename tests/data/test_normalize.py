@@ -1,4 +1,4 @@
-"""Normalisation: fitted on the training part and on nothing else."""
+"""Normalisation, which is fitted on the training part only."""
 
 import jax
 import jax.numpy as jnp

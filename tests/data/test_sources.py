@@ -1,4 +1,4 @@
-"""Data sets: the cache, its races and its damage, missing data, and the real sets."""
+"""Data sets: the cache, its races and damage, missing data, and the real sets."""
 
 import contextlib
 import http.server

@@ -1,4 +1,4 @@
-"""Splits: nothing shared, nothing lost, and every class in proportion."""
+"""Splits: disjoint, complete, and with every class in proportion."""
 
 import hashlib
 

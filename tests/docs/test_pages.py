@@ -1,4 +1,4 @@
-"""The commands, keys and links of the README and of docs/ are right."""
+"""The commands, config keys and links in the README and docs/ are valid."""
 
 import argparse
 import importlib

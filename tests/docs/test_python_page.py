@@ -1,4 +1,4 @@
-"""The code of docs/python.md runs and prints what it says."""
+"""The code of docs/python.md runs and prints the output shown."""
 
 import contextlib
 import io

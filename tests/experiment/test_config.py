@@ -1,4 +1,4 @@
-"""Config files, overrides and the check of every value: no data and no devices are needed."""
+"""Config files, overrides and the check of every value, without data and devices."""
 
 import pathlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""Config files with mistakes: each is one sentence with the file and the line."""
+"""Mistakes in config files, which are reported in one sentence with file and line."""
 
 import pathlib
 

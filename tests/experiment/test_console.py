@@ -1,4 +1,4 @@
-"""What a user sees, and metrics.jsonl, where output is no terminal."""
+"""Console output and metrics.jsonl of a run, without a terminal."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run that was killed and continues."""
+"""TensorBoard events of a run that is killed and resumes."""
 
 import pathlib
 

@@ -1,4 +1,4 @@
-"""A run that begins with the trained weights of another run, and with another head."""
+"""Runs that start with the trained weights of another run, and with another head."""
 
 import logging
 import pathlib

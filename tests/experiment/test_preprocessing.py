@@ -1,4 +1,4 @@
-"""What a workdir keeps of a model's inputs comes back to the bit, or is refused with a sentence."""
+"""The stored preprocessing of a run: exact values, and errors of damaged files."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What is known of a run from its files."""
+"""The record of a run, read from its files."""
 
 import json
 
@@ -58,7 +58,7 @@ def test_a_summary_belongs_to_the_epochs_that_it_was_written_after(tmp_path):
     summary = {'finished': True, 'seconds': 30.0, 'test': {'accuracy': 0.7}}
     (folder / 'summary.json').write_text(json.dumps(summary))
     assert records.read(folder).test == 0.7
-    with (folder / 'metrics.jsonl').open('a') as file:  # the run is made longer, and goes on
+    with (folder / 'metrics.jsonl').open('a') as file:  # the run is extended, and resumes
         file.write(json.dumps(line(4, 0.7)) + '\n')
     assert records.read(folder).summary == {}
 

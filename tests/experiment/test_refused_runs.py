@@ -1,4 +1,4 @@
-"""Runs that are refused once their data are known: nothing of them is left behind."""
+"""Runs that are refused after loading their data leave no files."""
 
 import pathlib
 

@@ -1,4 +1,4 @@
-"""The files of a run, and which run may go on in which workdir."""
+"""The files of a run, and the configs with which a run can resume."""
 
 import json
 import pathlib

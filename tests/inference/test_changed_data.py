@@ -1,4 +1,4 @@
-"""A run knows its data: what has changed since it began is named, and no answer is given."""
+"""Changed data of a run are detected and reported."""
 
 import json
 import pathlib
@@ -135,7 +135,7 @@ def test_restored_data_let_the_run_resume(root):
 
 
 def test_predictions_that_are_kept_depend_on_the_preprocessing(root):
-    """A preprocessing.json of an older version has no checksum, and may be mended by hand."""
+    """A preprocessing.json of an older version has no checksum, and may be edited by hand."""
     path = root / 'w' / 'preprocessing.json'
     before = evaluate(root / 'w', 'test')
     stored = json.loads(path.read_text())
@@ -161,7 +161,7 @@ def test_an_older_run_resumes_and_keeps_digests_from_then_on(root, caplog):
     with caplog.at_level('INFO', logger='cifar_jax'):
         train(root, epochs=2)
     assert json.loads(path.read_text())['digests'] == digests
-    assert 'now keeps digests of its data' in caplog.text
+    assert 'added digests of the data' in caplog.text
 
 
 def test_a_read_only_workdir_is_evaluated(root, monkeypatch, caplog):

@@ -1,4 +1,4 @@
-"""Feature maps and Grad-CAM, against the NumPy reference and computations by hand."""
+"""Feature maps and Grad-CAM compared with the NumPy reference and computations by hand."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""predict: what it says of files, against what evaluate says of the same images as arrays."""
+"""Predictions for image files, compared with evaluating the same images as arrays."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Logits image by image, against the metrics of the same weights and a direct computation."""
+"""Predictions compared with a direct computation, and their metrics with scikit-learn."""
 
 import pathlib
 

@@ -1,4 +1,4 @@
-"""A run's classifier from Python: what it computes, what it refuses, and that it is silent."""
+"""The Python interface of a trained run: results, errors, and no side effects."""
 
 import pathlib
 import subprocess

@@ -1,4 +1,4 @@
-"""The blocks that a model consists of."""
+"""The blocks of a model."""
 
 import jax
 import narrow_models

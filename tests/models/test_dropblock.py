@@ -1,4 +1,4 @@
-"""DropBlock: blocks, share kept, gammas and schedule, each by an independent count."""
+"""DropBlock: blocks, fraction of kept values, gammas and schedule, by independent counts."""
 
 import math
 

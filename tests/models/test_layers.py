@@ -1,4 +1,4 @@
-"""Layers and building blocks, each against a computation that shares none of their code."""
+"""Layers and building blocks, compared with independent computations."""
 
 import jax
 import jax.numpy as jnp

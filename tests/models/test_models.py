@@ -1,4 +1,4 @@
-"""The models: counts, shapes, precision, evaluation without chance, and refused options."""
+"""Models: parameter counts, shapes, precision, deterministic evaluation and invalid options."""
 
 import functools
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Runs side by side: the rows, what is said of them, and that every file says the same."""
+"""Comparisons of runs: rows and notes, which are the same in every file."""
 
 import csv
 import html.parser

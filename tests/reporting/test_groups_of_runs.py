@@ -1,4 +1,4 @@
-"""Which runs are seeds of one config, and how large their models are."""
+"""Grouping of runs by config, and the sizes of their models."""
 
 import json
 import pathlib

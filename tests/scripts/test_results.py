@@ -1,4 +1,4 @@
-"""The tables of the README and docs/ rest on results/, grouped over seeds."""
+"""The tables of the README and docs/, which are generated from results/."""
 
 import json
 import pathlib
@@ -78,7 +78,7 @@ def test_runs_with_other_overrides_are_another_group(folder):
 
 def test_a_seed_that_ran_twice_raises_an_error(folder):
     shutil.copytree(folder, folder.with_name('again'))
-    with pytest.raises(UserError, match=r'again and .*senet are one command with one seed'):
+    with pytest.raises(UserError, match=r'again and .*senet have the same command and seed'):
         kept.groups(kept.read_all(folder.parent))
 
 

@@ -1,4 +1,4 @@
-"""Sweeps: which runs there are, their names, and that they are done whatever happens."""
+"""Sweeps: the grid of runs, their names, and recovery from failures."""
 
 import argparse
 import json
@@ -226,7 +226,7 @@ def test_a_run_that_is_to_be_longer_or_began_again_is_not_finished(tmp_path):
     finished(task)
     longer = task_in(tmp_path, '20 epochs')._replace(workdir=task.workdir)
     assert jobs.next_command(longer, 'none') == 'main'
-    # Going on, main writes the config anew, and the summary at its end.
+    # When it resumes, main writes the config again, and the summary at its end.
     workdirs.prepare(task.workdir, longer.config, '')
     os.utime(task.workdir.summary, (0, 0))
     assert jobs.next_command(longer, 'none') == 'main'

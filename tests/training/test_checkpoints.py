@@ -1,4 +1,4 @@
-"""Checkpoints of a state of a few small arrays: nothing here is trained."""
+"""Checkpoints of a state with a few small arrays, without training."""
 
 import logging
 import pathlib

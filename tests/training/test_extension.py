@@ -1,4 +1,4 @@
-"""What of a run spans it as a whole, so that lengthening it is not the longer run."""
+"""Extended runs: detection of what depends on the length of a run."""
 
 import jax.numpy as jnp
 import pytest

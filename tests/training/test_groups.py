@@ -1,4 +1,4 @@
-"""Parameter groups: updates by hand for each tensor, frozen parts, and what is refused."""
+"""Parameter groups: updates compared with computations by hand, frozen parts, and errors."""
 
 import jax
 import jax.numpy as jnp

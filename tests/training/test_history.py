@@ -1,4 +1,4 @@
-"""Questions to a log: which epoch is the best, which is reported, and when patience is over."""
+"""The history of a run: the best epoch, the reported epoch, and early stopping."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The training loop against one written by hand from its documentation, over two epochs."""
+"""The training loop compared with an independent one, written from its documentation."""
 
 import functools
 

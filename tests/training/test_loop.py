@@ -1,4 +1,4 @@
-"""A run is a function of its config: not of devices, nor of interruptions."""
+"""A run is a function of its config, not of devices or interruptions."""
 
 import jax
 import jax.numpy as jnp

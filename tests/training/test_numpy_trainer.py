@@ -1,4 +1,4 @@
-"""Runs of the NumPy backend: the workdir of any other run, and epochs that are never lost."""
+"""Runs of the NumPy trainer: its workdir, and interrupted epochs."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""The trainer of each model, and what both trainers are to the rest of the code."""
+"""The selection of trainers, and their common interface."""
 
 import pytest
 

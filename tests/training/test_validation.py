@@ -1,4 +1,4 @@
-"""Evaluation of a part of the data, whatever its size."""
+"""Evaluation of parts of the data of any size."""
 
 import jax
 import jax.numpy as jnp

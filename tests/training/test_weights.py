@@ -1,4 +1,4 @@
-"""Weights that another run began with: identical ones, and what is refused."""
+"""Initial weights from other runs and files: matching, and errors."""
 
 import pathlib
 

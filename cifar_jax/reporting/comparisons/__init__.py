@@ -1,1 +1,1 @@
-"""Several runs side by side: a table, curves, and how sure a difference is."""
+"""Comparisons of runs: a table, curves, and tests of their differences."""

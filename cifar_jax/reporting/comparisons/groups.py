@@ -1,4 +1,4 @@
-"""Which runs are seeds of one config, and how large their models are."""
+"""Groups runs by config, and computes the sizes of their models."""
 
 import math
 import re

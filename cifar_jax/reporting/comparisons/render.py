@@ -1,4 +1,4 @@
-"""A comparison as a page, as Markdown, as CSV and as pictures."""
+"""Renders a comparison as HTML, Markdown, CSV and pictures."""
 
 import csv
 import io
