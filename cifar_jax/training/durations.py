@@ -35,25 +35,26 @@ def steps(duration: int | str, *, steps_per_epoch: int, total_steps: int | None)
     text = str(duration).strip()
     if not text:
         return 0
+    shown = text if len(text) <= 40 else f'{text[:40]}...'
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise UserError(f"'{text}' is not a duration: write {_EXAMPLES}.")
+        raise UserError(f"'{shown}' is not a duration: write {_EXAMPLES}.")
     number, unit = float(match[1]), (match[2] or 'steps').rstrip('s')
     if unit == 'step' and not number.is_integer():
-        raise UserError(f"'{text}' is not a whole number of steps: write {_EXAMPLES}.")
+        raise UserError(f"'{shown}' is not a whole number of steps: write {_EXAMPLES}.")
     if unit == '%' and total_steps is None:
         raise UserError(
-            f"'{text}' is a percentage of the run, which cannot be the length of the run: "
+            f"'{shown}' is a percentage of the run, which cannot be the length of the run: "
             "write '500 steps' or '8 epochs'."
         )
     if unit == '%' and number > 100:
-        raise UserError(f"'{text}' is more than the whole run: write {_EXAMPLES}.")
+        raise UserError(f"'{shown}' is more than the whole run: write {_EXAMPLES}.")
     if unit == 'epoch' and number > _MOST_EPOCHS:
-        raise UserError(f"'{text}' is more than {_MOST_EPOCHS:,} epochs.")
+        raise UserError(f"'{shown}' is too long: a run has at most {_MOST_EPOCHS:,} epochs.")
     unit_steps = {'step': 1.0, 'epoch': steps_per_epoch, '%': (total_steps or 0) / 100}[unit]
     exact = number * unit_steps
     if exact > _MOST_STEPS:
-        raise UserError(f"'{text}' is more than the {_MOST_STEPS:,} steps that can be counted.")
+        raise UserError(f"'{shown}' is too long: a run has at most {_MOST_STEPS:,} steps.")
     return max(1, round(exact)) if exact > 0 else 0
 
 
