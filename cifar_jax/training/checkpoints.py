@@ -33,10 +33,16 @@ def manager(folder: pathlib.Path, *, read_only: bool = False) -> Iterator[ocp.Ch
       read_only: whether to leave the folder unchanged, since another process may be training in it.
 
     Raises:
-      UserError: a checkpoint cannot be written.
+      UserError: a checkpoint cannot be written, or the file that describes one is damaged.
     """
     options = ocp.CheckpointManagerOptions(read_only=True) if read_only else _options()
-    checkpoints = ocp.CheckpointManager(folder.absolute(), options=options)
+    try:
+        checkpoints = ocp.CheckpointManager(folder.absolute(), options=options)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise UserError(
+            f'A _CHECKPOINT_METADATA file in {folder} is damaged ({first_line(error)}): restore it '
+            'from a copy or delete it; the checkpoint itself has a checksum.'
+        ) from None
     try:
         yield checkpoints
     except BaseException:

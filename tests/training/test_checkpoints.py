@@ -245,3 +245,21 @@ def test_a_checkpoint_that_cannot_be_written_is_a_sentence(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize('read_only', [False, True])
+@pytest.mark.parametrize('content', ['[1]', '7', '{"init_timestamp_nsecs": "x"}'])
+def test_a_damaged_description_of_a_checkpoint_is_a_sentence(tmp_path, content, read_only):
+    folder = tmp_path / 'checkpoints'
+    save_steps(folder, {1: None})
+    description = folder / '1' / '_CHECKPOINT_METADATA'
+    description.write_text(content)
+    with (
+        pytest.raises(UserError, match=r'A _CHECKPOINT_METADATA file in .* is damaged'),
+        checkpoints.manager(folder, read_only=read_only),
+    ):
+        pass
+    description.unlink()  # as the sentence advises
+    restored = restore_latest(folder)
+    assert restored is not None
+    assert_same_bits(restored.state, state_at(1))
