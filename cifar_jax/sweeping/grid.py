@@ -77,7 +77,7 @@ def tasks(
     if 'seed' in keys:
         raise UserError('seed is no key of --set or --grid: write --seeds 0,1,2.')
     all_tasks = [
-        _task(out, spec, overrides, seed)
+        _task(out, spec, overrides, seed, fixed=len(settings))
         for seed in seeds
         for spec in specs
         for overrides in itertools.product(*axes)
@@ -119,7 +119,8 @@ def _pair(text: str) -> Pair:
     return key, value
 
 
-def _task(out: pathlib.Path, spec: str, overrides: tuple[Pair, ...], seed: int) -> Task:
+def _task(out: pathlib.Path, spec: str, overrides: tuple[Pair, ...], seed: int, fixed: int) -> Task:
+    """Returns a run, the first `fixed` of whose overrides are those of all runs."""
     pairs = (*overrides, ('seed', str(seed)))
     config = configs.load(spec, [f'--config.{key}={text}' for key, text in pairs])
     known = Counter(key.rpartition('.')[2] for key in configs.flat(config))
@@ -130,7 +131,12 @@ def _task(out: pathlib.Path, spec: str, overrides: tuple[Pair, ...], seed: int) 
     ]
     group = '-'.join((configs.name(spec), *parts))
     if len(group) > _LONGEST:
-        group = f'{group[:_LONGEST]}-{_digest(spec, overrides)}'
+        ending = f'-{_digest(spec, overrides)}'
+        older = group[:_LONGEST] + ending
+        # What differs between the runs comes first, so that it is not cut off.
+        group = '-'.join((configs.name(spec), *parts[fixed:], *parts[:fixed]))[:_LONGEST] + ending
+        if any(out.glob(f'{older}-seed*')):  # a sweep of an older version goes on
+            group = older
     workdir = Workdir(out / f'{group}-seed{seed}')
     workdirs.check_path(workdir)
     return Task(workdir, group, spec, overrides, seed, config)

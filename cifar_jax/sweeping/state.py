@@ -55,8 +55,11 @@ def is_training(workdir: Workdir) -> bool:
 
 
 def progress(task: Task) -> Progress:
-    """Returns the progress of a run."""
-    lines = workdirs.read_metrics(task.workdir)
+    """Returns the progress of a run; none if its metrics.jsonl is damaged."""
+    try:
+        lines = workdirs.read_metrics(task.workdir)
+    except UserError:
+        lines = []
     if not lines:
         return Progress(0.0, 0.0, {})
     last = lines[-1]

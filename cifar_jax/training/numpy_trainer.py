@@ -17,10 +17,12 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
+from cifar_jax import files
 from cifar_jax.data import normalize
 from cifar_jax.data.arrays import Arrays
 from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
+from cifar_jax.files import FileError
 from cifar_jax.reference.network import Network
 from cifar_jax.training import history, identity, numpy_network, optimizers, parallel, weights
 from cifar_jax.training import plan as plans
@@ -191,7 +193,7 @@ def _restore(network: Network, folder: pathlib.Path) -> list[Line]:
     for path in paths:
         try:
             sha256 = _load(network, path)
-        except ValueError as error:
+        except (ValueError, FileError) as error:
             log.warning('%s: trying the one before', error)
             continue
         metrics = folder / history.FILE
@@ -215,8 +217,9 @@ def _load(network: Network, path: pathlib.Path) -> str:
     """Loads a checkpoint, and returns the SHA-256 of the log up to it; '' in older checkpoints.
 
     Raises:
-      ValueError: the checkpoint is damaged, or belongs to another run.
+      ValueError, FileError: the checkpoint is damaged, or belongs to another run.
     """
+    files.read_arrays(path)  # refuses what claims to be far larger than the file
     network.load(path)
     run_id, _, sha256 = network.note.partition(' ')
     try:
@@ -230,7 +233,7 @@ def _load_step(network: Network, folder: pathlib.Path, step: int) -> None:
     path = folder / CHECKPOINTS / f'{step}.npz'
     try:
         _load(network, path)
-    except (ValueError, OSError) as error:
+    except (ValueError, FileError) as error:
         raise UserError(
             f'{error}, and it is the best checkpoint: restore it from a copy, or evaluate with '
             '--checkpoint latest.'

@@ -29,6 +29,7 @@ TINY = [
     *('--grid', 'schedule.rate=0.001', '--evaluate', 'test', '--json'),
 ]
 NAME = 'small_vgg-smoke-widths=4-fraction=0.2-length=12_epochs-tensorboard=false-rate=0.001'
+LONG = 'data.augment=[' + ', '.join(['{"name": "cutout", "size": 4}'] * 5) + ']'
 GOOD, ALL = ['--seeds', '0,1'], ['--seeds', '0,1,2']
 
 
@@ -145,6 +146,23 @@ def test_long_names_are_cut_and_stay_distinct():
     assert all(len(name) < 150 for name in run_names)
 
 
+def test_long_names_begin_with_what_differs_between_the_runs():
+    first, second = names(settings=[LONG], grids=['schedule.rate=0.1,0.2'])
+    assert first.startswith('small_vgg-smoke-rate=0.1-augment=')
+    assert second.startswith('small_vgg-smoke-rate=0.2-augment=')
+
+
+def test_a_long_name_of_an_older_sweep_is_kept(tmp_path):
+    options = {'settings': [LONG], 'grids': ['schedule.rate=0.1']}
+    [name] = names(**options)
+    *_, digest, seed = name.split('-')
+    augment = '_'.join(['name_cutout_size_4'] * 5)
+    older = f'small_vgg-smoke-augment={augment}-rate=0.1'[:120] + f'-{digest}-{seed}'
+    (tmp_path / older).mkdir()
+    tasks = grid.tasks(tmp_path, [VGG], [0, 1], **options)
+    assert [task.name for task in tasks] == [older, older[:-1] + '1']
+
+
 def test_values_that_no_file_name_can_tell_apart_get_a_digest():
     run_names = names(grids=['model.widths=(8, 16),[8, 16]'])
     assert len(set(run_names)) == 2
@@ -227,7 +245,7 @@ def test_a_run_that_is_to_be_longer_or_began_again_is_not_finished(tmp_path):
     longer = task_in(tmp_path, '20 epochs')._replace(workdir=task.workdir)
     assert jobs.next_command(longer, 'none') == 'main'
     # When it resumes, main writes the config again, and the summary at its end.
-    workdirs.prepare(task.workdir, longer.config, '')
+    workdirs.update_config(task.workdir, longer.config)
     os.utime(task.workdir.summary, (0, 0))
     assert jobs.next_command(longer, 'none') == 'main'
 
