@@ -236,6 +236,7 @@ def test_the_command_prints_a_table_and_succeeds(command):
         assert word in ' '.join(out.split())
 
 
+@pytest.mark.slow
 def test_the_command_prints_rows_as_json(command):
     code, out, _ = command('--config', SMOKE, '--no-differences', '--images=2', '--json')
     result = json.loads(out.splitlines()[-1])
