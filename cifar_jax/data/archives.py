@@ -3,8 +3,6 @@
 Layouts: https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
-import bz2
-import gzip
 import hashlib
 import io
 import logging
@@ -18,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cifar_jax.data import pickles, tarballs
 from cifar_jax.data.cache import Decoded
 from cifar_jax.errors import UserError
 
@@ -30,17 +29,11 @@ MD5 = {  # of the archives, as that page has them
 }
 PIXELS = 32 * 32 * 3
 LARGEST = 2**28  # bytes; CIFAR's largest file has 155 million
-LONGEST = 2**16  # bytes of a file's name
 
 log = logging.getLogger('cifar_jax')
 
 _BATCHES = tuple(f'data_batch_{number}' for number in range(1, 6))
 _DAMAGED = (OSError, EOFError, tarfile.TarError, zlib.error, lzma.LZMAError)
-_COMPRESSED: Mapping[bytes, Callable[[Path], Any]] = {
-    b'\x1f\x8b': gzip.open,
-    b'BZh': bz2.open,
-    b'\xfd7zXZ': lzma.open,
-}
 
 
 class Layout(NamedTuple):
@@ -116,8 +109,8 @@ def load(path: Path) -> Decoded:
         raise UserError(f"There is no archive {path}: write --config.data.source='archive:PATH'.")
     try:
         with (
-            _opened(path) as stream,
-            tarfile.open(fileobj=stream, mode='r:', tarinfo=_Member) as archive,
+            tarballs.opened(path) as stream,
+            tarfile.open(fileobj=stream, mode='r:', tarinfo=tarballs.Member) as archive,
         ):
             members = _members(path, archive)
             _read_to_the_end(path, stream)
@@ -125,26 +118,6 @@ def load(path: Path) -> Decoded:
             return _decoded(path, members)
     except _DAMAGED as error:
         raise _broken(path, f'{error or type(error).__name__}') from error
-
-
-class _Member(tarfile.TarInfo):
-    """A member of an archive; a name of absurd length is refused before it takes memory."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> '_Member':
-        member = super().frombuf(buf, encoding, errors)
-        if not (member.isfile() or member.isdir() or member.islnk()) and member.size > LONGEST:
-            raise tarfile.ReadError(f'a name of {member.size:,} bytes')
-        return member
-
-
-def _opened(path: Path) -> io.BufferedIOBase:
-    with path.open('rb') as file:
-        start = file.read(5)
-    for signature, opened in _COMPRESSED.items():
-        if start.startswith(signature):
-            return opened(path)
-    return path.open('rb')
 
 
 def _read_to_the_end(path: Path, stream: io.BufferedIOBase) -> None:
@@ -280,35 +253,9 @@ def _part(
     return {'images': np.ascontiguousarray(images), **labels}
 
 
-class _Unpickler(pickle.Unpickler):
-    """Makes arrays of numbers and plain values, and refuses every other name."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f'it asks for {module}.{name}, which is not data')
-        return _ALLOWED[module, name]
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """How Python 3 pickles bytes for Python 2."""
-    if encoding != 'latin1':
-        raise pickle.UnpicklingError('it asks for another encoding than latin1')
-    return text.encode('latin1')
-
-
-_reconstruct = np._core.multiarray._reconstruct  # type: ignore[attr-defined]
-_ALLOWED: Mapping[tuple[str, str], Any] = {
-    ('numpy', 'ndarray'): np.ndarray,
-    ('numpy', 'dtype'): np.dtype,
-    ('numpy.core.multiarray', '_reconstruct'): _reconstruct,
-    ('numpy._core.multiarray', '_reconstruct'): _reconstruct,
-    ('_codecs', 'encode'): _encode,
-}
-
-
 def _unpickled(path: Path, name: str, content: bytes) -> dict[str, Any]:
     try:
-        value = _Unpickler(io.BytesIO(content), encoding='bytes').load()
+        value = pickles.load(content)
     except pickle.UnpicklingError as error:
         raise _unsafe(path, f'{name}: {error}') from error
     except Exception as error:  # a damaged pickle raises anything
