@@ -88,11 +88,10 @@ def _extension(
     """Returns the entry in config.json for a run that --extend extends, or None.
 
     Raises:
-      UserError: the run needs --extend, or has another config.
+      UserError: the run needs --extend.
     """
     if not workdir.config.exists():
         return None
-    workdirs.refuse_differences(workdir, plan.config)
     before, length = workdirs.read_config(workdir).train.length, plan.config.train.length
     spanning = extensions.spanning(plan, before, image_shape) if before != length else []
     if not spanning:
