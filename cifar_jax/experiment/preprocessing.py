@@ -54,6 +54,25 @@ def read(workdir: Workdir) -> Preprocessing:
     """
     stored = files.read_json(workdir.preprocessing)
     checksum = stored.pop('sha256', None)
+    classes, shape, (mean, std, _), digests = _parse(workdir, stored)
+    # Runs from before ZCA whitening do not have this key.
+    whitening = _read_whitening(workdir, math.prod(shape)) if stored.get('whitened') else None
+    normalizer = Normalizer(mean, std, whitening)
+    if checksum not in (None, _checksum(stored, normalizer)):
+        raise FileError(workdir.preprocessing, 'does not match its own checksum')
+    return Preprocessing(classes, shape, normalizer, digests)
+
+
+def read_without_whitening(workdir: Workdir) -> Preprocessing:
+    """Reads preprocessing.json alone: results/ do not keep the matrix of ZCA.
+
+    Raises:
+      UserError: the file is missing or damaged.
+    """
+    return _parse(workdir, files.read_json(workdir.preprocessing))
+
+
+def _parse(workdir: Workdir, stored: Mapping[str, Any]) -> Preprocessing:
     try:
         mean, std = (np.asarray(stored[key], np.float32) for key in ('mean', 'std'))
         shape = tuple(int(length) for length in stored['image_shape'])
@@ -65,12 +84,7 @@ def read(workdir: Workdir) -> Preprocessing:
         digests = {str(part): str(sha256) for part, sha256 in stored.get('digests', {}).items()}
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FileError(workdir.preprocessing, f'is damaged ({error!r})') from None
-    # Runs from before ZCA whitening do not have this key.
-    whitening = _read_whitening(workdir, math.prod(shape)) if stored.get('whitened') else None
-    normalizer = Normalizer(mean, std, whitening)
-    if checksum not in (None, _checksum(stored, normalizer)):
-        raise FileError(workdir.preprocessing, 'does not match its own checksum')
-    return Preprocessing(classes, shape, normalizer, digests)
+    return Preprocessing(classes, shape, Normalizer(mean, std, None), digests)
 
 
 def _read_whitening(workdir: Workdir, pixels: int) -> np.ndarray:

@@ -212,6 +212,23 @@ def test_other_images_and_other_machines_are_noted(tmp_path):
     assert notes(one) == ''
 
 
+def test_test_images_that_changed_between_the_runs_are_noted(tmp_path):
+    folders = [make(tmp_path / name, seed=seed) for seed, name in enumerate(('one', 'two'))]
+    constants = {'mean': [[[0]]], 'std': [[[1]]], 'whitened': True}
+    stored = {'classes': [*'0123456789'], 'image_shape': [32, 32, 3]} | constants
+    for folder, digest in zip(folders, ('ab', 'cd'), strict=True):
+        content = stored | {'digests': {'test': digest}}
+        (folder / 'preprocessing.json').write_text(json.dumps(content))
+    assert notes(*folders).startswith('The test images of the runs differ')
+    (folders[1] / 'preprocessing.json').write_text(json.dumps(stored))  # of an older version
+    assert notes(*folders) == ''
+
+
+def test_a_kept_result_without_its_whitening_matrix_is_compared():
+    comparison = compare([ROOT / 'results' / 'cifar100_25-base_b'])
+    assert comparison.rows[0].size is not None
+
+
 def test_other_validation_images_of_one_set_are_noted(tmp_path):
     one, two = make(tmp_path / 'one'), make(tmp_path / 'two', data__validation='last')
     wanted = 'The rows have not the same validation images, so that their validation accuracies'

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from cifar_jax.experiment import records
+from cifar_jax.experiment import preprocessing, records
 from cifar_jax.experiment.records import Run
 from cifar_jax.inference import predictions
 from cifar_jax.reporting.comparisons import groups as grouping
@@ -155,6 +155,11 @@ def _notes(groups: Sequence[Group]) -> Iterator[str]:
             f'not compare: they differ in {_listed(split)}.'
         )
     runs = [run for group in groups for run in group.runs]
+    if not images and len({_test_digest(run) for run in runs} - {''}) > 1:
+        yield (
+            'The test images of the runs differ, though their configs do not say so: their test '
+            'accuracies do not compare.'
+        )
     machines = {tuple(run.environment.get(k) for k in ('processor', 'cores')) for run in runs}
     if len(machines) > 1:
         yield 'The runs are of different machines, so that images/s and times do not compare.'
@@ -167,6 +172,13 @@ def _notes(groups: Sequence[Group]) -> Iterator[str]:
         if 0 < tested < len(group.runs):
             seeds = f'{tested} of its {len(group.runs)} seeds'
             yield f'The test accuracy of {group.name} is of {seeds}.'
+
+
+def _test_digest(run: Run) -> str:
+    """Returns the digest of a run's test images and labels; '' in older runs."""
+    if not run.workdir.preprocessing.exists():
+        return ''
+    return preprocessing.read_without_whitening(run.workdir).digests.get('test', '')
 
 
 def _pairs(groups: Sequence[Group], split: str) -> tuple[list[Pair], list[str]]:

@@ -90,7 +90,7 @@ def size(run: Run) -> Size | None:
 
 def _classes_and_shape(run: Run) -> tuple[int, tuple[int, ...]] | None:
     if run.workdir.preprocessing.exists():
-        stored = preprocessing.read(run.workdir)
+        stored = preprocessing.read_without_whitening(run.workdir)
         return len(stored.classes), stored.image_shape
     data = run.config.data
     if data.source not in _CLASSES:
