@@ -23,7 +23,8 @@ def show_log(stream: Any = None) -> None:
     logger.setLevel(logging.INFO)
     logger.handlers = [handler]
     logger.propagate = False
-    logging.getLogger('absl').setLevel(logging.ERROR)
+    # What orbax logs as an error it also raises, and we then report it.
+    logging.getLogger('absl').setLevel(logging.CRITICAL)
 
 
 class _Lines(logging.StreamHandler):

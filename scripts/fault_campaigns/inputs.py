@@ -1,6 +1,7 @@
 """Hostile configs, archives, folders and images: a right answer, or a refusal in a sentence."""
 
 import io
+import json
 import os
 import pathlib
 import pickle
@@ -150,8 +151,6 @@ def archive_case(scratch: pathlib.Path, seed: int) -> Verdict:
 
 def _archive_result(scratch: pathlib.Path, arguments: list[str]) -> dict[str, object]:
     """Returns what training from the undamaged archive gives."""
-    import json
-
     kept = scratch.parent / 'archive-result.json'
     if not kept.exists():
         intact = scratch.parent / 'intact.tar.gz'
@@ -257,7 +256,7 @@ def folder_case(scratch: pathlib.Path, seed: int) -> Verdict:
     outcome = processes.run('main', arguments, scratch / 'output')
     verdict = judge(outcome)
     if verdict.kind == 'right':
-        stored = (workdir / 'preprocessing.json').read_text().lower()
-        if any(f'"{part.lower()}"' in stored for part in layout if part != '.'):
+        classes = json.loads((workdir / 'preprocessing.json').read_text())['classes']
+        if {part for part in layout if part != '.'} & set(classes):
             verdict = Verdict('silently wrong', 'classes are named like splits')
     return Verdict(verdict.kind, f'folder {layout}, {kind}: {verdict.detail}')
