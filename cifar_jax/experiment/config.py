@@ -1,6 +1,7 @@
 """The config of a run: a file, its variant and overrides, and the check of every value."""
 
 import ast
+import functools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +31,7 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
             _set(config, key, value)
         except UserError as error:
             raise UserError(f'{config_files.place_of(path, key)}: {error}') from None
-    for key in flat(get_defaults()):
+    for key in _defaults():
         if key not in values:
             raise UserError(f'{path} lacks {key}: get_config must begin with get_defaults().')
     for key, override in pairs(overrides):
@@ -71,9 +72,14 @@ def pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
     return overrides
 
 
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    return flat(get_defaults())
+
+
 def _parsed(key: str, text: str) -> object:
     """Returns the value of an override; that of a key for text is the text."""
-    if isinstance(flat(get_defaults()).get(key), str):
+    if isinstance(_defaults().get(key), str):
         return text
     try:
         return ast.literal_eval(text)
@@ -88,7 +94,7 @@ def _set(config: ConfigDict, key: str, value: object) -> None:
       UserError: there is no such key, or the value is of another type.
     """
     *parents, leaf = key.split('.')
-    defaults = flat(get_defaults())
+    defaults = _defaults()
     if parents == ['model'] and leaf != 'name':
         typed = value  # models.check knows the options of each model, and their types.
     elif key in defaults:

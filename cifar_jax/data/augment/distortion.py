@@ -32,7 +32,7 @@ def grid_distortion(
       arXiv:1809.06839; `GridDistortion` with `normalized=True`.
     """
     if not isinstance(steps, int) or steps < 1:
-        raise UserError(f'grid_distortion: steps={steps} is impossible: a whole number above 0.')
+        raise UserError(f'grid_distortion: steps={steps} must be a whole number above 0.')
     within('grid_distortion', 'limit', limit, 0, 0.9)
     widths = jax.random.uniform(key, (len(images), 2, steps), jnp.float32, 1 - limit, 1 + limit)
     distorted = jax.vmap(lambda image, w: stretched(image, w[0], w[1]))(images, widths)

@@ -37,13 +37,11 @@ def erase(
     """
     count, height, width, _ = images.shape
     if len(area) != 2 or not 0 <= area[0] <= area[1] <= 1:
-        raise UserError(
-            f'erase: area={area} is impossible: two fractions, 0 <= lower <= upper <= 1.'
-        )
+        raise UserError(f'erase: area={area} must be two fractions, 0 <= lower <= upper <= 1.')
     if not 0 < aspect <= 1:
-        raise UserError(f'erase: aspect={aspect} is impossible: above 0, up to 1.')
+        raise UserError(f'erase: aspect={aspect} must be above 0 and at most 1.')
     if isinstance(fill, str) and fill != 'random':
-        raise UserError(f"erase: fill='{fill}' is impossible: 'random', or a number from 0 to 1.")
+        raise UserError(f"erase: fill='{fill}' must be 'random' or a number from 0 to 1.")
     size_key, place_key, noise_key = jax.random.split(key, 3)
     tall, wide = _sizes(size_key, count, (height, width), area, aspect)
     erased_rows, erased_columns = (

@@ -82,7 +82,7 @@ def cutout(
       Cutout, arXiv:1708.04552.
     """
     if not isinstance(size, int) or size < 0:
-        raise UserError(f'cutout: a size of {size} is impossible: a whole number, 0 or more.')
+        raise UserError(f'cutout: size={size} must be a whole number, 0 or more.')
     within('cutout', 'fill', fill, 0, 1)
     _, height, width, _ = images.shape
     rows, columns = (

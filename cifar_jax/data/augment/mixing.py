@@ -64,7 +64,7 @@ def _weights(
 ) -> Float32[Array, ' count']:
     """Returns the weight of each image: 1 for images that are not mixed."""
     if not alpha > 0:
-        raise UserError(f'{name}: alpha={alpha} is impossible: above 0.')
+        raise UserError(f'{name}: alpha={alpha} must be above 0.')
     weights = jax.random.beta(key, float(alpha), float(alpha), (count,), jnp.float32)
     return jnp.where(chosen(name, key, p, count), weights, 1)
 

@@ -10,7 +10,7 @@ from cifar_jax.errors import UserError
 def within(name: str, option: str, value: int | float, low: int | float, high: int | float) -> None:
     """Raises UserError unless low <= value <= high."""
     if not low <= value <= high:
-        raise UserError(f'{name}: {option}={value} is impossible: from {low} to {high}.')
+        raise UserError(f'{name}: {option}={value} must be from {low} to {high}.')
 
 
 def one_of(name: str, option: str, value: str, choices: tuple[str, ...]) -> None:

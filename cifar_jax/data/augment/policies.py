@@ -78,9 +78,7 @@ def rand_augment(
       fills with grey, and shears about the centre.
     """
     if not isinstance(operations, int) or operations < 1:
-        raise UserError(
-            f'rand_augment: operations={operations} is impossible: a whole number above 0.'
-        )
+        raise UserError(f'rand_augment: operations={operations} must be a whole number above 0.')
     within('rand_augment', 'magnitude', magnitude, 0, _LEVELS)
     check_channels('rand_augment', images.shape[-1])
     strengths = jnp.full(len(images), magnitude / _LEVELS, jnp.float32)
