@@ -41,7 +41,7 @@ def predict(
     Args:
       split: 'train' (the training part), 'validation' or 'test'.
       checkpoint: as for `classifier.load`.
-      data_dir: directory of the data set, if it is no longer the config's.
+      data_dir: where the data set, folder or archive is, if it has moved since the training.
 
     Raises:
       UserError: the workdir, the data or the split does not exist, or the classes, images or labels
@@ -52,7 +52,10 @@ def predict(
     classifier = classifiers.load(workdir, checkpoint)
     use_compilation_cache()
     config = classifier.config.copy_and_resolve_references()
-    if data_dir:
+    kind, _, _ = config.data.source.partition(':')
+    if data_dir and kind in ('folder', 'archive'):
+        config.data.source = f'{kind}:{data_dir}'
+    elif data_dir:
         config.data.dir = data_dir
     data = pipeline.prepare(config.data, classifier.normalizer)
     arrays = getattr(data, split)

@@ -97,6 +97,14 @@ def test_a_run_does_not_resume_with_other_images_and_nothing_is_overwritten(root
     assert content(root) == before
 
 
+def test_a_folder_that_was_moved_is_named_by_data_dir(root):
+    before = evaluate(root / 'w', 'test')
+    (root / 'images').rename(root / 'moved')
+    with pytest.raises(UserError, match='images'):
+        evaluate(root / 'w', 'test')
+    assert evaluate(root / 'w', 'test', data_dir=str(root / 'moved')) == before
+
+
 def rename(root):
     for part in ('train', 'test'):
         (root / 'images' / part / 'cat').rename(root / 'images' / part / 'zebra')
