@@ -52,5 +52,5 @@ def setting(key: str, value: Any) -> str:
     >>> setting('data.labels', 'coarse'), setting('seed', 7)
     ("config.data.labels='coarse'", 'config.seed=7')
     """
-    text = repr(value)
+    text = ' '.join(repr(value).splitlines()).strip()  # a ConfigDict takes a line per key
     return f'config.{key}={text if len(text) <= _MAX_LENGTH else text[: _MAX_LENGTH - 3] + "..."}'

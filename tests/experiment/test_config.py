@@ -232,6 +232,7 @@ def test_only_its_owner_checks_a_key(owner, key, text, monkeypatch):
         ('data.augment=[{"name": "translate", "pixels": -1}]', 'config.data.augment: translate'),
         ('model.widths=(0, 8)', 'widths'),
         ('model.widths=big', 'widths'),
+        ('model.widths={"a": 1, "b": 2}', 'config.model.widths=a: 1 b: 2 must be a list'),
     ],
 )
 def test_a_refusal_says_what_would_be_possible(override, message):
