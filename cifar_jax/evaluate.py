@@ -34,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     result = evaluate(args.workdir, args.split, args.checkpoint, args.data_dir)
     columns = ('split', 'images', 'loss', 'accuracy', 'top5')
-    shown = [result['split'], result['images'], f'{result["loss"]:.4f}']
-    shown += [f'{result[key]:.2%}' for key in ('accuracy', 'top5')]
-    console.table(str(args.workdir), columns, [shown])
+    row = [result['split'], result['images'], f'{result["loss"]:.4f}']
+    row += [f'{result[key]:.2%}' for key in ('accuracy', 'top5')]
+    console.table(str(args.workdir), columns, [row])
     print(f'weights sha256 {result["sha256"]}')
     if args.json:
         print(json.dumps(result))

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config,
         images=args.images,
         with_differences=not args.no_differences,
-        track=lambda layers: progress.shown(layers, len(layers), 'layers checked'),
+        track=lambda layers: progress.track(layers, len(layers), 'layers checked'),
     )
     console.table(*report.table(args.config, result))
     for failure in result['failures']:

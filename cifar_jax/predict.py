@@ -58,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for answer in _without(problems, answers):
             print(json.dumps(answer.line(args.top)), flush=True)
     else:
-        shown = progress.shown(answers, len(files), 'images')
-        rows = [row for a in _without(problems, shown) for row in a.rows(args.top)]
+        tracked = progress.track(answers, len(files), 'images')
+        rows = [row for a in _without(problems, tracked) for row in a.rows(args.top)]
         if rows:
             console.table(str(args.workdir), ('image', 'class', 'probability'), rows)
     sys.exit(1 if problems else 0)

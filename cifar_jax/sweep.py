@@ -11,7 +11,7 @@ its output is in OUT/<name>.log. A comma in brackets or quotation marks is part 
 
 Mistakes are refused before anything starts. A run that fails does not stop the others; it is named
 at the end, and the status is 1. Ctrl-C stops the runs after their current step, with a checkpoint
-(twice: at once). The same command resumes the sweep: finished runs are not trained again, and
+(twice: immediately). The same command resumes the sweep: finished runs are not trained again, and
 evaluated ones not evaluated again. Configs, values and seeds may be added with the same OUT.
 """
 

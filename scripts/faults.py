@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not missing:
             continue
         case = campaign(name, folder)
-        for seed in progress.shown(missing, len(missing), name):
+        for seed in progress.track(missing, len(missing), name):
             verdict = case(folder / 'scratch' / name / 'case', seed)
             verdicts[name, seed] = verdict
             with journal.open('a') as file:

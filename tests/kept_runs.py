@@ -19,7 +19,7 @@ SHA256 = 'ab' * 32
 
 def line(epoch: int, accuracy: float | None, seconds: float = 10.0) -> dict[str, Any]:
     """An epoch of metrics.jsonl; without validation where there is no accuracy."""
-    own = {'val_loss': 2.0 - epoch / 10, 'val_accuracy': accuracy, 'val_top5': 1.0}
+    validation = {'val_loss': 2.0 - epoch / 10, 'val_accuracy': accuracy, 'val_top5': 1.0}
     return {
         'epoch': epoch,
         'step': 10 * epoch,
@@ -27,7 +27,7 @@ def line(epoch: int, accuracy: float | None, seconds: float = 10.0) -> dict[str,
         'train_loss': 1 / epoch,
         'train_accuracy': 0.5,
         'train_top5': 0.9,
-        **(own if accuracy is not None else {}),
+        **(validation if accuracy is not None else {}),
         'images_per_second': 100.0 + epoch,
         'seconds': seconds,
     }

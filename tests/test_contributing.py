@@ -113,8 +113,8 @@ def test_every_kind_of_recipe_has_code():
 
 @pytest.mark.slow
 def test_a_new_model_set_and_augmentation_train_and_are_evaluated(repository, workdir):
-    said = run(repository, f'python -m cifar_jax.evaluate --workdir {workdir}', '--json')
-    result = json.loads(said.splitlines()[-1])
+    output = run(repository, f'python -m cifar_jax.evaluate --workdir {workdir}', '--json')
+    result = json.loads(output.splitlines()[-1])
     assert 0 < result['accuracy'] <= 1
     stored = json.loads((repository / workdir / 'config.json').read_text())['config']
     assert stored['model']['name'] == 'MyNet'

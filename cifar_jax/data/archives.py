@@ -203,10 +203,10 @@ def _names(
     meta = _unpickled(path, layout.meta, readers[layout.meta]()) if layout.meta else {}
     names = {}
     for kind, place in layout.names.items():
-        own = meta.get(place) if layout.meta else readers[place]().split()
-        if not isinstance(own, list) or len(own) != layout.counts[kind]:
+        kind_names = meta.get(place) if layout.meta else readers[place]().split()
+        if not isinstance(kind_names, list) or len(kind_names) != layout.counts[kind]:
             raise _broken(path, f'it does not name {layout.counts[kind]} {kind} classes')
-        names[kind] = [_text(name) for name in own]
+        names[kind] = [_text(name) for name in kind_names]
     return names
 
 
@@ -234,20 +234,22 @@ def _pickled(path: Path, name: str, content: bytes, layout: Layout) -> dict[str,
         raise _broken(path, f'{name} has no uint8 array of 32x32x3 images')
     labels = {}
     for kind, key in layout.labels.items():
-        own = value.get(key)
-        if not isinstance(own, list) or not all(isinstance(label, int) for label in own):
+        kind_labels = value.get(key)
+        if not isinstance(kind_labels, list) or not all(
+            isinstance(label, int) for label in kind_labels
+        ):
             raise _broken(path, f'{name} has no list of {key}')
-        if len(own) != len(pixels):
-            raise _broken(path, f'{name} has {len(pixels)} images and {len(own)} {key}')
-        labels[kind] = np.clip(np.array(own), -1, 2**30).astype(np.int32)
+        if len(kind_labels) != len(pixels):
+            raise _broken(path, f'{name} has {len(pixels)} images and {len(kind_labels)} {key}')
+        labels[kind] = np.clip(np.array(kind_labels), -1, 2**30).astype(np.int32)
     return _part(path, name, pixels, labels, layout)
 
 
 def _part(
     path: Path, name: str, pixels: np.ndarray, labels: dict[str, np.ndarray], layout: Layout
 ) -> dict[str, np.ndarray]:
-    for kind, own in labels.items():
-        if own.min() < 0 or own.max() >= layout.counts[kind]:
+    for kind, kind_labels in labels.items():
+        if kind_labels.min() < 0 or kind_labels.max() >= layout.counts[kind]:
             raise _broken(path, f'{name} has {kind} labels beyond 0 to {layout.counts[kind] - 1}')
     images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return {'images': np.ascontiguousarray(images), **labels}

@@ -192,8 +192,8 @@ def decode(
             images = np.empty((count, *size, 3), np.uint8)
             kinds = {kind: np.empty(count, np.int32) for kind in labels}
             records = _records(builder, split, described.features, [*labels.values()])
-            shown = progress.shown(records, count, f'decoding {split}')
-            for row, record in enumerate(shown):
+            tracked = progress.track(records, count, f'decoding {split}')
+            for row, record in enumerate(tracked):
                 images[row] = image_files.from_array(record[described.features.image], size)
                 for kind, feature in labels.items():
                     kinds[kind][row] = record[feature]

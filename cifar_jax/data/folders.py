@@ -254,7 +254,7 @@ def _decoded(files: Files, size: int, damaged: str) -> tuple[np.ndarray, list[in
     with warnings.catch_warnings(), ThreadPoolExecutor(len(cores())) as pool:
         warnings.simplefilter('ignore')
         rows = range(len(files.paths))
-        for _ in progress.shown(pool.map(read, rows), len(rows), 'reading images'):
+        for _ in progress.track(pool.map(read, rows), len(rows), 'reading images'):
             pass
     for row in sorted(problems):
         log.warning('Skipped: %s', problems[row])

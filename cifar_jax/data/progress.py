@@ -11,7 +11,7 @@ log = logging.getLogger('cifar_jax')
 T = TypeVar('T')
 
 
-def shown(items: Iterable[T], total: int, label: str) -> Iterator[T]:
+def track(items: Iterable[T], total: int, label: str) -> Iterator[T]:
     """Yields `items` (`total` of them), and shows progress and the time left.
 
     Progress is a bar on stderr on a terminal, and otherwise a line in the log every ten seconds.

@@ -22,9 +22,9 @@ def read(path: pathlib.Path, variant: str) -> ConfigDict:
       UserError: the file or the variant does not exist, or the file has a mistake.
     """
     module = _module(path)
-    known = _variants(path, module)
-    if variant and variant not in known:
-        raise UserError(f"{path} has no variant '{variant}': {nearest(variant, known)}")
+    names = _variants(path, module)
+    if variant and variant not in names:
+        raise UserError(f"{path} has no variant '{variant}': {nearest(variant, names)}")
     get_config = _get_config(path, module)
     with mistakes_in(path):
         config = get_config(variant)
@@ -83,8 +83,8 @@ def _place(path: pathlib.Path) -> str:
 
 def _module(path: pathlib.Path) -> ModuleType:
     if not path.is_file():
-        known = [str(p) for p in path.parent.glob('*.py')]
-        hint = nearest(str(path), known) if known else 'its folder has no .py file.'
+        files = [str(p) for p in path.parent.glob('*.py')]
+        hint = nearest(str(path), files) if files else 'its folder has no .py file.'
         raise UserError(f'No config file {path}: {hint}')
     if path.suffix != '.py':
         raise UserError(f'{path} cannot be a config file: its name must end in .py.')

@@ -50,7 +50,7 @@ def duration(seconds: float) -> str:
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Prints a table, as wide as it needs to be where there is no terminal.
 
-    Cells and title are shown as they are, without rich's markup: a file may be called '[red]'.
+    Cells and title are printed as they are, without rich's markup: a file may be called '[red]'.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -58,14 +58,14 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     from rich.text import Text
 
     headings = [Column(escape(column), overflow='fold') for column in columns]
-    shown = Table(*headings, title=escape(title), title_justify='left')
+    grid = Table(*headings, title=escape(title), title_justify='left')
     for row in rows:
-        shown.add_row(*(Text(str(cell)) for cell in row))
+        grid.add_row(*(Text(str(cell)) for cell in row))
     console = Console()
     if not console.is_terminal:
         unlimited = console.options.update(max_width=10_000)
-        console.width = max(console.width, console.measure(shown, options=unlimited).maximum)
-    console.print(shown)
+        console.width = max(console.width, console.measure(grid, options=unlimited).maximum)
+    console.print(grid)
 
 
 @contextlib.contextmanager

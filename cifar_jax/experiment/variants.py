@@ -13,8 +13,8 @@ def with_small(experiments: Sequence[str]) -> tuple[str, ...]:
     >>> with_small(('ours',))
     ('digits', 'smoke', 'ours', 'ours_digits', 'ours_smoke')
     """
-    own = (name for e in experiments for name in (e, *(f'{e}_{small}' for small in SMALL)))
-    return (*SMALL, *own)
+    names = (name for e in experiments for name in (e, *(f'{e}_{small}' for small in SMALL)))
+    return (*SMALL, *names)
 
 
 def parts(variant: str) -> tuple[str, str]:

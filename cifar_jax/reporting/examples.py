@@ -52,13 +52,13 @@ def _bars(
     classes: Sequence[str],
 ) -> None:
     top = np.argsort(-probabilities, kind='stable')[:bars]
-    shown = np.sort(top) if bars == len(classes) else top
+    order = np.sort(top) if bars == len(classes) else top
     colours = [
         style.BLUE if kind == true else style.RED if kind == predicted else style.GREY
-        for kind in shown
+        for kind in order
     ]
-    axes.barh(range(bars), probabilities[shown], color=colours, height=0.75)
-    axes.set_yticks(range(bars), [style.short(classes[kind]) for kind in shown])
+    axes.barh(range(bars), probabilities[order], color=colours, height=0.75)
+    axes.set_yticks(range(bars), [style.short(classes[kind]) for kind in order])
     axes.set_ylim(bars - 0.4, -0.6)
     axes.set_xlim(0, 1)
     axes.set_xticks([])

@@ -29,8 +29,8 @@ def draw_run(plan: Plan, data: Prepared, step: int, variables: Variables) -> Ite
 
     The test images are never shown, since a choice could then rest on them.
     """
-    known = data.normalizer, data.classes, plan.dtype, plan.mesh, step
-    classifier = Classifier(plan.config, plan.model, variables, *known)
+    rest = data.normalizer, data.classes, plan.dtype, plan.mesh, step
+    classifier = Classifier(plan.config, plan.model, variables, *rest)
     return draw(classifier, data.validation or data.train)
 
 

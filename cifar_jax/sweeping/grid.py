@@ -123,9 +123,9 @@ def _task(out: pathlib.Path, spec: str, overrides: tuple[Pair, ...], seed: int, 
     """Returns a run, the first `fixed` of whose overrides are those of all runs."""
     pairs = (*overrides, ('seed', str(seed)))
     config = configs.load(spec, [f'--config.{key}={text}' for key, text in pairs])
-    known = Counter(key.rpartition('.')[2] for key in configs.flat(config))
+    leaves = Counter(key.rpartition('.')[2] for key in configs.flat(config))
     parts = [
-        f'{leaf if known[leaf] == 1 else key}={_safe(text)}'
+        f'{leaf if leaves[leaf] == 1 else key}={_safe(text)}'
         for key, text in overrides
         for leaf in [key.rpartition('.')[2]]
     ]

@@ -107,16 +107,22 @@ def rows(jobs: Sequence[Job]) -> list[dict[str, str]]:
     """Returns the final table: a row per config, with means and deviations over its seeds."""
     table_rows = []
     for group in dict.fromkeys(job.task.group for job in jobs):
-        own = [job for job in jobs if job.task.group == group]
-        done = [records.read(job.task.workdir.path) for job in own if job.state == 'finished']
-        counts = Counter(job.state for job in own)
+        members = [job for job in jobs if job.task.group == group]
+        finished = [
+            records.read(job.task.workdir.path) for job in members if job.state == 'finished'
+        ]
+        counts = Counter(job.state for job in members)
         cells = (
             group,
-            ' '.join(str(len(run.lines)) for run in done),
-            percent(done, 'validation', digits=2),
-            percent(done, 'test', digits=2),
-            duration(statistics.mean(run.summary['seconds'] for run in done)) if done else '',
-            f'{statistics.mean(run.images_per_second or 0 for run in done):,.0f}' if done else '',
+            ' '.join(str(len(run.lines)) for run in finished),
+            percent(finished, 'validation', digits=2),
+            percent(finished, 'test', digits=2),
+            duration(statistics.mean(run.summary['seconds'] for run in finished))
+            if finished
+            else '',
+            f'{statistics.mean(run.images_per_second or 0 for run in finished):,.0f}'
+            if finished
+            else '',
             ', '.join(f'{count} {name}' for name, count in counts.items()),
         )
         table_rows.append(dict(zip(COLUMNS, cells, strict=True)))

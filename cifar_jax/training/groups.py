@@ -150,9 +150,11 @@ def table(groups: Sequence[Group], variables: Mapping[str, PyTree]) -> str:
         lines.add_column(heading)
     for heading in ('tensors', 'parameters'):
         lines.add_column(heading, justify='right')
-    own = list(zip(_names(variables['params']), jax.tree.leaves(variables['params']), strict=True))
+    named = list(
+        zip(_names(variables['params']), jax.tree.leaves(variables['params']), strict=True)
+    )
     for label in [*map(str, range(len(groups))), REST]:
-        leaves = [leaf for name, leaf in own if _label(groups, name) == label]
+        leaves = [leaf for name, leaf in named if _label(groups, name) == label]
         group = groups[int(label)] if label != REST else {'pattern': 'all others'}
         changes = (f'{key}={value}' for key, value in group.items() if key != 'pattern')
         size = sum(leaf.size for leaf in leaves)

@@ -141,20 +141,20 @@ def match(
     accounts: dict[str, list[str]] = {'loaded': [], 'renamed': [], 'left fresh': [], 'unused': []}
     refused = []
     for name in names:
-        here = model.get(name)
-        there = source.arrays[original[name]] if name in original else None
+        expected = model.get(name)
+        given = source.arrays[original[name]] if name in original else None
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in skip):
-            accounts['unused' if here is None else 'left fresh'].append(name)
-        elif here is not None and there is not None and _kind(here) == _kind(there):
-            arrays[name] = there
+            accounts['unused' if expected is None else 'left fresh'].append(name)
+        elif expected is not None and given is not None and _kind(expected) == _kind(given):
+            arrays[name] = given
             same = name == original[name]
             accounts['loaded' if same else 'renamed'].append(
                 name if same else f'{original[name]} -> {name}'
             )
-        elif name.startswith(f'params/{head}/') and (classes := _other_classes(here, there)):
+        elif name.startswith(f'params/{head}/') and (classes := _other_classes(expected, given)):
             accounts['left fresh'].append(f'{name} ({classes})')
         else:
-            refused.append(f'{name} is {_kind(there)} there and {_kind(here)} here')
+            refused.append(f'{name} is {_kind(given)} there and {_kind(expected)} here')
     if refused:
         raise UserError(_refusal(source, refused))
     return Match(arrays, [_line(status, lines) for status, lines in accounts.items() if lines])
@@ -189,13 +189,13 @@ def _renamed(source: Source, rename: tuple[tuple[str, str], ...]) -> dict[str, s
     return original
 
 
-def _other_classes(here: Any, there: Any) -> str:
+def _other_classes(expected: Any, given: Any) -> str:
     """Returns how the numbers of classes of a head's tensor differ, or '' if other things do."""
-    if here is None or there is None or here.dtype != there.dtype:
+    if expected is None or given is None or expected.dtype != given.dtype:
         return ''
-    if len(here.shape) != len(there.shape) or here.shape[:-1] != there.shape[:-1]:
+    if len(expected.shape) != len(given.shape) or expected.shape[:-1] != given.shape[:-1]:
         return ''
-    return f'{there.shape[-1]} classes there, {here.shape[-1]} here'
+    return f'{given.shape[-1]} classes there, {expected.shape[-1]} here'
 
 
 def _refusal(source: Source, refused: list[str]) -> str:

@@ -54,8 +54,8 @@ def contents(kind):
         content[file] = pickle.dumps(value, protocol=2)
     if binary:
         files = {'fine': 'fine_label_names.txt', 'coarse': 'coarse_label_names.txt'}
-        own = files if hundred else {'fine': 'batches.meta.txt'}
-        return content | {own[k]: '\n'.join([*v, '']).encode() for k, v in names.items()}
+        files_of_names = files if hundred else {'fine': 'batches.meta.txt'}
+        return content | {files_of_names[k]: '\n'.join([*v, '']).encode() for k, v in names.items()}
     keys = {k: f'{k}_label_names'.encode() if hundred else b'label_names' for k in names}
     meta = {keys[k]: [name.encode() for name in v] for k, v in names.items()}
     return content | {'meta' if hundred else 'batches.meta': pickle.dumps(meta, protocol=2)}

@@ -178,7 +178,7 @@ for name in sys.argv[2:]:
 
 @pytest.mark.slow
 def test_what_is_not_prepared_is_looked_up_and_without_a_network_one_sentence(tmp_path):
-    asked = {
+    messages = {
         'mnits': "has no 'mnits', and none is prepared: did you mean 'mnist'?",
         'MNIST': "did you mean 'mnist'?",
         'zzzzzzzz': 'https://www.tensorflow.org/datasets',
@@ -187,17 +187,17 @@ def test_what_is_not_prepared_is_looked_up_and_without_a_network_one_sentence(tm
         'imdb_reviews': "'imdb_reviews' is not a set of images with one class each",
         'dsprites': 'its class is not clear from its features',
     }
-    reached = ('svhn_cropped', 'mnist', 'mnist_corrupted/fog')
+    unavailable = ('svhn_cropped', 'mnist', 'mnist_corrupted/fog')
     names = ('http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY')
     proxy = dict.fromkeys(names, 'http://127.0.0.1:9')
-    done = run(ASK, tmp_path, *asked, *reached, no_proxy='', NO_PROXY='', **proxy)
+    done = run(ASK, tmp_path, *messages, *unavailable, no_proxy='', NO_PROXY='', **proxy)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[1::2] == ['False'] * len(lines[1::2])  # No TensorFlow was needed.
     sentences = lines[::2]
-    for sentence, words in zip(sentences, asked.values(), strict=False):
+    for sentence, words in zip(sentences, messages.values(), strict=False):
         assert words in sentence
-    for sentence, name in zip(sentences[len(asked) :], reached, strict=True):
+    for sentence, name in zip(sentences[len(messages) :], unavailable, strict=True):
         assert f"'{name}' is not in {tmp_path} and cannot be downloaded" in sentence
         assert '--config.data.dir' in sentence
 

@@ -379,7 +379,7 @@ def test_without_a_terminal_a_line_now_and_then_tells_the_time_left(caplog, monk
     caplog.set_level(logging.INFO)
     seconds = iter(range(0, 100, 4))
     monkeypatch.setattr(time, 'perf_counter', lambda: next(seconds))
-    assert [*progress.shown('abcdef', 6, 'reading images')] == [*'abcdef']
+    assert [*progress.track('abcdef', 6, 'reading images')] == [*'abcdef']
     assert caplog.messages == [
         'reading images: 3/6  12 s left',
         'reading images: 6/6  0 s left',
@@ -388,7 +388,7 @@ def test_without_a_terminal_a_line_now_and_then_tells_the_time_left(caplog, monk
 
 def test_on_a_terminal_a_bar_tells_how_many_are_done(capsys, monkeypatch):
     monkeypatch.setenv('TTY_COMPATIBLE', '1')
-    assert [*progress.shown('abcdef', 6, 'reading images')] == [*'abcdef']
+    assert [*progress.track('abcdef', 6, 'reading images')] == [*'abcdef']
     out, shown = capsys.readouterr()
     assert out == ''
     assert 'reading images' in shown

@@ -59,13 +59,13 @@ class ParsedError(Exception):
 @pytest.fixture
 def parse(monkeypatch):
     """Returns a function that parses a command as its program does, and ends there."""
-    known = argparse.ArgumentParser.parse_known_args
+    parse_known = argparse.ArgumentParser.parse_known_args
 
     def parse_known_args(self, args=None, namespace=None):
-        raise ParsedError(*known(self, args, namespace))
+        raise ParsedError(*parse_known(self, args, namespace))
 
     def parse_args(self, args=None, namespace=None):
-        parsed, rest = known(self, args, namespace)
+        parsed, rest = parse_known(self, args, namespace)
         if rest:
             self.error(f'unrecognized arguments: {rest}')
         raise ParsedError(parsed, rest)

@@ -138,7 +138,7 @@ def test_the_first_signal_asks_to_stop_and_the_handlers_are_put_back(workdir, ca
         assert not watcher.stop
         os.kill(os.getpid(), number)
         assert watcher.stop
-        assert signal.getsignal(number) is signal.SIG_DFL, 'a second one ends it at once'
+        assert signal.getsignal(number) is signal.SIG_DFL, 'a second one ends it immediately'
     assert signal.getsignal(number) is before
     assert 'stopping after this step' in capsys.readouterr().out
 

@@ -230,8 +230,8 @@ def test_a_run_from_before_a_key_was_added_is_evaluated_and_resumes(tmp_path):
 @pytest.mark.parametrize('path', sorted(ROOT.glob('results/*/config.json')), ids=str)
 def test_a_published_run_lacks_no_key_and_could_resume(path):
     stored = configs.flat(workdirs.read_config(Workdir(path.parent)))
-    wanted = {key for key in configs.flat(get_defaults()) if not key.startswith('model.')}
-    assert not wanted - stored.keys(), 'workdir._ADDED says what these were before they were keys'
+    keys = {key for key in configs.flat(get_defaults()) if not key.startswith('model.')}
+    assert not keys - stored.keys(), 'workdir._ADDED lacks the former values of these keys'
 
 
 def test_a_key_that_this_version_does_not_know_is_named(workdir):

@@ -124,8 +124,8 @@ def test_grad_cam_equals_the_network_split_by_hand():
     logits = head(maps)
     rows = np.arange(3)
     for place in range(2):
-        asked = heat_maps.classes[:, place]
-        gradient = jax.grad(lambda maps, asked=asked: head(maps)[rows, asked].sum())(maps)
+        kinds = heat_maps.classes[:, place]
+        gradient = jax.grad(lambda maps, kinds=kinds: head(maps)[rows, kinds].sum())(maps)
         weights = np.asarray(gradient).mean((1, 2))
         expected = np.maximum(np.einsum('nhwk,nk->nhw', maps, weights), 0)
         assert expected.max() > 1e-3

@@ -47,7 +47,7 @@ def photograph(tmp_path_factory):
     return path
 
 
-def said(folder, *paths):
+def classify(folder, *paths):
     answers = list(new_images.predict(folder, new_images.files(paths, bytes)))
     assert all(isinstance(answer, new_images.Prediction) for answer in answers), answers
     return answers
@@ -73,11 +73,11 @@ def test_the_test_images_as_files_get_the_same_logits_as_in_evaluate(trained, tm
     evaluate(folder, 'test')
     for number, image in enumerate(test.images):
         Image.fromarray(image).save(tmp_path / f'{number:03}.png')
-    answers = said(folder, tmp_path)
-    kept = predictions.read(Workdir(folder), 'test')
-    np.testing.assert_array_equal([answer.logits for answer in answers], kept.logits)
+    answers = classify(folder, tmp_path)
+    stored = predictions.read(Workdir(folder), 'test')
+    np.testing.assert_array_equal([answer.logits for answer in answers], stored.logits)
     assert [answer.top(1)[0][0] for answer in answers] == [
-        answers[0].classes[label] for label in kept.classes
+        answers[0].classes[label] for label in stored.classes
     ]
 
 
@@ -88,7 +88,7 @@ def test_an_interrupted_run_answers_as_well(trained, tmp_path):
     summary.unlink()
     try:
         Image.fromarray(test.images[0]).save(tmp_path / '0.png')
-        assert len(said(folder, tmp_path / '0.png')) == 1
+        assert len(classify(folder, tmp_path / '0.png')) == 1
     finally:
         summary.write_bytes(content)
 
@@ -105,13 +105,17 @@ def test_every_mode_and_format_is_the_same_image(trained, photograph, tmp_path):
         grey = image.convert('L')
         grey.save(tmp_path / 'grey.png')
         Image.fromarray(np.asarray(grey).astype(np.uint16) * 257).save(tmp_path / '16.png')
-    (wanted,) = said(folder, photograph)
-    coloured = said(folder, *(tmp_path / n for n in ('rgba.png', 'lossless.webp', 'turned.png')))
+    (expected,) = classify(folder, photograph)
+    coloured = classify(
+        folder, *(tmp_path / n for n in ('rgba.png', 'lossless.webp', 'turned.png'))
+    )
     for answer in coloured:
-        np.testing.assert_allclose(answer.logits, wanted.logits, rtol=1e-5, atol=1e-6)
-    eight, sixteen, cmyk = said(folder, *(tmp_path / n for n in ('grey.png', '16.png', 'cmyk.tif')))
+        np.testing.assert_allclose(answer.logits, expected.logits, rtol=1e-5, atol=1e-6)
+    eight, sixteen, cmyk = classify(
+        folder, *(tmp_path / n for n in ('grey.png', '16.png', 'cmyk.tif'))
+    )
     np.testing.assert_allclose(sixteen.logits, eight.logits, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(cmyk.logits, wanted.logits, rtol=0.05, atol=0.05)
+    np.testing.assert_allclose(cmyk.logits, expected.logits, rtol=0.05, atol=0.05)
 
 
 def test_probabilities_are_the_softmax_in_descending_order():
@@ -127,8 +131,8 @@ def test_a_folder_stands_for_the_images_in_it_sorted_and_nothing_else(tmp_path):
     for name in ('b/2.PNG', 'b/10.jpg', 'a.webp', 'notes.txt', '.hidden/x.png', 'b/.x.png'):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    wanted = [tmp_path / name for name in ('a.webp', 'b/10.jpg', 'b/2.PNG')]
-    assert new_images.files([tmp_path], bytes) == wanted
+    expected = [tmp_path / name for name in ('a.webp', 'b/10.jpg', 'b/2.PNG')]
+    assert new_images.files([tmp_path], bytes) == expected
 
 
 @pytest.mark.parametrize('end', [b'\n', b'\0'])

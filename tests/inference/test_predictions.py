@@ -21,7 +21,7 @@ CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 
 @pytest.fixture(scope='module', params=['small_vgg.py:smoke', 'numpy_cnn.py:smoke'])
 def trained(request, tmp_path_factory):
-    """The workdir of a short run of either backend, what it says of the test images, and these."""
+    """A short run of either backend: its workdir, the test images and its predictions for them."""
     folder = tmp_path_factory.mktemp('run') / 'workdir'
     overrides = ['--config.train.length=1 epochs', '--config.data.fraction=0.2']
     run.train(configs.load(f'{CONFIGS}/{request.param}', overrides), folder)
@@ -31,17 +31,17 @@ def trained(request, tmp_path_factory):
     return workdir, classifier, test
 
 
-def test_the_logits_are_the_model_s_own(trained):
+def test_logits_equal_those_of_the_model(trained):
     workdir, classifier, test = trained
     inputs = normalize.apply(
         classifier.normalizer, normalize.to_unit(jax.numpy.asarray(test.images))
     )
     variables = jax.tree.map(jax.numpy.asarray, classifier.variables)
-    wanted = classifier.model.apply(variables, inputs, train=False)
+    expected = classifier.model.apply(variables, inputs, train=False)
     predicted = predictions.of(workdir, classifier, 'test', test)
-    np.testing.assert_allclose(predicted.logits, wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(predicted.logits, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(
-        predicted.probabilities, jax.nn.softmax(wanted), rtol=1e-4, atol=1e-6
+        predicted.probabilities, jax.nn.softmax(expected), rtol=1e-4, atol=1e-6
     )
     np.testing.assert_array_equal(predicted.labels, test.labels)
 

@@ -91,20 +91,20 @@ def test_a_row_has_means_and_sample_deviations_over_its_seeds(seeds):
 def test_page_markdown_and_csv_hold_the_same_numbers(seeds, tmp_path):
     comparison = compare(seeds)
     render.write(comparison, tmp_path / 'out', 'command')
-    wanted = [[*render.cells(row)] for row in comparison.rows]
-    assert page_of(tmp_path / 'out').rows[1:3] == wanted
-    assert markdown_rows(tmp_path / 'out')[2:4] == wanted
+    expected = [[*render.cells(row)] for row in comparison.rows]
+    assert page_of(tmp_path / 'out').rows[1:3] == expected
+    assert markdown_rows(tmp_path / 'out')[2:4] == expected
     with (tmp_path / 'out' / 'comparison.csv').open(newline='') as file:
         lines = [*csv.DictReader(file)]
-    for line, cells in zip(lines, wanted, strict=True):
-        shown = dict(zip(render.COLUMNS, cells, strict=True))
-        assert line['run'] == shown['run']
-        assert f'{int(line["parameters"]):,}' == shown['parameters']
+    for line, cells in zip(lines, expected, strict=True):
+        row = dict(zip(render.COLUMNS, cells, strict=True))
+        assert line['run'] == row['run']
+        assert f'{int(line["parameters"]):,}' == row['parameters']
         for key in ('validation', 'test'):
             text = f'{100 * float(line[f"{key}_accuracy"]):.2f}'
             if line[f'{key}_deviation']:
                 text += f' ± {100 * float(line[f"{key}_deviation"]):.2f}'
-            assert f'{text} %' == shown[key]
+            assert f'{text} %' == row[key]
 
 
 def test_the_page_needs_no_other_file_and_escapes_names(tmp_path):
@@ -231,8 +231,8 @@ def test_a_kept_result_without_its_whitening_matrix_is_compared():
 
 def test_other_validation_images_of_one_set_are_noted(tmp_path):
     one, two = make(tmp_path / 'one'), make(tmp_path / 'two', data__validation='last')
-    wanted = 'The rows have not the same validation images, so that their validation accuracies'
-    assert notes(one, two).startswith(wanted)
+    expected = 'The rows have not the same validation images, so that their validation accuracies'
+    assert notes(one, two).startswith(expected)
 
 
 def test_interrupted_runs_and_runs_without_validation_have_their_row(tmp_path):

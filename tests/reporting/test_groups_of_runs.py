@@ -43,7 +43,7 @@ def test_folders_of_one_name_are_distinguished_by_their_paths(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('names', 'wanted'),
+    ('names', 'expected'),
     [
         (('senet-seed0', 'senet-seed1'), 'senet'),
         (('senet_0', 'senet_10'), 'senet'),
@@ -51,9 +51,9 @@ def test_folders_of_one_name_are_distinguished_by_their_paths(tmp_path):
         (('0', '1'), '0'),
     ],
 )
-def test_a_group_has_the_name_of_its_folders_without_the_seeds(tmp_path, names, wanted):
+def test_a_group_has_the_name_of_its_folders_without_the_seeds(tmp_path, names, expected):
     folders = [make(tmp_path / name, seed=seed) for seed, name in enumerate(names)]
-    assert [*groups(*folders)] == [wanted]
+    assert [*groups(*folders)] == [expected]
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_parameters_of_kept_results_are_the_published_ones(name, parameters):
 
 def test_flops_are_two_a_multiply_add_of_the_layers():
     # 30x30x3 outputs of 3x3x3 products, then 15x15x3 inputs to 10 classes.
-    wanted = 2 * (30 * 30 * 3 * 27 + 15 * 15 * 3 * 10)
-    assert grouping.size(records.read(RESULTS / 'numpy_experiment1_0')).flops == wanted
+    expected = 2 * (30 * 30 * 3 * 27 + 15 * 15 * 3 * 10)
+    assert grouping.size(records.read(RESULTS / 'numpy_experiment1_0')).flops == expected
 
 
 def test_the_workdir_says_what_images_a_model_is_for(tmp_path):

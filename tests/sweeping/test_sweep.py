@@ -280,11 +280,11 @@ def test_a_run_that_trains_elsewhere_is_waited_for(tmp_path):
     task = task_in(tmp_path)
     finished(task)
     lock = workdirs.lock(task.workdir)
-    told = []
+    states = []
 
     class Releases(show.Display):
         def report(self, job):
-            told.append(job.state)
+            states.append(job.state)
             if job.state == 'training elsewhere':
                 lock.__exit__(None, None, None)
 
@@ -295,7 +295,7 @@ def test_a_run_that_trains_elsewhere_is_waited_for(tmp_path):
     lock.__enter__()
     job = Job(task)
     loop.run([job], [()], 'none', Releases([job], 1))
-    assert told == ['training elsewhere', 'finished']
+    assert states == ['training elsewhere', 'finished']
 
 
 def test_a_second_sweep_in_a_folder_is_refused(tmp_path):

@@ -22,8 +22,8 @@ def blend(key, batch):
     share = jax.random.uniform(key, minval=0.6)
 
     def mixed(x):
-        own = share.astype(x.dtype)
-        return own * x + (1 - own) * jnp.roll(x, -1, axis=0)
+        fraction = share.astype(x.dtype)
+        return fraction * x + (1 - fraction) * jnp.roll(x, -1, axis=0)
 
     return batch._replace(images=mixed(batch.images), labels=mixed(batch.labels))
 

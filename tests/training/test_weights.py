@@ -48,7 +48,7 @@ def plan(*overrides):
     return plans.make(config, data)
 
 
-def begun(folder, *overrides):
+def initial_weights(folder, *overrides):
     """Trains, and returns the weights that the run began with."""
     folder.mkdir()
     loop.run(plan(*overrides), folder, Silent())
@@ -57,10 +57,12 @@ def begun(folder, *overrides):
 
 @pytest.mark.slow
 def test_runs_of_other_seeds_begin_with_identical_weights_on_request(tmp_path):
-    first = begun(tmp_path / 'first')
-    other = begun(tmp_path / 'other', '--config.seed=1')
-    told = begun(tmp_path / 'told', '--config.seed=1', f'--config.init_from={tmp_path}/first')
-    assert told == first != other
+    first = initial_weights(tmp_path / 'first')
+    other = initial_weights(tmp_path / 'other', '--config.seed=1')
+    copied = initial_weights(
+        tmp_path / 'copied', '--config.seed=1', f'--config.init_from={tmp_path}/first'
+    )
+    assert copied == first != other
 
 
 def matched(source, model, **options):
@@ -133,16 +135,16 @@ def test_equal_names_and_shapes_are_loaded():
 
 
 def test_a_head_for_another_number_of_classes_is_left_fresh():
-    here = {**THERE, **arrays(params__head__kernel=(4, 2), params__head__bias=(2,))}
-    loaded = matched(THERE, tree(here))
+    model = {**THERE, **arrays(params__head__kernel=(4, 2), params__head__bias=(2,))}
+    loaded = matched(THERE, tree(model))
     assert loaded.account == [
         '1 loaded: params/stem/kernel',
         '2 left fresh: params/head/bias (7 classes there, 2 here), '
         'params/head/kernel (7 classes there, 2 here)',
     ]
-    filled = weights.named(weights.fill(loaded.arrays, tree(here)))
+    filled = weights.named(weights.fill(loaded.arrays, tree(model)))
     np.testing.assert_array_equal(filled['params/stem/kernel'], THERE['params/stem/kernel'])
-    np.testing.assert_array_equal(filled['params/head/kernel'], here['params/head/kernel'])
+    np.testing.assert_array_equal(filled['params/head/kernel'], model['params/head/kernel'])
 
 
 def test_what_does_not_match_is_refused_by_name():
@@ -158,9 +160,9 @@ def test_what_does_not_match_is_refused_by_name():
 
 
 def test_a_head_that_differs_in_more_than_its_classes_is_refused():
-    here = {**THERE, **arrays(params__head__kernel=(5, 2))}
+    model = {**THERE, **arrays(params__head__kernel=(5, 2))}
     with pytest.raises(UserError, match=r'params/head/kernel is float32\[4, 7\] there'):
-        matched(THERE, tree(here))
+        matched(THERE, tree(model))
 
 
 def test_another_dtype_is_refused():
@@ -176,8 +178,8 @@ def test_a_long_list_of_differences_is_cut():
 
 
 def test_skipped_tensors_are_left_fresh_here_and_unused_there():
-    here = tree({'params/stem/kernel': THERE['params/stem/kernel'], **arrays(params__own__a=(1,))})
-    loaded = matched(THERE, here, skip=('params/head/*', 'params/own/*'))
+    model = tree({'params/stem/kernel': THERE['params/stem/kernel'], **arrays(params__own__a=(1,))})
+    loaded = matched(THERE, model, skip=('params/head/*', 'params/own/*'))
     assert loaded.account == [
         '1 loaded: params/stem/kernel',
         '1 left fresh: params/own/a',
@@ -188,8 +190,8 @@ def test_skipped_tensors_are_left_fresh_here_and_unused_there():
 def test_renamed_tensors_are_loaded_under_the_name_of_the_first_prefix_that_fits():
     foreign = {f'model/{name}': array for name, array in THERE.items()}
     rename = (('model/params/stem/', 'params/first/'), ('model/', ''), ('model/params', 'no'))
-    here = tree({name.replace('stem', 'first'): array for name, array in THERE.items()})
-    loaded = matched(foreign, here, rename=rename)
+    model = tree({name.replace('stem', 'first'): array for name, array in THERE.items()})
+    loaded = matched(foreign, model, rename=rename)
     assert loaded.account[0].startswith('3 renamed: model/params/stem/kernel -> params/first/k')
     np.testing.assert_array_equal(loaded.arrays['params/first/kernel'], THERE['params/stem/kernel'])
 

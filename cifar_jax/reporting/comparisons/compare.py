@@ -129,7 +129,7 @@ def _mean(values: Iterator[float | None]) -> float | None:
 def _differences(groups: Sequence[Group]) -> list[Difference]:
     settings = [grouping.settings(group.runs[0]) for group in groups]
     keys = sorted(set().union(*settings))
-    texts = {key: tuple(_text(own.get(key, '')) for own in settings) for key in keys}
+    texts = {key: tuple(_text(config.get(key, '')) for config in settings) for key in keys}
     return [Difference(key, values) for key, values in texts.items() if len({*values}) > 1]
 
 
@@ -141,7 +141,7 @@ def _notes(groups: Sequence[Group]) -> Iterator[str]:
     """Yields sentences that a reader must know to interpret the rows."""
     settings = [grouping.settings(group.runs[0]) for group in groups]
     images, split = (
-        [key for key in keys if len({own[key] for own in settings}) > 1]
+        [key for key in keys if len({config[key] for config in settings}) > 1]
         for keys in (_IMAGES, _SPLIT)
     )
     if images:

@@ -31,19 +31,19 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
     """Returns runs of one config and several seeds together, in the order of the first of each.
 
     Configs are equal if they differ only in the seed and in what changes no number. A second run of
-    one seed begins a group of its own.
+    one seed begins a new group.
     """
     groups: list[tuple[dict[str, Any], list[Run]]] = []
     for run in runs:
-        own = {
+        config = {
             key: value for key, value in settings(run).items() if not workdirs.keeps_results(key)
         }
         for others, members in groups:
-            if others == own and all(run.seed != member.seed for member in members):
+            if others == config and all(run.seed != member.seed for member in members):
                 members.append(run)
                 break
         else:
-            groups.append((own, [run]))
+            groups.append((config, [run]))
     together = [sorted(members, key=lambda run: run.seed) for _, members in groups]
     names = [_name(members) for members in together]
     return [
@@ -78,10 +78,10 @@ def size(run: Run) -> Size | None:
 
     FLOPs are those of convolutions and dense layers; a multiply-add is two.
     """
-    known = _classes_and_shape(run)
-    if known is None:
+    classes_and_shape = _classes_and_shape(run)
+    if classes_and_shape is None:
         return None
-    classes, image_shape = known
+    classes, image_shape = classes_and_shape
     model = trainer_of(run.config.model.name).model(run.config, classes, jnp.float32)
     variables, rows = model_summary.trace(model, image_shape)
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables['params']))

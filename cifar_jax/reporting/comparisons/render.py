@@ -52,15 +52,15 @@ def write(comparison: Comparison, folder: pathlib.Path, command: str) -> list[pa
       command: the command that writes the same comparison, shown on the page.
     """
     contents: dict[str, str | bytes] = {}
-    shown = []
+    embedded = []
     with style.applied():
         pictures = comparison_curves.draw(comparison.groups)
         for picture in pictures:
             images = style.files(picture.figure)
             contents |= {f'{picture.name}.{suffix}': image for suffix, image in images.items()}
-            shown.append(page.embed(picture, images['svg']))
+            embedded.append(page.embed(picture, images['svg']))
     texts = {
-        'comparison.html': _page(comparison, shown, command),
+        'comparison.html': _page(comparison, embedded, command),
         'comparison.md': _markdown(comparison, pictures, command),
         'comparison.csv': _csv(comparison),
     }
