@@ -6,7 +6,7 @@ import logging
 import os
 import pathlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from cifar_jax.errors import UserError
@@ -25,6 +25,8 @@ def show_log(stream: Any = None) -> None:
     logger.propagate = False
     # What orbax logs as an error it also raises, and we then report it.
     logging.getLogger('absl').setLevel(logging.CRITICAL)
+    if not isinstance(sys.unraisablehook, _UnraisableHook):
+        sys.unraisablehook = _UnraisableHook(sys.unraisablehook)
 
 
 class _Lines(logging.StreamHandler):
@@ -32,6 +34,20 @@ class _Lines(logging.StreamHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, logging's name
         raise
+
+
+class _UnraisableHook:
+    """Passes on exceptions that nothing can catch, except for a known harmless one.
+
+    Reads of a damaged checkpoint can still be running when orbax has closed its event loop.
+    """
+
+    def __init__(self, next_hook: Callable[[Any], Any]) -> None:
+        self._next_hook = next_hook
+
+    def __call__(self, unraisable: Any) -> None:
+        if str(unraisable.exc_value) != 'Event loop is closed':
+            self._next_hook(unraisable)
 
 
 def duration(seconds: float) -> str:

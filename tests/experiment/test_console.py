@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from typing import Any
 
 import pytest
@@ -193,3 +194,22 @@ def test_a_table_is_as_wide_as_it_needs_to_be_and_its_text_is_no_markup(capsys):
     out = capsys.readouterr().out
     assert 'x' * 150 in out
     assert all(text in out for text in ('[red]runs', '[red]name', '[bold]1'))
+
+
+@pytest.mark.parametrize(
+    ('message', 'shown'), [('Event loop is closed', False), ('something else', True)]
+)
+def test_exceptions_that_nothing_can_catch_are_shown_but_for_a_harmless_one(
+    monkeypatch, message, shown
+):
+    class Failing:
+        def __del__(self):
+            raise RuntimeError(message)
+
+    messages = []
+    hook = lambda unraisable: messages.append(str(unraisable.exc_value))  # noqa: E731
+    monkeypatch.setattr(sys, 'unraisablehook', hook)
+    console.show_log()
+    console.show_log()
+    Failing()
+    assert messages == [message] * shown
