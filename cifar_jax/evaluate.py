@@ -1,4 +1,7 @@
-"""Evaluate a run on all images of a split: python -m cifar_jax.evaluate --workdir W."""
+"""Evaluate a run on all images of a split: python -m cifar_jax.evaluate --workdir W.
+
+With --data SOURCE it is evaluated on other images.
+"""
 
 import argparse
 import json
@@ -13,14 +16,26 @@ def parser() -> argparse.ArgumentParser:
         prog='python -m cifar_jax.evaluate', description=__doc__, allow_abbrev=False
     )
     parser.add_argument('--workdir', type=console.is_path, required=True)
-    parser.add_argument('--split', default='test', choices=('train', 'validation', 'test'))
+    parser.add_argument(
+        '--split',
+        choices=('train', 'validation', 'test', 'all'),
+        help='default: test; of other data in a folder without parts, all images',
+    )
     parser.add_argument(
         '--checkpoint',
         default='chosen',
         choices=('chosen', 'best', 'latest'),
         help='default: chosen, the weights that the run reports',
     )
-    parser.add_argument('--data-dir', help='the folder of the data set, if it has moved')
+    parser.add_argument(
+        '--data',
+        metavar='SOURCE',
+        help='evaluate on other images, with classes of the same names: folder:PATH, archive:PATH, '
+        'tfds:NAME, cifar10, cifar100 or digits; the results are kept apart',
+    )
+    parser.add_argument(
+        '--data-dir', help='where the data set, folder or archive is now, if it has moved'
+    )
     parser.add_argument('--json', action='store_true', help='print a JSON object on the last line')
     return parser
 
@@ -32,10 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.show_log()
     from cifar_jax.inference.evaluation import evaluate
 
-    result = evaluate(args.workdir, args.split, args.checkpoint, args.data_dir)
-    columns = ('split', 'images', 'loss', 'accuracy', 'top5')
+    result = evaluate(args.workdir, args.split, args.checkpoint, args.data_dir, args.data)
+    columns: tuple[str, ...] = ('split', 'images', 'loss', 'accuracy', 'top5')
     row = [result['split'], result['images'], f'{result["loss"]:.4f}']
     row += [f'{result[key]:.2%}' for key in ('accuracy', 'top5')]
+    if 'source' in result:
+        columns, row = ('other data', *columns), [result['source'], *row]
     console.table(str(args.workdir), columns, [row])
     print(f'weights sha256 {result["sha256"]}')
     if args.json:

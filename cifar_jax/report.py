@@ -25,7 +25,9 @@ def parser() -> argparse.ArgumentParser:
     )
     run = parser.add_argument_group('with --workdir')
     run.add_argument('--split', default='test', choices=('train', 'validation', 'test'))
-    run.add_argument('--data-dir', help='the folder of the data set, if it has moved')
+    run.add_argument(
+        '--data-dir', help='where the data set, folder or archive is now, if it has moved'
+    )
     run.add_argument('--json', action='store_true', help='print a JSON object on the last line')
     sheet = parser.add_argument_group('with --augmentations')
     sheet.add_argument('--config', metavar='FILE[:VARIANT]')

@@ -33,6 +33,9 @@ def keep(folder: pathlib.Path) -> None:
     stored = json.loads((target / 'config.json').read_text())
     stored['command'] = kept.command(run)
     (target / 'config.json').write_text(json.dumps(stored, indent=2) + '\n')
+    if 'other' in run.summary:  # evaluations on data that are not the run's own
+        summary = {key: value for key, value in run.summary.items() if key != 'other'}
+        (target / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Labelled images in host memory, their digest, and a limit on their size."""
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +36,19 @@ class Dataset(NamedTuple):
     classes: tuple[str, ...]
     validation: Arrays | None = None
     names: tuple[str, ...] | None = None
+
+
+def joined(parts: Sequence[Arrays]) -> Arrays:
+    """Returns the images of several parts, one part after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return Arrays(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def no_part(name: str, split: str, parts: Iterable[str]) -> UserError:
+    """Returns the error for a split that a data set does not have."""
+    known = ' or '.join(f'--split {part}' for part in dict.fromkeys((*parts, 'all')))
+    return UserError(f"'{name}' has no part '{split}': use {known}.")
 
 
 def digest(arrays: Arrays) -> str:

@@ -1,18 +1,17 @@
 """Loads a folder of class folders of images."""
 
 import logging
-import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from cifar_jax.data import image_files, progress, splits
-from cifar_jax.data.arrays import Arrays, Dataset, check_memory
+from cifar_jax.data import class_folders, image_files, progress, splits
+from cifar_jax.data.arrays import Arrays, Dataset, check_memory, joined, no_part
+from cifar_jax.data.class_folders import Files
 from cifar_jax.errors import UserError
 from cifar_jax.machine import cores
 
@@ -28,22 +27,6 @@ SIZE = 32  # default height and width of the images
 FEWEST = 5  # minimum number of images per class, so that a fifth can be drawn
 
 log = logging.getLogger('cifar_jax')
-
-
-class Files(NamedTuple):
-    """The images of a part: their files, their names relative to it, and their labels int32[n]."""
-
-    paths: list[Path]
-    names: list[str]
-    labels: np.ndarray
-
-    def take(self, rows: np.ndarray) -> 'Files':
-        """Returns the files of some rows."""
-        return Files(
-            [self.paths[row] for row in rows],
-            [self.names[row] for row in rows],
-            self.labels[rows],
-        )
 
 
 def load(path: Path, config: ConfigDict) -> Dataset:
@@ -68,8 +51,7 @@ def load(path: Path, config: ConfigDict) -> Dataset:
       UserError: the folder does not exist; a class has too few images; the parts have different
         classes; there is a symbolic link or a damaged image; the images take too much memory.
     """
-    if not path.is_dir():
-        raise UserError(f"There is no folder {path}: write --config.data.source='folder:PATH'.")
+    _require_folder(path)
     classes, parts = _parts(path, config)
     count = sum(len(files.paths) for files in parts.values())
     check_memory(path.name, count * (config.image_size or SIZE) ** 2 * 3, config.memory_gb)
@@ -86,12 +68,57 @@ def load(path: Path, config: ConfigDict) -> Dataset:
     )
 
 
+def load_part(
+    path: Path, config: ConfigDict, split: str | None
+) -> tuple[str, tuple[str, ...], Arrays]:
+    """Loads the images of one part of a folder, or of the whole folder; draws nothing.
+
+    One class of one image is enough. See `load` for the layouts and the config.
+
+    Args:
+      split: 'train', 'validation', 'test' or 'all'. None is 'test', or 'all' if there are no parts.
+
+    Returns:
+      The split, the names of its classes, and its images.
+
+    Raises:
+      UserError: as for `load`; or the folder has no such part.
+    """
+    _require_folder(path)
+    names = class_folders.subfolders(path)
+    by_part = {part: aliases for part, aliases in _named_like_parts(names).items() if aliases}
+    has_parts = 'train' in by_part and len(by_part) > 1
+    if has_parts or sum(map(len, by_part.values())) == len(names) > 0:
+        folders = _single(path, by_part)
+        if 'test' not in folders and 'validation' in folders:
+            folders['test'] = folders.pop('validation')
+    else:
+        folders = {'all': ''}
+    split = split or ('all' if 'all' in folders else 'test')
+    if split not in (*folders, 'all'):
+        raise no_part(path.name, split, folders)
+    chosen = list(folders.values()) if split == 'all' else [folders[split]]
+    labelled = [class_folders.classes(path / name, fewest=1) for name in chosen]
+    classes = sorted({name for names, _ in labelled for name in names})
+    count = sum(len(files.paths) for _, files in labelled)
+    check_memory(path.name, count * (config.image_size or SIZE) ** 2 * 3, config.memory_gb)
+    parts = []
+    for names, files in labelled:
+        _, (images, labels) = _read(path, split, files, names, config)
+        numbers = np.array([classes.index(name) for name in names], np.int32)
+        parts.append(Arrays(images, numbers[labels]))
+    return split, tuple(classes), joined(parts)
+
+
+def _require_folder(path: Path) -> None:
+    if not path.is_dir():
+        raise UserError(f"There is no folder {path}: write --config.data.source='folder:PATH'.")
+
+
 def _parts(path: Path, config: ConfigDict) -> tuple[list[str], dict[str, Files]]:
     """Returns the names of the classes, and the files of each part."""
-    names = _folders(path)
-    by_part = {
-        part: [name for name in names if name.lower() in aliases] for part, aliases in PARTS.items()
-    }
+    names = class_folders.subfolders(path)
+    by_part = _named_like_parts(names)
     named_like_parts = [name for folders in by_part.values() for name in folders]
     if by_part['train'] and (by_part['validation'] or by_part['test']):
         return _separate(path, names, by_part, config)
@@ -100,7 +127,7 @@ def _parts(path: Path, config: ConfigDict) -> tuple[list[str], dict[str, Files]]
             f'{path} holds only {" and ".join(names)}, which are names of parts and not of '
             'classes: it needs the folders train and test, with a folder for every class in each.'
         )
-    classes, files = _classes(path)
+    classes, files = class_folders.classes(path)
     return classes, _drawn(path, classes, files, config.draw)
 
 
@@ -108,13 +135,7 @@ def _separate(
     path: Path, names: list[str], by_part: Mapping[str, list[str]], config: ConfigDict
 ) -> tuple[list[str], dict[str, Files]]:
     """Returns the names of the classes, and the files of the parts, which have a folder each."""
-    for aliases in by_part.values():
-        if len(aliases) > 1:
-            raise UserError(
-                f'{path} holds {" and ".join(aliases)}, which mean the same part of a data set: '
-                'keep one of them.'
-            )
-    folders = {part: aliases[0] for part, aliases in by_part.items() if aliases}
+    folders = _single(path, by_part)
     if 'test' not in folders:
         folders['test'] = folders.pop('validation')
     elif config.validation == 'none' or config.draw == 'count':
@@ -125,7 +146,7 @@ def _separate(
         log.info('%s is the validation part, so none is drawn.', path / folders['validation'])
     parts = {}
     for part, name in folders.items():
-        classes, parts[part] = _classes(path / name)
+        classes, parts[part] = class_folders.classes(path / name)
         if part == 'train':
             expected = classes
         elif classes != expected:
@@ -138,69 +159,21 @@ def _separate(
     return expected, parts
 
 
-def _classes(folder: Path) -> tuple[list[str], Files]:
-    """Returns the sorted names of the class folders, and their files."""
-    names = _folders(folder)
-    if len(names) < 2:
-        content = f"the class folder '{names[0]}' alone" if names else 'no class folders'
-        raise UserError(
-            f'{folder} holds {content}: it needs a folder of images for each class, and two '
-            'classes or more.'
-        )
-    paths: list[Path] = []
-    labels: list[int] = []
-    ignored = 0
-    for label, name in enumerate(names):
-        all_files = sorted(_walk(folder / name), key=lambda path: _name(folder, path))
-        images = [path for path in all_files if _is_image(path)]
-        if not images:
+def _single(path: Path, by_part: Mapping[str, list[str]]) -> dict[str, str]:
+    """Returns the name of the folder of each part that there is."""
+    for aliases in by_part.values():
+        if len(aliases) > 1:
             raise UserError(
-                f"The class '{name}' in {folder} has no image ({', '.join(image_files.SUFFIXES)}): "
-                'add some, or remove its folder.'
+                f'{path} holds {" and ".join(aliases)}, which mean the same part of a data set: '
+                'keep one of them.'
             )
-        paths += images
-        labels += [label] * len(images)
-        ignored += len(all_files) - len(images)
-    if ignored:
-        log.info('%s: %d hidden files and files that are not images are ignored.', folder, ignored)
-    return names, Files(paths, [_name(folder, path) for path in paths], np.array(labels, np.int32))
+    return {part: aliases[0] for part, aliases in by_part.items() if aliases}
 
 
-def _name(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).as_posix()
-
-
-def _is_image(path: Path) -> bool:
-    return not path.name.startswith('.') and image_files.is_image(path.name) and path.is_file()
-
-
-def _folders(folder: Path) -> list[str]:
-    names = [p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith('.')]
-    for name in names:
-        _refuse_link(folder / name)
-    return sorted(names)
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yields all files below a folder, except those in hidden folders."""
-    for parent, folders, files in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        for name in (*folders, *files):
-            _refuse_link(Path(parent, name))
-        yield from (Path(parent, name) for name in files)
-
-
-def _refuse_link(path: Path) -> None:
-    """Raises UserError for a link, which could lead out of the folder or to another part."""
-    if path.is_symlink():
-        raise UserError(
-            f'{path} is a symbolic link, which is not followed: replace it by a copy of its target '
-            '(cp -rL follows links).'
-        )
-
-
-def _raise(error: OSError) -> None:
-    raise error
+def _named_like_parts(names: list[str]) -> dict[str, list[str]]:
+    return {
+        part: [name for name in names if name.lower() in aliases] for part, aliases in PARTS.items()
+    }
 
 
 def _drawn(path: Path, classes: list[str], files: Files, draw: str) -> dict[str, Files]:

@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cifar_jax import files
-from cifar_jax.data import pipeline, splits
+from cifar_jax.data import paths, pipeline, splits
 from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import console, first_weights, preprocessing
@@ -53,6 +53,8 @@ def train(
     """
     workdir = Workdir(folder)
     workdirs.check_path(workdir)
+    config = config.copy_and_resolve_references()
+    config.data.source = paths.absolute(config.data.source)
     keep_freed_memory()
     trainer = trainer_of(config.model.name)
     trainer.set_up(config, profile=profile)

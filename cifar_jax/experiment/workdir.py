@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from cifar_jax import files, machine
+from cifar_jax.data import paths
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as config_lib
 from cifar_jax.files import MissingFileError
@@ -212,6 +213,8 @@ def remove_temporary(workdir: Workdir) -> None:
 def refuse_differences(workdir: Workdir, config: ConfigDict) -> None:
     """Checks that the run in a workdir can resume with a config.
 
+    A folder or archive may have moved if the run has digests of its data, which are checked later.
+
     Raises:
       UserError: the config differs (the message names the keys), or the folder is not a workdir.
     """
@@ -223,6 +226,7 @@ def refuse_differences(workdir: Workdir, config: ConfigDict) -> None:
         if before.get(key) != after.get(key)
         and not keeps_results(key)
         and not (key == 'train.length' and _is_longer(before[key], after[key]))
+        and not (key == 'data.source' and _may_have_moved(workdir, before[key], after[key]))
     ]
     if differing:
         raise UserError(
@@ -250,6 +254,17 @@ def _is_longer(old: str, new: str) -> bool:
         return False
     length_in_steps = (steps(value, steps_per_epoch=1000, total_steps=None) for value in (old, new))
     return next(length_in_steps) <= next(length_in_steps)
+
+
+def _may_have_moved(workdir: Workdir, old: str, new: str) -> bool:
+    if paths.absolute(old) == paths.absolute(new):
+        return True
+    kind = new.partition(':')[0]
+    if kind not in paths.ON_DISK or kind != old.partition(':')[0]:
+        return False
+    return workdir.preprocessing.exists() and bool(
+        files.read_json(workdir.preprocessing).get('digests')
+    )
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from cifar_jax import files
+from cifar_jax.data import paths
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
@@ -37,7 +38,11 @@ def summary(task: Task) -> dict[str, Any] | None:
     # A run that resumes or is extended writes its config again.
     if workdir.summary.stat().st_mtime < workdir.config.stat().st_mtime:
         return None
-    if workdirs.read_config(workdir).train.length != task.config.train.length:
+    before = workdirs.read_config(workdir)
+    if before.train.length != task.config.train.length:
+        return None
+    # A run whose folder has moved compares its digests when it is started.
+    if paths.absolute(before.data.source) != paths.absolute(task.config.data.source):
         return None
     stored = files.read_json(workdir.summary)
     return stored if stored.get('finished') else None

@@ -182,6 +182,15 @@ def test_a_run_is_stored_without_its_workdir_option(folder, tmp_path, monkeypatc
     assert kept.read(stored)[3:] == kept.read(workdir)[3:]
 
 
+def test_results_on_other_data_than_those_of_the_run_are_not_kept(folder, tmp_path, monkeypatch):
+    workdir = with_seed(folder, 1)
+    summary = json.loads((workdir / 'summary.json').read_text())
+    (workdir / 'summary.json').write_text(json.dumps(summary | {'other': {'folder:/home/me': {}}}))
+    monkeypatch.setattr(kept, 'RESULTS', tmp_path / 'kept')
+    results.keep(workdir)
+    assert json.loads((tmp_path / 'kept' / workdir.name / 'summary.json').read_text()) == summary
+
+
 def test_numpy_runs_were_tested_with_the_weights_they_report(groups):
     for members in groups.values():
         for run in members if members[0].in_numpy else []:
