@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 
@@ -42,7 +43,8 @@ def compile_once():
 @pytest.fixture(autouse=True)
 def restore_log() -> Iterator[None]:
     """Restores the log after a command, whose handler writes to the output of a single test."""
-    logger = logging.getLogger('cifar_jax')
+    logger, hook = logging.getLogger('cifar_jax'), sys.unraisablehook
     before = list(logger.handlers), logger.level, logger.propagate
     yield
     logger.handlers, logger.level, logger.propagate = before
+    sys.unraisablehook = hook
