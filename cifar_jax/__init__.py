@@ -25,7 +25,7 @@ def load(workdir: str | os.PathLike[str], checkpoint: str = 'chosen') -> 'Traine
       checkpoint: 'chosen' (the weights that the run reports), 'best' or 'latest'.
 
     Raises:
-      UserError: the folder is no workdir, is damaged, or has no such checkpoint yet.
+      UserError: the folder is not a workdir, is damaged, or has no such checkpoint yet.
     """
     # absl, which orbax logs with, gives the root logger a handler where it has none.
     root, placeholder = logging.getLogger(), logging.NullHandler()

@@ -1,4 +1,4 @@
-"""S0's CNN, trained in NumPy: one image a step on 5 % of CIFAR-10, and what that lacks.
+"""S0's CNN, trained in NumPy: one image per step on 5 % of CIFAR-10, and what that lacks.
 
     python -m cifar_jax.main --config configs/numpy_cnn.py:experiment5
 
@@ -17,9 +17,9 @@ Variants:
   blocks2, blocks3   experiment5 with two and three blocks.
   adam          experiment5 with Adam.
   dropout       experiment5 with dropout.
-  batches       experiment5 with 32 images a step and momentum 0.9.
+  batches       experiment5 with 32 images per step and momentum 0.9.
   normal        experiment5 with kernels of initial variance 1, the naive choice.
-  corrected     experiment5 with Adam, dropout and 32 images a step.
+  corrected     experiment5 with Adam, dropout and 32 images per step.
   digits        experiment5 on scikit-learn's digits: no download.
   smoke         The same for two short epochs: seconds.
 """

@@ -3,7 +3,7 @@
     python -m cifar_jax.main --config configs/small_vgg.py
 
 Recipe: Adam at 1e-3, batches of 80, 8 epochs, no augmentation, the last fifth for validation.
-Expected: 77.2 % on the test images (seed 0; S3 reports 76.42 %), in 38 minutes (285 s an epoch) on
+Expected: 77.2 % on the test images (seed 0; S3 reports 76.42 %), in 38 minutes (285 s per epoch) on
 one core of an otherwise idle AMD EPYC (Zen 3).
 
 Variants:

@@ -56,7 +56,7 @@ def pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
     """Splits `--config.a=1` and `--config.a 1` into names and texts.
 
     Raises:
-      UserError: an argument is no override, or has no value.
+      UserError: an argument is not an override, or has no value.
     """
     overrides, rest = [], list(arguments)
     while rest:

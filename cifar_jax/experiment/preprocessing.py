@@ -144,7 +144,7 @@ def refuse_other_classes(workdir: Workdir, stored: Preprocessing, classes: tuple
     new = [name for name in classes if name not in stored.classes]
     changes = [f'{", ".join(lost)} missing'] * bool(lost) + [f'{", ".join(new)} new'] * bool(new)
     raise UserError(
-        f'The data have not the classes that the run in {workdir.path} was trained on '
+        f'The data do not have the classes that the run in {workdir.path} was trained on '
         f'({"; ".join(changes) or "their order differs"}): restore the data, or name where they '
         'are now.'
     )

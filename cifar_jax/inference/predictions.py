@@ -104,8 +104,8 @@ def read(workdir: Workdir, split: str) -> Predictions | None:
         predictions = Predictions(labels, logits, *key)
     except (FileError, KeyError):
         return None
-    whole = logits.ndim == 2 and labels.shape == logits.shape[:1] and labels.dtype.kind == 'i'
-    return predictions if whole and logits.dtype == np.float32 else None
+    consistent = logits.ndim == 2 and labels.shape == logits.shape[:1] and labels.dtype.kind == 'i'
+    return predictions if consistent and logits.dtype == np.float32 else None
 
 
 def make_logits(

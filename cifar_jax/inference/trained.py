@@ -104,7 +104,7 @@ def load(workdir: Path, checkpoint: str = 'chosen') -> TrainedClassifier:
       checkpoint: 'chosen' (the weights that the run reports), 'best' or 'latest'.
 
     Raises:
-      UserError: the folder is no workdir, is damaged, or has no such checkpoint yet.
+      UserError: the folder is not a workdir, is damaged, or has no such checkpoint yet.
     """
     text = os.fspath(workdir)
     if '://' in text:

@@ -92,5 +92,5 @@ def _check_scalar(key: str, value: Any, entry: Any, default: Any) -> None:
         finite = number and math.isfinite(entry)
         require(finite, key, value, f'{prefix} a number, such as {default!r}')
         if isinstance(default, int):
-            whole = isinstance(entry, int) and entry > 0
-            require(whole, key, value, f'{prefix} a whole number above 0')
+            positive = isinstance(entry, int) and entry > 0
+            require(positive, key, value, f'{prefix} a whole number above 0')

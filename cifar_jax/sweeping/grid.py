@@ -75,7 +75,7 @@ def tasks(
         if count > 1:
             raise UserError(f'{key} is set {count} times: give all its values in one --grid.')
     if 'seed' in keys:
-        raise UserError('seed is no key of --set or --grid: write --seeds 0,1,2.')
+        raise UserError('--set and --grid cannot set the seed: write --seeds 0,1,2.')
     all_tasks = [
         _task(out, spec, overrides, seed, fixed=len(settings))
         for seed in seeds
@@ -120,7 +120,7 @@ def _pair(text: str) -> Pair:
 
 
 def _task(out: pathlib.Path, spec: str, overrides: tuple[Pair, ...], seed: int, fixed: int) -> Task:
-    """Returns a run, the first `fixed` of whose overrides are those of all runs."""
+    """Returns a run; its first `fixed` overrides are common to all runs."""
     pairs = (*overrides, ('seed', str(seed)))
     config = configs.load(spec, [f'--config.{key}={text}' for key, text in pairs])
     leaves = Counter(key.rpartition('.')[2] for key in configs.flat(config))
@@ -135,7 +135,7 @@ def _task(out: pathlib.Path, spec: str, overrides: tuple[Pair, ...], seed: int, 
         older = group[:_LONGEST] + ending
         # What differs between the runs comes first, so that it is not cut off.
         group = '-'.join((configs.name(spec), *parts[fixed:], *parts[:fixed]))[:_LONGEST] + ending
-        if any(out.glob(f'{older}-seed*')):  # a sweep of an older version goes on
+        if any(out.glob(f'{older}-seed*')):  # continues a sweep of an older version
             group = older
     workdir = Workdir(out / f'{group}-seed{seed}')
     workdirs.check_path(workdir)
@@ -151,7 +151,7 @@ def _digest(spec: str, overrides: tuple[Pair, ...]) -> str:
 
 
 def _distinct(all_tasks: list[Task]) -> list[Task]:
-    """Tells apart, by a digest, names that differ only in what no file name can have."""
+    """Appends a digest to names that differ only in characters that no file name can have."""
     for (spec, _, _), count in Counter((t.spec, t.overrides, t.seed) for t in all_tasks).items():
         if count > 1:
             raise UserError(f'A run of {spec} is {count} times in the sweep: name values once.')

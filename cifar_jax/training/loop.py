@@ -86,9 +86,9 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Trained:
                 or history.best(log, train.monitor) is line
                 or history.out_of_patience(log, train)
             ):
-                # An epoch that a longer run completes is not to be kept as the best one.
-                whole = step % per_epoch == 0
-                score = history.score(line, train.monitor) if whole else None
+                # An epoch that a longer run completes must not be kept as the best one.
+                complete = step % per_epoch == 0
+                score = history.score(line, train.monitor) if complete else None
                 checkpoints.save(manager, state, log, score)
 
         checkpoints.finish(manager)

@@ -37,7 +37,7 @@ log = logging.getLogger('cifar_jax')
 
 
 class Plan(NamedTuple):
-    """What a config and its data come to: everything that is fixed before the first step."""
+    """The plan of a run: everything that is fixed before its first step."""
 
     config: ConfigDict
     data: Prepared
@@ -45,7 +45,7 @@ class Plan(NamedTuple):
     schedule: optax.Schedule
     steps_per_epoch: int
     total_steps: int
-    # What the pictures of a run are computed with.
+    # For the pictures of the run.
     mesh: Mesh
     model: FlaxNetwork
     dtype: DTypeLike = np.float32
@@ -198,8 +198,8 @@ def _restore(network: Network, folder: pathlib.Path) -> list[Line]:
             continue
         metrics = folder / history.FILE
         lines = history.read(metrics)[: network.epoch]
-        whole = bool(lines) and lines[-1].get('step') == _step(path)
-        if not whole or sha256 not in ('', history.sha256(lines)):
+        complete = bool(lines) and lines[-1].get('step') == _step(path)
+        if not complete or sha256 not in ('', history.sha256(lines)):
             raise UserError(
                 f'{metrics} lacks the lines up to {path.name}: restore it, or train again in '
                 'another --workdir.'

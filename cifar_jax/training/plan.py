@@ -55,7 +55,7 @@ def lengths(config: ConfigDict, size: int) -> Lengths:
     The last batch of an epoch is dropped if it is incomplete; each epoch has another order.
 
     Raises:
-      UserError: the batch is larger than the training part, or the length is no duration.
+      UserError: the batch is larger than the training part, or the length is not a duration.
     """
     batch_size = config.train.batch_size
     steps_per_epoch = size // batch_size

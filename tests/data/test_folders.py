@@ -405,14 +405,14 @@ def test_a_folder_of_digits_trains_and_evaluates(tmp_path):
         path = tmp_path / 'digits' / str(bunch.target[row]) / f'{row}.png'
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.rint(bunch.images[row] * (255 / 16)).astype(np.uint8)).save(path)
-    whole = get_defaults()
-    whole.data = config(tmp_path / 'digits', image_size=16)
-    whole.model.name = 'SmallVGG'
-    whole.model.widths = (4, 8)
-    whole.train.batch_size = 16
-    whole.train.length = '3 steps'
-    whole.log.tensorboard = False
-    assert train(whole, tmp_path / 'run')['finished']
+    run_config = get_defaults()
+    run_config.data = config(tmp_path / 'digits', image_size=16)
+    run_config.model.name = 'SmallVGG'
+    run_config.model.widths = (4, 8)
+    run_config.train.batch_size = 16
+    run_config.train.length = '3 steps'
+    run_config.log.tensorboard = False
+    assert train(run_config, tmp_path / 'run')['finished']
     result = evaluate(tmp_path / 'run', 'test')
-    assert result['images'] == len(sources.load(whole.data).test.labels)
+    assert result['images'] == len(sources.load(run_config.data).test.labels)
     assert 0 <= result['accuracy'] <= 1

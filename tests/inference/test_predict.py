@@ -40,7 +40,7 @@ def trained(request, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def photograph(tmp_path_factory):
-    """A file of an image that is no square, with a colour in each corner."""
+    """A file of an image that is not square, with a colour in each corner."""
     path = tmp_path_factory.mktemp('photograph') / 'photograph.png'
     corners = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 0]]], np.uint8)
     Image.fromarray(corners).resize((90, 60), Image.Resampling.BILINEAR).save(path)

@@ -231,7 +231,7 @@ def test_a_kept_result_without_its_whitening_matrix_is_compared():
 
 def test_other_validation_images_of_one_set_are_noted(tmp_path):
     one, two = make(tmp_path / 'one'), make(tmp_path / 'two', data__validation='last')
-    expected = 'The rows have not the same validation images, so that their validation accuracies'
+    expected = 'The rows do not have the same validation images, so their validation accuracies'
     assert notes(one, two).startswith(expected)
 
 
@@ -246,7 +246,7 @@ def test_interrupted_runs_and_runs_without_validation_have_their_row(tmp_path):
     assert whole[-4:] == ('2', '', '40.00 %', '')
     assert stopped[-4:] == ('2', '40.00 %', '', '20.0 s')
     assert begun[-4:] == ('0', '', '', '')
-    assert f'{folders[1]} has not finished: it stands at epoch 2.' in comparison.notes
+    assert f'{folders[1]} has not finished: it is at epoch 2.' in comparison.notes
     render.write(comparison, tmp_path / 'out', 'command')
     assert page_of(tmp_path / 'out').rows[1][-3:] == [EMPTY, '40.00 %', EMPTY]
 
@@ -260,7 +260,7 @@ def test_runs_that_have_no_epoch_have_no_curves(tmp_path):
 
 def test_seeds_that_are_not_tested_yet_are_counted(tmp_path):
     folders = [make(tmp_path / 'x_0', test=0.4), make(tmp_path / 'x_1', seed=1)]
-    assert 'The test accuracy of x is of 1 of its 2 seeds.' in notes(*folders)
+    assert 'The test accuracy of x is that of 1 of its 2 seeds.' in notes(*folders)
 
 
 def test_a_workdir_twice_counts_once(tmp_path, monkeypatch):

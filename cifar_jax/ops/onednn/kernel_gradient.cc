@@ -168,11 +168,11 @@ void add_kernel_gradient(const Shape& s, int64_t images, const float* x, const f
       const int64_t rows = std::min(rows_a_block, s.out_height - row);
       const int64_t read = (rows - 1) * s.stride[0] + s.kernel_height;
       // Rows are contiguous in a panel of x only if the stride is 1.
-      const bool whole = s.stride[0] == 1;
-      runs.length = whole ? rows * s.out_width : s.out_width;
+      const bool contiguous = s.stride[0] == 1;
+      runs.length = contiguous ? rows * s.out_width : s.out_width;
       runs.x.clear();
       for (int64_t n = 0; n < count; ++n) {
-        for (int64_t r = 0; r < (whole ? 1 : rows); ++r) {
+        for (int64_t r = 0; r < (contiguous ? 1 : rows); ++r) {
           runs.x.push_back((n * read + r * s.stride[0]) * s.out_width);
         }
       }

@@ -146,32 +146,32 @@ def _notes(groups: Sequence[Group]) -> Iterator[str]:
     )
     if images:
         yield (
-            'The rows are not on the same images, so that their accuracies do not compare: they '
+            'The rows are not on the same images, so their accuracies cannot be compared: they '
             f'differ in {_listed(images + split)}.'
         )
     elif split:
         yield (
-            'The rows have not the same validation images, so that their validation accuracies do '
-            f'not compare: they differ in {_listed(split)}.'
+            'The rows do not have the same validation images, so their validation accuracies '
+            f'cannot be compared: they differ in {_listed(split)}.'
         )
     runs = [run for group in groups for run in group.runs]
     if not images and len({_test_digest(run) for run in runs} - {''}) > 1:
         yield (
-            'The test images of the runs differ, though their configs do not say so: their test '
-            'accuracies do not compare.'
+            'The test images of the runs differ although their configs agree, so their test '
+            'accuracies cannot be compared.'
         )
     machines = {tuple(run.environment.get(k) for k in ('processor', 'cores')) for run in runs}
     if len(machines) > 1:
-        yield 'The runs are of different machines, so that images/s and times do not compare.'
+        yield 'The runs are from different machines, so images/s and times cannot be compared.'
     for run in runs:
         done = run.lines[-1]['epoch'] if run.lines else 0
         if not run.summary:
-            yield f'{run.workdir.path} has not finished: it stands at epoch {done}.'
+            yield f'{run.workdir.path} has not finished: it is at epoch {done}.'
     for group in groups:
         tested = sum(run.test is not None for run in group.runs)
         if 0 < tested < len(group.runs):
             seeds = f'{tested} of its {len(group.runs)} seeds'
-            yield f'The test accuracy of {group.name} is of {seeds}.'
+            yield f'The test accuracy of {group.name} is that of {seeds}.'
 
 
 def _test_digest(run: Run) -> str:
