@@ -164,7 +164,13 @@ def test_the_average_holds_weights_and_batch_statistics(unbroken):
 def test_early_stopping_reports_the_best_weights_after_patience_epochs(data, tmp_path):
     watcher = Watcher()
     result = run(
-        data, tmp_path, watcher, train__length='40 epochs', train__patience=3, train__monitor='loss'
+        data,
+        tmp_path,
+        watcher,
+        train__length='40 epochs',
+        train__patience=3,
+        train__monitor='loss',
+        checkpoint__every='40 epochs',
     )
     losses = [line['val_loss'] for line in result.history]
     best = int(np.argmin(losses))
