@@ -199,6 +199,26 @@ def test_a_run_from_before_a_key_was_added_has_their_defaults(workdir):
     assert 'data.image_size (0 there, 64 here)' in refusal(workdir, data__image_size=64)
 
 
+def test_a_folder_may_be_written_as_a_relative_or_an_absolute_path(workdir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    older = stored(workdir)['config']
+    older['data']['source'] = 'folder:pictures'
+    store(workdir, config=older)
+    prepare(workdir, data__source=f'folder:{tmp_path / "pictures"}')
+    assert 'data.source' in refusal(workdir, data__source='folder:/elsewhere/pictures')
+
+
+def test_a_folder_may_have_moved_if_digests_tell_whether_it_is_the_same(workdir):
+    prepared = stored(workdir)['config']
+    prepared['data']['source'] = 'folder:/here/pictures'
+    store(workdir, config=prepared)
+    workdir.preprocessing.write_text('{"digests": {"train": "ab"}}')
+    prepare(workdir, data__source='folder:/elsewhere/pictures')
+    assert 'data.source' in refusal(workdir, data__source='archive:/elsewhere/pictures')
+    workdir.preprocessing.write_text('{}')
+    assert 'data.source' in refusal(workdir, data__source='folder:/here/pictures')
+
+
 @pytest.mark.parametrize(('source', 'draw'), [('folder:pictures', 'count'), ('digits', 'names')])
 def test_an_older_run_on_a_folder_keeps_its_draw_by_count(workdir, source, draw):
     make_older(workdir)

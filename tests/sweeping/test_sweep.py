@@ -229,6 +229,19 @@ def test_a_run_does_not_outlive_the_sweep():
     assert time.monotonic() - began < PATIENCE
 
 
+def test_a_finished_run_on_another_folder_is_started_to_compare_the_images(tmp_path):
+    """`main` then refuses it, unless the folder has moved and its digests are the same."""
+    before, after = (
+        grid.tasks(tmp_path, [VGG], [0], [f'data.source=folder:/{name}'])[0]
+        for name in ('before', 'after')
+    )
+    finished(before)
+    files.write_json(before.workdir.preprocessing, {'digests': {'train': 'ab'}})
+    assert jobs.next_command(before, 'none') == ''
+    moved = after._replace(workdir=before.workdir)
+    assert jobs.next_command(moved, 'none') == 'main'
+
+
 def test_a_finished_run_lacks_what_it_was_not_evaluated_on(tmp_path):
     task = task_in(tmp_path)
     assert jobs.next_command(task, 'none') == 'main'
