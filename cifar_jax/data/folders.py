@@ -160,7 +160,7 @@ def _separate(
 
 
 def _single(path: Path, by_part: Mapping[str, list[str]]) -> dict[str, str]:
-    """Returns the name of the folder of each part that there is."""
+    """Returns the name of the folder of each existing part."""
     for aliases in by_part.values():
         if len(aliases) > 1:
             raise UserError(

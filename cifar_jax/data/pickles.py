@@ -28,7 +28,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """How Python 3 pickles bytes for Python 2."""
+    """Decodes bytes as Python 3 pickles them for Python 2."""
     if encoding != 'latin1':
         raise pickle.UnpicklingError('it asks for another encoding than latin1')
     return text.encode('latin1')

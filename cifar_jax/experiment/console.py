@@ -30,7 +30,7 @@ def show_log(stream: Any = None) -> None:
 
 
 class _Lines(logging.StreamHandler):
-    """Writes lines, and where it cannot, says so instead of printing a traceback and going on."""
+    """A log handler that raises if it cannot write, instead of printing a traceback."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, logging's name
         raise

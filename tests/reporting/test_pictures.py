@@ -30,7 +30,7 @@ from cifar_jax.reporting import (
     scores,
     style,
 )
-from cifar_jax.reporting.facts import Run
+from cifar_jax.reporting.facts import Report
 from cifar_jax.reporting.picture import Picture
 
 CLASSES = ('plane', 'car', 'bird', 'cat')
@@ -209,9 +209,7 @@ def test_the_sample_is_labelled_and_reproducible():
 @pytest.mark.parametrize(
     ('draw', 'explained'), [(live.draw, live.EXPLAINED), (pictures.SECTIONS[-1].draw, 4)]
 )
-def test_images_that_stand_in_the_order_of_their_classes_are_drawn_over_them(
-    draw, explained, monkeypatch
-):
+def test_images_ordered_by_class_are_drawn_from_all_classes(draw, explained, monkeypatch):
     ordered = arrays(np.repeat([0, 1, 2, 3], 300))
     drawn = {}
     stub = Picture('', '', '', None)
@@ -225,8 +223,8 @@ def test_images_that_stand_in_the_order_of_their_classes_are_drawn_over_them(
     )
     classifier = only(Classifier, classes=CLASSES)
     data = only(Prepared, test=ordered)
-    run = only(Run, evaluated=only(Evaluated, classifier=classifier, data=data, split='test'))
-    [*(draw(classifier, ordered) if draw is live.draw else draw(run))]
+    report = only(Report, evaluated=only(Evaluated, classifier=classifier, data=data, split='test'))
+    [*(draw(classifier, ordered) if draw is live.draw else draw(report))]
     _, images, labels = drawn['grad_cam_overlays']
     assert len({*labels[:4]}) == explained
     assert np.array_equal(drawn['feature_maps'][1], images[0])
