@@ -9,12 +9,16 @@ A trained classifier in Python:
 
 import logging
 import os
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cifar_jax.inference.trained import TrainedClassifier
 
 __version__ = '0.1.0'
+# Commands import this before anything else. The process may be older: a shell becomes the last
+# command of `bash -c 'a && python -m cifar_jax.main ...'`.
+IMPORTED_AT = time.time()
 
 
 def load(workdir: str | os.PathLike[str], checkpoint: str = 'chosen') -> 'TrainedClassifier':

@@ -6,10 +6,8 @@ import os
 import pathlib
 import platform
 import sys
-import time
 from importlib import metadata
 
-_IMPORTED = time.time()
 # glibc's malloc.h: M_ARENA_MAX, M_MMAP_MAX, and M_TRIM_THRESHOLD, where -1 means never.
 _MALLOPT = {-8: 1, -4: 0, -1: -1}
 _MADV_HUGEPAGE = 14  # Linux's mman.h
@@ -115,13 +113,3 @@ def _ask_for_huge_pages(libc: ctypes.CDLL) -> None:
     length = libc.sbrk(0) - start
     if length > 0:
         libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), _MADV_HUGEPAGE)
-
-
-def process_age(now: float) -> float:
-    """Returns the seconds from the start of this process (including imports) to a time."""
-    try:
-        fields = pathlib.Path('/proc/self/stat').read_text().rpartition(')')[2].split()
-        booted = time.time() - float(pathlib.Path('/proc/uptime').read_text().split()[0])
-        return now - booted - int(fields[19]) / os.sysconf('SC_CLK_TCK')
-    except (OSError, ValueError):
-        return now - _IMPORTED

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cifar_jax import files
+from cifar_jax import IMPORTED_AT, files
 from cifar_jax.data import paths, pipeline, splits
 from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
@@ -17,7 +17,7 @@ from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.preprocessing import Preprocessing
 from cifar_jax.experiment.watcher import Watcher
 from cifar_jax.experiment.workdir import Workdir
-from cifar_jax.machine import keep_freed_memory, process_age
+from cifar_jax.machine import keep_freed_memory
 from cifar_jax.models import summary as model_summary
 from cifar_jax.ops import backend
 from cifar_jax.training import durations
@@ -180,7 +180,7 @@ def _summarize(workdir: Workdir, result: Result, watcher: Watcher) -> dict[str, 
         'sha256': states.sha256(result.variables),
     }
     if watcher.first_step_at is not None:
-        log.info('first step %.1f s after the start', process_age(watcher.first_step_at))
+        log.info('first step %.1f s after the start', watcher.first_step_at - IMPORTED_AT)
     files.write_json(workdir.summary, {**_evaluations(workdir, summary), **summary})
     rows = [
         [
