@@ -192,10 +192,7 @@ def _evaluate_other(
 ) -> dict[str, Any]:
     with _advice(_OTHER):
         other = other_data.load(workdir, config, split)
-    log.info(
-        '%s does not have the %s images of the run: its result is kept apart.',
-        *(other.source, split or 'test'),
-    )
+    log.info('%s is not a split of the data of the run: its result is kept apart.', other.source)
     if not preprocessing.read(workdir).digests:
         log.info('Older runs such as this one have no digests, by which to recognise their data.')
     present, classes = len(np.unique(other.arrays.labels)), len(classifier.classes)

@@ -154,7 +154,7 @@ def test_the_result_on_other_images_is_kept_apart(root, capsys):
     printed = capsys.readouterr().out
     source = f'folder:{root / "jpegs"}'
     result = json.loads(printed.splitlines()[-1])
-    assert f'{source} does not have the test images of the run' in printed
+    assert f'{source} is not a split of the data of the run' in printed
     assert 'other data' in printed
     assert 'images of 1 of the 3 classes' in printed
     assert (result['source'], result['split'], result['images']) == (source, 'all', 1)
