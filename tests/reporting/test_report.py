@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cifar_jax import report as command
+from cifar_jax.data import pipeline
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import run
@@ -131,11 +132,18 @@ def test_an_interrupted_run_is_reported_with_its_finished_epochs(workdir, no_pic
     assert 'accuracy' in numbers(workdir)
 
 
-def test_names_of_classes_are_escaped(workdir, no_pictures):
+def test_names_of_classes_are_escaped(workdir, no_pictures, monkeypatch):
     path = workdir / 'preprocessing.json'
     stored = json.loads(path.read_text())
+    del stored['sha256']
     stored['classes'][:2] = ['<script>alert(1)</script>', '$x_{$ & "y"']
     path.write_text(json.dumps(stored))
+    prepare = pipeline.prepare
+
+    def with_these_classes(*arguments):
+        return prepare(*arguments)._replace(classes=tuple(stored['classes']))
+
+    monkeypatch.setattr(pipeline, 'prepare', with_these_classes)
     report.write(workdir, 'test')
     assert '<script' not in page(workdir)
     assert '&lt;script&gt;alert(1)' in page(workdir)
@@ -194,7 +202,9 @@ def test_a_config_without_an_environment_is_one_sentence(workdir):
 
 def test_a_run_with_zca_whitening_is_reported(reported, workdir, no_pictures):
     path = workdir / 'preprocessing.json'
-    path.write_text(json.dumps(json.loads(path.read_text()) | {'whitened': True}))
+    stored = json.loads(path.read_text())
+    del stored['sha256']
+    path.write_text(json.dumps(stored | {'whitened': True}))
     assert 'whitening.npz is missing' in error_message(workdir)
     np.savez(workdir / 'whitening.npz', whitening=np.eye(3072, dtype=np.float32))
     shutil.rmtree(workdir / 'predictions')
