@@ -79,7 +79,8 @@ def expected_from_jax(case: Case) -> Expected:
 
     with jax.enable_x64(True):
         y = jax.eval_shape(in_jax, params, case.inputs)
-        dy = normal(11, y.shape, y.dtype)
+        # A seed that no input has: batch norm's gradient for a multiple of its input is 0.
+        dy = normal(2**20, y.shape, y.dtype)
         return Expected(
             dy, *jax.tree.map(np.asarray, forward_and_backward(params, case.inputs, dy))
         )

@@ -252,7 +252,7 @@ def folder_case(scratch: pathlib.Path, seed: int) -> Verdict:
     ]
     arguments += ['--json', f'--config.data.source=folder:{root}', '--config.train.length=2 steps']
     arguments += ['--config.model.widths=(4,)', '--config.log.tensorboard=false']
-    arguments += ['--config.train.batch_size=4']
+    arguments += ['--config.train.batch_size=4', '--config.data.validation=stratified']
     outcome = processes.run('main', arguments, scratch / 'output')
     verdict = judge(outcome)
     if verdict.kind == 'right':

@@ -82,7 +82,9 @@ def run(
     status = _wait(child, began + limit)
     hung = status is None and kill_after is None
     if status is None:
-        os.killpg(child, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # before it leads a group of its own
+            os.killpg(child, signal.SIGKILL)
+        os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
     texts = [path.read_text(errors='replace') for path in paths]
     seconds = time.monotonic() - began

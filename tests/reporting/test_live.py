@@ -20,7 +20,7 @@ def test_pictures_are_logged_and_do_not_change_the_weights(name, tmp_path):
             f'{CONFIGS}/{name}', [*overrides, f'--config.log.pictures={pictures}']
         )
         folder = tmp_path / (pictures or 'none')
-        sha256 = run.train(config, folder, draw=live.draw_parts)['sha256']
+        sha256 = run.train(config, folder, draw=live.draw_run)['sha256']
         (events,) = (folder / 'tensorboard').iterdir()
         return sha256, events.read_bytes()
 
