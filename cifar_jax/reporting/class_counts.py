@@ -27,7 +27,7 @@ def draw(data: Prepared) -> Picture:
         panel.tick_params('x', length=0)
     panels[-1].set_xlim(-0.6, len(data.classes) - 0.4)
     if few:
-        names = [style.short(name) for name in data.classes]
+        names = style.short_names(data.classes)
         panels[-1].set_xticks(range(len(names)), names, rotation=90)
     else:
         panels[-1].set_xticks([])

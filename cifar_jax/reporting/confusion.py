@@ -52,7 +52,7 @@ def _figure(matrix: np.ndarray, counts: np.ndarray, classes: Sequence[str]):
     axes.imshow(fractions.T, vmin=0, vmax=fractions.max() or 1, interpolation='nearest')
     if size <= style.MANY_CLASSES:
         _write_counts(axes, counts.T, fractions.T)
-    names = [style.short(name) for name in classes]
+    names = style.short_names(classes)
     axes.set_xticks(range(size), names, rotation=90)
     axes.set_yticks(range(size), names)
     axes.set_xlabel('true class')

@@ -89,7 +89,7 @@ def _precision_and_recall(scores: ByClass, classes: Sequence[str]) -> Picture:
 
 
 def _label_rows(axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), [style.short(name) for name in names])
+    axes.set_yticks(range(len(names)), style.short_names(names))
     axes.tick_params('y', length=0)
     axes.spines['left'].set_visible(False)
     axes.set_ylim(len(names) - 0.4, -0.6)

@@ -33,7 +33,7 @@ def sample(arrays: Arrays, predictions: Predictions, classes: Sequence[str]) -> 
         true, predicted = int(predictions.labels[row]), int(classes_predicted[row])
         images.show(left, arrays.images[row])
         left.set_anchor('N')
-        left.set_title(f'true: {style.short(classes[true])}', fontsize=9, pad=4)
+        left.set_title(f'true: {style.short_names(classes)[true]}', fontsize=9, pad=4)
         _bars(right, probabilities[row], true, predicted, bars, classes)
         words.append(
             f'{classes[true]} predicted as {classes[predicted]} with '
@@ -53,19 +53,20 @@ def _bars(
 ) -> None:
     top = np.argsort(-probabilities, kind='stable')[:bars]
     order = np.sort(top) if bars == len(classes) else top
+    names = style.short_names(classes)
     colours = [
         style.BLUE if kind == true else style.RED if kind == predicted else style.GREY
         for kind in order
     ]
     axes.barh(range(bars), probabilities[order], color=colours, height=0.75)
-    axes.set_yticks(range(bars), [style.short(classes[kind]) for kind in order])
+    axes.set_yticks(range(bars), [names[kind] for kind in order])
     axes.set_ylim(bars - 0.4, -0.6)
     axes.set_xlim(0, 1)
     axes.set_xticks([])
     axes.tick_params('y', length=0)
     axes.spines['bottom'].set_visible(False)
     verdict = 'correct' if predicted == true else 'wrong'
-    text = f'{style.short(classes[predicted])} {probabilities[predicted]:.1%}: {verdict}'
+    text = f'{names[predicted]} {probabilities[predicted]:.1%}: {verdict}'
     colour = style.BLUE if predicted == true else style.RED
     axes.set_title(text, fontsize=9, pad=4, loc='left', color=colour, weight='bold')
 

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import matplotlib
@@ -87,6 +87,26 @@ def short(name: str, length: int = 16) -> str:
     """
     name = ' '.join(name.split())
     return name if len(name) <= length else f'{name[: length - 1]}…'
+
+
+def short_names(names: Sequence[str], length: int = 16) -> list[str]:
+    """Returns `short` of each name; names that would look the same keep their ends, or get numbers.
+
+    >>> short_names(['Great_Crested_Flycatcher', 'Great_Crested_Flamingo', 'Wren'])
+    ['Great_C…ycatcher', 'Great_C…Flamingo', 'Wren']
+    >>> short_names(['a' * 20, 'a' * 21])
+    ['1 aaaaaaaaaaa…', '2 aaaaaaaaaaa…']
+    """
+    end = length // 2
+    shortened = [short(name, length) for name in names]
+    shortened = [
+        f'{name[: length - 1 - end]}…{name[-end:]}' if shortened.count(text) > 1 else text
+        for name, text in zip(names, shortened, strict=True)
+    ]
+    return [
+        f'{number} {short(name, length - 4)}' if shortened.count(text) > 1 else text
+        for number, (name, text) in enumerate(zip(names, shortened, strict=True), 1)
+    ]
 
 
 def percent(axis: Axes, which: str) -> None:
