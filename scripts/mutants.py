@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 _COPIED = ('cifar_jax', 'configs', 'scripts', 'tests', 'pyproject.toml')
-_PYTEST = ('-q', '-x', '-n', '0', '-p', 'no:cacheprovider')
+_PYTEST = ('-q', '-x', '-n', '0', '-m', '', '-p', 'no:cacheprovider')
 
 
 class Fault(NamedTuple):
@@ -183,6 +183,53 @@ FAULTS = [
         ('durations of no step', 'max(1, round(exact))', 'round(exact)'),
     ),
     *_faults(
+        'inference/predictions.py',
+        'inference/test_predictions.py inference/test_changed_data.py',
+        (
+            'kept predictions of other weights',
+            '(stored.sha256, stored.data, stored.preprocessing) == key',
+            '(stored.data, stored.preprocessing) == key[1:]',
+        ),
+        (
+            'kept predictions of other images',
+            '(stored.sha256, stored.data, stored.preprocessing) == key',
+            '(stored.sha256, stored.preprocessing) == (key[0], key[2])',
+        ),
+        (
+            'kept predictions of other preprocessing',
+            '(stored.sha256, stored.data, stored.preprocessing) == key',
+            '(stored.sha256, stored.data) == key[:2]',
+        ),
+        (
+            'images not normalised',
+            'normalize.apply(classifier.normalizer, normalize.to_unit(images))',
+            'normalize.to_unit(images)',
+        ),
+        ('padding among the predictions', 'np.asarray(array)[mask]', 'np.asarray(array)'),
+    ),
+    *_faults(
+        'inference/evaluation.py',
+        'inference/test_changed_data.py',
+        ('other images evaluated', '    if split in changed:', '    if False:'),
+    ),
+    *_faults(
+        'inference/other_data.py',
+        'inference/test_other_data.py',
+        ('classes matched by number', 'Arrays(images, numbers[labels])', 'Arrays(images, labels)'),
+        ('unknown classes', '    if unknown:', '    if False:'),
+    ),
+    *_faults(
+        'inference/trained.py',
+        'inference/test_trained.py',
+        ('floats taken as pixels', 'if array.dtype != np.uint8:', 'if False:'),
+        ('least probable class', '.argmax(-1)', '.argmin(-1)'),
+    ),
+    *_faults(
+        'training/identity.py',
+        'training/test_checkpoints.py',
+        ('checkpoints of another run', 'stored != read(folder)', 'False'),
+    ),
+    *_faults(
         'data/splits.py',
         'data/test_splits.py',
         ('seed of a split ignored', 'random_state=seed', 'random_state=0'),
@@ -220,7 +267,8 @@ def noticed_by(fault: Fault, root: pathlib.Path) -> str:
     path.write_text(text)
     tests, *options = fault.tests.split(' -k ')
     selected = ['-k', options[0].strip('"')] if options else []
-    command = [sys.executable, '-m', 'pytest', *_PYTEST, f'tests/{tests}', *selected]
+    files = [f'tests/{file}' for file in tests.split()]
+    command = [sys.executable, '-m', 'pytest', *_PYTEST, *files, *selected]
     environment = os.environ | {'PYTHONPATH': str(root)}
     try:
         done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
