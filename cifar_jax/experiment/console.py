@@ -50,7 +50,7 @@ class _UnraisableHook:
             self._next_hook(unraisable)
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: int | float) -> str:
     """Returns a time span as a person would say it.
 
     >>> duration(3725), duration(125), duration(2.51)
