@@ -87,7 +87,17 @@ def config_case(scratch: pathlib.Path, seed: int) -> Verdict:
     return Verdict(verdict.kind, f'{name!r}: {verdict.detail}')
 
 
-def archive(path: pathlib.Path, generator: random.Random) -> None:
+def training(scratch: pathlib.Path, source: str, *more: str) -> list[str]:
+    """Returns what `main` is given for two steps of a small network on a source."""
+    return [
+        *('--config', str(runs.ROOT / 'configs/small_vgg.py:smoke')),
+        *('--workdir', str(scratch / 'workdir'), '--json'),
+        *(f'--config.data.source={source}', '--config.train.length=2 steps'),
+        *('--config.model.widths=(4,)', '--config.log.tensorboard=false', *more),
+    ]
+
+
+def archive(path: pathlib.Path) -> None:
     """Writes a small archive in the binary form of CIFAR-10."""
     draw = np.random.default_rng(0)
     with tarfile.open(path, 'w:gz') as tar:
@@ -106,8 +116,13 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 class _Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+
     def __reduce__(self):
-        return os.system, ('touch /tmp/cifar_jax-fault-executed',)
+        return os.mkdir, (str(self._path),)
 
 
 def archive_case(scratch: pathlib.Path, seed: int) -> Verdict:
@@ -115,8 +130,8 @@ def archive_case(scratch: pathlib.Path, seed: int) -> Verdict:
     generator = random.Random(seed)
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    path = scratch / 'cifar-10-binary.tar.gz'
-    archive(path, generator)
+    path, executed = scratch / 'cifar-10-binary.tar.gz', scratch / 'executed'
+    archive(path)
     kind = generator.choice(
         ('bit', 'bit', 'bit', 'cut', 'zero', 'scramble', 'none', 'pickle', 'names')
     )
@@ -124,45 +139,32 @@ def archive_case(scratch: pathlib.Path, seed: int) -> Verdict:
         path = scratch / 'cifar-10-python.tar.gz'
         with tarfile.open(path, 'w:gz') as tar:
             for name in (*(f'data_batch_{i}' for i in range(1, 6)), 'test_batch', 'batches.meta'):
-                _add(tar, f'cifar-10-batches-py/{name}', pickle.dumps(_Bomb()))
+                _add(tar, f'cifar-10-batches-py/{name}', pickle.dumps(_Bomb(executed)))
     elif kind == 'names':
         with tarfile.open(path, 'w:gz') as tar:
             _add(tar, generator.choice(('../../x', '/etc/x', 'a' * 300, '\udcff', '[red]')), b'x')
     elif kind != 'none':
         named = {'bit': damage.flip_bit, 'cut': damage.cut, 'zero': damage.zero}
         named.get(kind, damage.scramble)(path, generator)
-    workdir = scratch / 'workdir'
-    arguments = [
-        '--config',
-        str(runs.ROOT / 'configs/small_vgg.py:smoke'),
-        '--workdir',
-        str(workdir),
-    ]
-    arguments += ['--json', f'--config.data.source=archive:{path}', '--config.train.length=2 steps']
-    arguments += ['--config.model.widths=(4,)', '--config.log.tensorboard=false']
+    arguments = training(scratch, f'archive:{path}')
     outcome = processes.run('main', arguments, scratch / 'output')
-    verdict = judge(outcome, _archive_result(scratch, arguments))
-    executed = pathlib.Path('/tmp/cifar_jax-fault-executed')
+    verdict = judge(outcome, _archive_result(scratch))
     if executed.exists():
-        executed.unlink()
         return Verdict('code executed', kind)
     return Verdict(verdict.kind, f'archive, {kind}: {verdict.detail}')
 
 
-def _archive_result(scratch: pathlib.Path, arguments: list[str]) -> dict[str, object]:
+def _archive_result(scratch: pathlib.Path) -> dict[str, object]:
     """Returns what training from the undamaged archive gives."""
-    kept = scratch.parent / 'archive-result.json'
-    if not kept.exists():
-        intact = scratch.parent / 'intact.tar.gz'
-        archive(intact, random.Random(0))
-        changed = [
-            f'--config.data.source=archive:{intact}' if 'data.source' in text else text
-            for text in arguments
-        ]
-        changed[3] = str(scratch.parent / 'archive-workdir')
-        outcome = processes.run('main', changed, scratch / 'reference-output')
-        kept.write_text(json.dumps({'sha256': json.loads(outcome.last_line)['sha256']}))
-    return json.loads(kept.read_text())
+    folder = scratch.parent / 'intact'
+    path = folder / 'result.json'
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        archive(folder / 'cifar-10-binary.tar.gz')
+        arguments = training(folder, f'archive:{folder / "cifar-10-binary.tar.gz"}')
+        outcome = processes.run('main', arguments, folder / 'output')
+        path.write_text(json.dumps({'sha256': json.loads(outcome.last_line)['sha256']}))
+    return json.loads(path.read_text())
 
 
 def image_case(scratch: pathlib.Path, seed: int, workdir: pathlib.Path) -> Verdict:
@@ -243,20 +245,12 @@ def folder_case(scratch: pathlib.Path, seed: int) -> Verdict:
     elif kind in ('empty class', 'one image'):
         for path in sorted(target.parent.iterdir())[kind == 'one image' :]:
             path.unlink()
-    workdir = scratch / 'workdir'
-    arguments = [
-        '--config',
-        str(runs.ROOT / 'configs/small_vgg.py:smoke'),
-        '--workdir',
-        str(workdir),
-    ]
-    arguments += ['--json', f'--config.data.source=folder:{root}', '--config.train.length=2 steps']
-    arguments += ['--config.model.widths=(4,)', '--config.log.tensorboard=false']
-    arguments += ['--config.train.batch_size=4', '--config.data.validation=stratified']
+    more = '--config.train.batch_size=4', '--config.data.validation=stratified'
+    arguments = training(scratch, f'folder:{root}', *more)
     outcome = processes.run('main', arguments, scratch / 'output')
     verdict = judge(outcome)
     if verdict.kind == 'right':
-        classes = json.loads((workdir / 'preprocessing.json').read_text())['classes']
+        classes = json.loads((scratch / 'workdir/preprocessing.json').read_text())['classes']
         if {part for part in layout if part != '.'} & set(classes):
             verdict = Verdict('silently wrong', 'classes are named like splits')
     return Verdict(verdict.kind, f'folder {layout}, {kind}: {verdict.detail}')
