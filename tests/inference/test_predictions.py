@@ -101,3 +101,11 @@ def test_what_other_weights_said_is_computed_again(trained):
     after = predictions.of(workdir, classifier._replace(variables=double), 'test', test)
     assert after.sha256 != before.sha256
     assert not np.array_equal(after.logits, before.logits)
+
+
+def test_predictions_for_other_images_with_the_same_labels_are_computed_again(trained):
+    workdir, classifier, test = trained
+    before = predictions.of(workdir, classifier, 'test', test)
+    black = test._replace(images=np.zeros_like(test.images))
+    after = predictions.of(workdir, classifier, 'test', black)
+    assert not np.array_equal(after.logits, before.logits)
