@@ -24,7 +24,8 @@ _LARGEST_JSON = 64 * 2**20  # bytes
 # An .npz file of weights or logits is hardly compressible; more than this is a decompression bomb.
 _LARGEST_RATIO = 100
 _ENCRYPTED = 0x1  # zip's flag bits
-_DAMAGE = (
+# What reading a damaged file with NumPy, zipfile or json may raise.
+DAMAGE = (
     *(OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, MemoryError),
     *(OverflowError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
     struct.error,
@@ -134,7 +135,7 @@ def read_arrays(path: pathlib.Path) -> dict[str, 'np.ndarray']:
                     member.filename.removesuffix('.npy'): _read_array(archive, member)
                     for member in members
                 }
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise FileError(path, f'is damaged ({first_line(error)})') from None
 
 

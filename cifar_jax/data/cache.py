@@ -13,10 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cifar_jax import files
+
 FOLDER = 'cifar_jax-v1'
 INDEX = 'index.json'
 # The exceptions of `read` for a file that is missing, truncated or inconsistent with the index.
-DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError)
+DAMAGED = (*files.DAMAGE, AttributeError)
 
 log = logging.getLogger('cifar_jax')
 
@@ -42,26 +44,37 @@ def newest(root: Path, file: str) -> Path | None:
     return max(numbered, key=lambda path: [int(n) for n in path.name.split('.')], default=None)
 
 
-def read(folder: Path) -> Decoded:
+def read(folder: Path, of: str = '') -> Decoded:
     """Maps a cache into memory without copying it; raises one of `DAMAGED` if it is damaged.
 
     Its checksums are compared, in 0.14 s of CPU for CIFAR-10; older caches have none.
+
+    Args:
+      of: the set that it must be of, as `write` was told; '' allows any, older caches do not say.
     """
-    index = json.loads((folder / INDEX).read_text())
+    try:
+        index = files.read_json(folder / INDEX)
+    except files.FileError as error:
+        raise ValueError(f'{INDEX} {error.reason}') from None
+    if of and index.get('of', of) != of:
+        raise ValueError(f'it is the cache of {index["of"]}')
     arrays = {name: _map(folder / f'{name}.npy', spec) for name, spec in index['arrays'].items()}
     decoded = Decoded(arrays, index['classes'])
-    if 'sha256' in index:
+    if index.keys() & {'of', 'sha256'}:
         for name, sha256 in _sha256(decoded).items():
             if sha256 != index['sha256'][name]:
                 raise ValueError(f'{name} does not match its checksum')
     return decoded
 
 
-def write(folder: Path, decoded: Decoded) -> None:
+def write(folder: Path, decoded: Decoded, of: str = '') -> None:
     """Writes a cache to `folder` atomically: readers see all of it or nothing.
 
     If another process was faster, its cache is kept. If writing fails (read-only or full disk), a
     warning is logged and the run continues without a cache.
+
+    Args:
+      of: what tells the set from others, such as its name and version: caches can be confused.
     """
     # In the same parent folder, since a rename is atomic only within one file system.
     temporary = folder.with_name(f'.{folder.name}-{os.getpid()}-{secrets.token_hex(4)}')
@@ -70,6 +83,7 @@ def write(folder: Path, decoded: Decoded) -> None:
         for name, array in decoded.arrays.items():
             _save(temporary / f'{name}.npy', array)
         index = {
+            'of': of,
             'arrays': {k: [list(v.shape), str(v.dtype)] for k, v in decoded.arrays.items()},
             'classes': dict(decoded.classes),
             'sha256': _sha256(decoded),
@@ -90,7 +104,10 @@ def remove(folder: Path) -> None:
         folder.rename(temporary)
     except OSError:
         return
-    shutil.rmtree(temporary, ignore_errors=True)
+    if temporary.is_dir():
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        temporary.unlink(missing_ok=True)
 
 
 def _sha256(decoded: Decoded) -> dict[str, str]:
@@ -104,6 +121,8 @@ def _sha256(decoded: Decoded) -> dict[str, str]:
 
 
 def _map(file: Path, spec: list) -> np.ndarray:
+    if not file.is_file():  # Opening a pipe would wait for whoever writes to it.
+        raise ValueError(f'{file.name} is missing or not a file')
     try:
         array = np.load(file, mmap_mode='r', allow_pickle=False)
     except DAMAGED as error:

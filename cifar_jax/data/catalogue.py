@@ -3,7 +3,6 @@
 import contextlib
 import difflib
 import glob
-import json
 import logging
 import math
 import os
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cifar_jax import files
 from cifar_jax.data import cache, image_files, metadata, progress
 from cifar_jax.data.arrays import check_memory
 from cifar_jax.errors import UserError, first_line, nearest
@@ -59,7 +59,7 @@ def load(recipe: Recipe, data_dir: str, memory_gb: float, image_size: int = 0) -
     folder = f'{cache.FOLDER}-{image_size}' if image_size else cache.FOLDER
     cached = cache.newest(root, folder)
     if cached is not None:
-        decoded = _read(cached / folder)
+        decoded = _read(cached / folder, _of(cached / folder, data_dir))
         if decoded is not None:
             return decoded
     version = cache.newest(root, metadata.INFO)
@@ -70,7 +70,7 @@ def load(recipe: Recipe, data_dir: str, memory_gb: float, image_size: int = 0) -
     check_memory(recipe.name, metadata.decoded_bytes(described, size), memory_gb)
     log.info('Decoding %s in %s, once.', recipe.name, version)
     decoded = decode(version, described, recipe.labels or {'fine': described.features.label}, size)
-    cache.write(version / folder, decoded)
+    cache.write(version / folder, decoded, _of(version / folder, data_dir))
     return decoded
 
 
@@ -193,10 +193,13 @@ def decode(
             kinds = {kind: np.empty(count, np.int32) for kind in labels}
             records = _records(builder, split, described.features, [*labels.values()])
             tracked = progress.track(records, count, f'decoding {split}')
+            row = -1
             for row, record in enumerate(tracked):
                 images[row] = image_files.from_array(record[described.features.image], size)
                 for kind, feature in labels.items():
                     kinds[kind][row] = record[feature]
+            if row + 1 != count:
+                raise ValueError(f"'{split}' has {row + 1} images and not {count}")
             if any(array.min() < 0 for array in kinds.values()):
                 raise UserError(
                     f"'{split}' of {version} has images without a label: choose another set."
@@ -209,7 +212,7 @@ def decode(
             'be decoded here: point --config.data.dir to a folder that has it as tfrecord, or to '
             'an empty one, where it is prepared again.'
         ) from error
-    except (tf.errors.OpError, OSError, ValueError, KeyError) as error:
+    except (tf.errors.OpError, *files.DAMAGE) as error:
         raise metadata.damaged(version, error) from error
     return cache.Decoded(arrays, {kind: features[name].names for kind, name in labels.items()})
 
@@ -238,15 +241,20 @@ def _records(
 def _root(root: Path) -> Path:
     """Returns the folder of a set's versions, below its default config if it has several."""
     try:
-        stored = json.loads((root / '.config' / 'metadata.json').read_text())
+        stored = files.read_json(root / '.config' / 'metadata.json')
         return root / stored['default_config_name']
-    except (OSError, ValueError, KeyError, TypeError):
+    except (files.FileError, KeyError, TypeError):
         return root
 
 
-def _read(folder: Path) -> cache.Decoded | None:
+def _of(folder: Path, data_dir: str) -> str:
+    """Returns what a cache is of: its place in the data folder, which may move as a whole."""
+    return folder.relative_to(Path(data_dir).expanduser()).as_posix()
+
+
+def _read(folder: Path, of: str) -> cache.Decoded | None:
     try:
-        return cache.read(folder)
+        return cache.read(folder, of)
     except cache.DAMAGED as error:
         log.warning('The cache %s is damaged and created again: %s.', folder, first_line(error))
         cache.remove(folder)

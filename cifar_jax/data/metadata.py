@@ -1,11 +1,11 @@
 """Metadata of a prepared tensorflow-datasets set, read from its JSON without TensorFlow."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cifar_jax import files
 from cifar_jax.errors import UserError, first_line
 
 INFO = 'dataset_info.json'
@@ -33,13 +33,18 @@ def read(name: str, version: Path) -> Metadata:
     Raises:
       UserError: the files are damaged, or the set has no image with one label, or no test part.
     """
+    for path in sorted(version.iterdir()):
+        if not (path.is_file() or path.is_dir()):  # Reading a pipe might never end.
+            raise damaged(version, f'{path.name} is not a regular file')
     try:
-        info = json.loads((version / INFO).read_text())
-        specs = json.loads((version / 'features.json').read_text())['featuresDict']['features']
+        info = files.read_json(version / INFO)
+        specs = files.read_json(version / 'features.json')['featuresDict']['features']
         keys = [item['featureKey'] for item in _supervised(info)]
         counts = {s['name']: sum(map(int, s.get('shardLengths', []))) for s in info['splits']}
         image_features = features(name, specs, keys)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except files.FileError as error:
+        raise damaged(version, f'{error.path.name} {error.reason}') from error
+    except (*files.DAMAGE, AttributeError) as error:
         raise damaged(version, error) from error
     held_out = next((split for split in HELD_OUT if counts.get(split)), None)
     if not counts.get('train') or held_out is None:
@@ -106,10 +111,11 @@ def decoded_bytes(metadata: Metadata, shape: tuple[int, int]) -> int:
     return 3 * math.prod(shape) * sum(count for _, count in metadata.splits.values())
 
 
-def damaged(version: Path, error: Exception) -> UserError:
+def damaged(version: Path, why: Exception | str) -> UserError:
     """Returns the error for a prepared set that cannot be read."""
+    why = why if isinstance(why, str) else first_line(why)
     return UserError(
-        f'The prepared data set in {version} cannot be read ({first_line(error)}): delete that '
+        f'The prepared data set in {version} cannot be read ({why}): delete that '
         'folder, and it is downloaded and prepared again.'
     )
 

@@ -1,6 +1,8 @@
 """Sets of tensorflow-datasets: their metadata, and small made-up sets."""
 
 import json
+import os
+import sys
 
 import pytest
 from test_sources import config, run, tiny_set
@@ -90,11 +92,23 @@ def test_a_set_in_one_part_is_refused_with_its_splits(tmp_path, counts):
 
 
 @pytest.mark.parametrize('file', ['features.json', 'dataset_info.json'])
-@pytest.mark.parametrize('content', ['', '{}', '[]', '{"splits": 3, "featuresDict": 3}'])
+@pytest.mark.parametrize(
+    'content', ['', '{}', '[]', '{"splits": 3, "featuresDict": 3}', '[' * 10**5]
+)
 def test_damaged_metadata_are_one_sentence(tmp_path, file, content):
     folder = prepared(tmp_path)
     (folder / file).write_text(content)
     with pytest.raises(UserError, match=r'cannot be read .*: delete that folder'):
+        metadata.read('some_set', folder)
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='Windows has no such pipes')
+@pytest.mark.parametrize('file', ['features.json', 'some_set-train.tfrecord-00000-of-00001'])
+def test_a_pipe_among_the_records_is_not_waited_for(tmp_path, file):
+    folder = prepared(tmp_path)
+    (folder / file).unlink(missing_ok=True)
+    os.mkfifo(folder / file)
+    with pytest.raises(UserError, match=f'{file} is not a regular file'):
         metadata.read('some_set', folder)
 
 
@@ -203,6 +217,8 @@ def test_what_is_not_prepared_is_looked_up_and_without_a_network_one_sentence(tm
 
 
 MADE_UP = """
+import json
+import shutil
 import sys
 sys.path.insert(0, 'tests/data')
 from pathlib import Path
@@ -268,6 +284,18 @@ sizes = [picture(10 + i, 30 - i, 3) for i in range(12)]
 define('made_up_sizes', (None, None, 3), sizes, ['train', 'test'])
 check('made_up_sizes', sizes, (16, 16), 16)
 define('made_up_secret', (28, 28, 1), grey, ['train', 'test'], unlabelled='test')
+define('made_up_count', (28, 28, 1), grey, ['train', 'test'])
+check('made_up_count', grey, (28, 28), 0)
+shutil.rmtree(Path(folder, 'made_up_count/1.0.0/cifar_jax-v1'))
+for claimed in (11, 13):
+    info = Path(folder, 'made_up_count/1.0.0/dataset_info.json')
+    stored = json.loads(info.read_text())
+    next(split for split in stored['splits'] if split['name'] == 'test')['shardLengths'] = [claimed]
+    info.write_text(json.dumps(stored))
+    try:
+        sources.load(config(source='tfds:made_up_count', dir=folder))
+    except UserError as error:
+        print(error)
 try:
     sources.load(config(source='tfds:made_up_secret', dir=folder))
 except UserError as error:
@@ -279,7 +307,10 @@ except UserError as error:
 def test_made_up_sets_are_prepared_decoded_and_then_found_without_tensorflow(tmp_path):
     done = run(MADE_UP, tmp_path)
     assert done.returncode == 0, done.stderr
-    (sentence,) = done.stdout.splitlines()
+    *miscounted, sentence = done.stdout.splitlines()
+    assert len(miscounted) == 2
+    for line in miscounted:
+        assert f'set in {tmp_path / "made_up_count" / "1.0.0"} cannot be read' in line
     assert f"'test' of {tmp_path / 'made_up_secret' / '1.0.0'} has images without" in sentence
     done = run(ASK, tmp_path, 'made_up_grey')
     assert done.stdout.splitlines() == ['False'], done.stderr

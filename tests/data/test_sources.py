@@ -5,6 +5,7 @@ import http.server
 import importlib.util
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -130,12 +131,71 @@ def test_a_cache_from_before_there_were_checksums_is_read(tmp_path, decoded):
     expected = sources.load(config(dir=str(tmp_path)))
     index = tmp_path / VERSION / cache.FOLDER / cache.INDEX
     content = json.loads(index.read_text())
-    del content['sha256']
+    del content['sha256'], content['of']
     index.write_text(json.dumps(content))
     assert np.array_equal(
         sources.load(config(dir=str(tmp_path))).train.images, expected.train.images
     )
     assert len(decoded) == 1
+
+
+def test_the_cache_of_another_set_is_made_anew_and_said_to_be(tmp_path, decoded, caplog):
+    prepared_folder(tmp_path)
+    sources.load(config(dir=str(tmp_path)))
+    shutil.copytree(tmp_path / 'cifar10', tmp_path / 'cifar100')
+    sources.load(config(source='cifar100', dir=str(tmp_path)))
+    assert f'it is the cache of {VERSION}/{cache.FOLDER}' in caplog.text
+    assert len(decoded) == 2
+
+
+def test_a_cache_moves_with_its_data_folder(tmp_path, decoded):
+    prepared_folder(tmp_path / 'before')
+    sources.load(config(dir=str(tmp_path / 'before')))
+    (tmp_path / 'before').rename(tmp_path / 'after')
+    sources.load(config(dir=str(tmp_path / 'after')))
+    assert len(decoded) == 1
+
+
+@pytest.mark.parametrize('content', ['[]', '3', '{"arrays": []}', '[' * 100_000, '{"of": "x"}'])
+def test_an_index_of_another_form_is_a_damaged_cache(tmp_path, decoded, content):
+    prepared_folder(tmp_path)
+    sources.load(config(dir=str(tmp_path)))
+    (tmp_path / VERSION / cache.FOLDER / cache.INDEX).write_text(content)
+    sources.load(config(dir=str(tmp_path)))
+    assert len(decoded) == 2
+
+
+def test_an_index_whose_checksums_are_gone_is_a_damaged_cache(tmp_path, decoded):
+    prepared_folder(tmp_path)
+    sources.load(config(dir=str(tmp_path)))
+    index = tmp_path / VERSION / cache.FOLDER / cache.INDEX
+    index.write_text(index.read_text().replace('"sha256"', '"sha257"'))
+    sources.load(config(dir=str(tmp_path)))
+    assert len(decoded) == 2
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='Windows has no such pipes')
+@pytest.mark.parametrize('file', ['train_images.npy', 'index.json'])
+def test_a_pipe_in_the_cache_is_not_waited_for(tmp_path, decoded, file):
+    prepared_folder(tmp_path)
+    sources.load(config(dir=str(tmp_path)))
+    path = tmp_path / VERSION / cache.FOLDER / file
+    path.unlink()
+    os.mkfifo(path)
+    sources.load(config(dir=str(tmp_path)))
+    assert len(decoded) == 2
+
+
+def test_a_file_in_the_place_of_the_cache_is_removed(tmp_path, decoded):
+    folder = prepared_folder(tmp_path)
+    (folder / cache.FOLDER).write_text('')
+    sources.load(config(dir=str(tmp_path)))
+    assert {path.name for path in folder.iterdir()} == {
+        'dataset_info.json',
+        'features.json',
+        cache.FOLDER,
+    }
+    assert (folder / cache.FOLDER).is_dir()
 
 
 def test_a_pickle_in_the_cache_is_never_executed(tmp_path, decoded):
