@@ -1,11 +1,12 @@
-"""Campaigns of faults against the commands: kills, damaged files, full disks, hostile inputs.
+"""Campaigns of faults: kills of runs and sweeps, damaged files, full disks, hostile inputs.
 
     python scripts/faults.py --out runs/faults                    # all of it, an hour
     python scripts/faults.py --out runs/faults --campaigns kills --cases 10
 
 A case is a seed: its moment, file or value is drawn from it. A killed run must end with the bits of
 an unbroken one. After a damage, a command must give the right numbers, say that it gives others, or
-refuse in one sentence; a traceback, a hang or a silently wrong number is a fault of ours. Verdicts
+refuse in one sentence; a traceback, a hang or a silently wrong number is a fault of ours. A kill
+counts where it found the command alive, and the table says what that was doing. Verdicts
 are kept in OUT/verdicts.jsonl, and the same command continues with the cases that are missing. It
 ends with a table of counts and the faults, with status 1 where there are any. Linux only.
 """
@@ -19,12 +20,14 @@ from collections.abc import Callable, Sequence
 
 from cifar_jax.data import progress
 from cifar_jax.experiment import console
-from fault_campaigns import damage, inputs, kills, processes, runs
+from fault_campaigns import cached, damage, inputs, kills, phases, processes, runs, sweeps
 from fault_campaigns.judge import Verdict
 
 Case = Callable[[pathlib.Path, int], Verdict]
 # How many cases a full campaign has.
 CASES = {
+    'sweeps': 20,
+    'cache': 100,
     'kills': 51,
     'damages': 300,
     'disk': 30,
@@ -55,6 +58,13 @@ def campaign(name: str, folder: pathlib.Path) -> Case:
             'archives': inputs.archive_case,
             'folders': inputs.folder_case,
         }[name]
+    if name == 'sweeps':
+        return lambda scratch, seed: sweeps.case(
+            sweeps.reference(seed % len(sweeps.SWEEPS), folder), scratch, seed
+        )
+    if name == 'cache':
+        prepared = cached.reference(folder / 'cache')
+        return lambda scratch, seed: cached.case(prepared, scratch, seed)
     references = [runs.reference(kind, folder) for kind in runs.KINDS]
     if name == 'kills':
         return lambda scratch, seed: kills.case(references[seed % len(references)], scratch, seed)
@@ -106,16 +116,28 @@ def _read(journal: pathlib.Path) -> dict[tuple[str, int], Verdict]:
     if not journal.exists():
         return {}
     rows = map(json.loads, journal.read_text().splitlines())
-    return {(name, seed): Verdict(kind, detail) for name, seed, kind, detail in rows}
+    return {
+        (name, seed): Verdict(kind, detail, tuple(killed))
+        for name, seed, kind, detail, killed in rows
+    }
 
 
 def _show(names: Sequence[str], verdicts: dict[tuple[str, int], Verdict]) -> int:
     kinds = list(dict.fromkeys(verdict.kind for verdict in verdicts.values()))
     rows = []
     for name in names:
-        counts = Counter(verdict.kind for (own, _), verdict in verdicts.items() if own == name)
-        rows.append([name, counts.total(), *(counts[kind] for kind in kinds)])
-    console.table('faults', ('campaign', 'cases', *kinds), rows)
+        own = [verdict for (campaign, _), verdict in verdicts.items() if campaign == name]
+        counts = Counter(verdict.kind for verdict in own)
+        killed = Counter(phase for verdict in own for phase in verdict.kills)
+        rows.append(
+            [
+                *(name, counts.total(), *(counts[kind] for kind in kinds)),
+                sum(bool(verdict.kills) for verdict in own),
+                *(killed[phase] for phase in phases.PHASES),
+            ]
+        )
+    columns = ('campaign', 'cases', *kinds, 'killed alive')
+    console.table('faults', (*columns, *(f'kills: {phase}' for phase in phases.PHASES)), rows)
     faults = [(key, verdict) for key, verdict in verdicts.items() if verdict.fault]
     for (name, seed), verdict in faults:
         print(f'{name} --seed {seed}: {verdict.kind}: {verdict.detail}')

@@ -14,10 +14,14 @@ SAID = re.compile(
 
 
 class Verdict(NamedTuple):
-    """'right', 'refused' (in one sentence), 'said' (other numbers, with a warning), or a fault."""
+    """'right', 'refused' (in one sentence), 'said' (other numbers, with a warning), or a fault.
+
+    kills: for each kill that found the command alive, what it was doing: see `phases`.
+    """
 
     kind: str
     detail: str = ''
+    kills: tuple[str, ...] = ()
 
     @property
     def fault(self) -> bool:

@@ -6,10 +6,8 @@ import shutil
 import struct
 from collections.abc import Iterator
 
-from fault_campaigns import processes, runs
+from fault_campaigns import phases, processes, runs
 from fault_campaigns.judge import Verdict, judge
-
-MOST_KILLS = 3  # of one run
 
 
 def case(reference: runs.Reference, scratch: pathlib.Path, seed: int) -> Verdict:
@@ -18,10 +16,20 @@ def case(reference: runs.Reference, scratch: pathlib.Path, seed: int) -> Verdict
     workdir = scratch / 'workdir'
     shutil.rmtree(scratch, ignore_errors=True)
     arguments = reference.kind.arguments(workdir)
-    for _ in range(generator.randint(1, MOST_KILLS)):
-        moment = generator.uniform(0.02, 1.05) * reference.seconds
-        processes.run('main', arguments, scratch / 'output', kill_after=moment)
+    kills = phases.kill(
+        lambda moment: processes.run('main', arguments, scratch / 'output', kill_after=moment),
+        lambda began: phases.phase(workdir, began, len(reference.lines)),
+        workdir,
+        generator,
+        reference.seconds,
+    )
     outcome = processes.run('main', arguments, scratch / 'output')
+    return _compare(reference, workdir, outcome)._replace(kills=kills)
+
+
+def _compare(
+    reference: runs.Reference, workdir: pathlib.Path, outcome: processes.Outcome
+) -> Verdict:
     verdict = judge(outcome, reference.expected)
     if verdict.kind != 'right':
         # Nothing was damaged: here a refusal is a fault too.

@@ -40,6 +40,8 @@ class Outcome(NamedTuple):
     errors: str
     seconds: float
     hung: bool
+    killed: bool = False  # whether the planned kill found it alive
+    children: tuple[int, ...] = ()  # the processes below it at that moment
 
     @property
     def last_line(self) -> str:
@@ -59,6 +61,7 @@ def run(
     scratch: pathlib.Path,
     *,
     kill_after: float | None = None,
+    with_children: bool = False,
     largest_file: int | None = None,
     timeout: float = TIMEOUT,
 ) -> Outcome:
@@ -67,6 +70,7 @@ def run(
     Args:
       scratch: a folder for its output.
       kill_after: seconds until SIGKILL ends it, if it is still running then.
+      with_children: whether SIGKILL also ends the processes that it has started.
       largest_file: bytes at which writing to a file fails, as on a full disk.
     """
     module = importlib.import_module(f'cifar_jax.{command}')
@@ -80,15 +84,47 @@ def run(
         _become(module, [str(argument) for argument in arguments], paths, largest_file)
     limit = timeout if kill_after is None else kill_after
     status = _wait(child, began + limit)
-    hung = status is None and kill_after is None
+    alive, children = status is None, ()
     if status is None:
-        with contextlib.suppress(ProcessLookupError):  # before it leads a group of its own
-            os.killpg(child, signal.SIGKILL)
-        os.kill(child, signal.SIGKILL)
+        children = _kill(child, with_children or kill_after is None)
         _, status = os.waitpid(child, 0)
     texts = [path.read_text(errors='replace') for path in paths]
     seconds = time.monotonic() - began
-    return Outcome(os.waitstatus_to_exitcode(status), *texts, seconds, hung)
+    code = os.waitstatus_to_exitcode(status)
+    if kill_after is None:
+        return Outcome(code, *texts, seconds, hung=alive)
+    # It may have ended between the last look and the signal.
+    return Outcome(code, *texts, seconds, False, alive and code == -signal.SIGKILL, children)
+
+
+def _kill(child: int, with_children: bool) -> tuple[int, ...]:
+    """Ends a process at once, as a crash does; returns the processes that it had started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGSTOP)  # it starts no other meanwhile
+    children = below(child)
+    for process in (*(children if with_children else ()), child):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    return children
+
+
+def below(process: int) -> tuple[int, ...]:
+    """Returns the processes that a process has started, and those that these have started."""
+    found: list[int] = []
+    for path in pathlib.Path(f'/proc/{process}/task').glob('*/children'):
+        with contextlib.suppress(OSError):
+            for child in map(int, path.read_text().split()):
+                found += [child, *below(child)]
+    return tuple(found)
+
+
+def running(process: int) -> bool:
+    """Returns whether a process exists and has not ended."""
+    try:
+        stat = pathlib.Path(f'/proc/{process}/stat').read_text()
+    except OSError:
+        return False
+    return stat.rpartition(')')[2].split()[0] not in 'ZX'
 
 
 def _wait(child: int, until: float) -> int | None:
