@@ -123,6 +123,17 @@ def _typed(key: str, value: Any, default: Any) -> Any:
     return value
 
 
+def check_types(config: ConfigDict) -> None:
+    """Checks that the values of known keys have the types of their defaults.
+
+    Raises:
+      UserError: the key, its value and its type.
+    """
+    for key, value in flat(config).items():
+        if key in _defaults():
+            _typed(key, value, _defaults()[key])
+
+
 def flat(config: ConfigDict) -> dict[str, Any]:
     """Returns the config as one level of dotted keys; tuples stay values."""
     values: dict[str, Any] = {}

@@ -114,6 +114,8 @@ def read_config(workdir: Workdir) -> ConfigDict:
             group, _, leaf = key.rpartition('.')
             (values[group] if group else values).setdefault(leaf, value)
         config = ConfigDict(values)
+        with _naming(workdir.config):
+            config_lib.check_types(config)
         config_lib.check(config)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
@@ -121,6 +123,15 @@ def read_config(workdir: Workdir) -> ConfigDict:
             'use the version that wrote it, or train again.'
         ) from None
     return config.lock()
+
+
+@contextlib.contextmanager
+def _naming(path: pathlib.Path) -> Iterator[None]:
+    """Says in an error which file holds the value."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f'{path} is of another version of cifar_jax or damaged: {error}') from None
 
 
 def _read_config_file(workdir: Workdir) -> dict[str, Any]:

@@ -183,6 +183,29 @@ def test_a_config_of_another_version_is_refused(workdir, change):
         workdirs.read_config(workdir)
 
 
+@pytest.mark.parametrize(
+    ('group', 'key', 'value', 'type_'),
+    [
+        ('train', 'batch_size', 8.0, 'a whole number'),
+        ('train', 'length', 5, 'text'),
+        ('data', 'dir', ['/x'], 'text'),
+        ('data', 'fraction', True, 'a number'),
+        ('data', 'mean', 'white', 'a list'),
+        ('debug', 'nans', 0, 'True or False'),
+    ],
+)
+def test_a_value_of_another_type_in_config_json_is_named(workdir, group, key, value, type_):
+    config = stored(workdir)['config']
+    config[group][key] = value
+    store(workdir, config=config)
+    with pytest.raises(UserError) as caught:
+        workdirs.read_config(workdir)
+    message = str(caught.value)
+    assert message.startswith(f'{workdir.config} is of another version')
+    assert f'config.{group}.{key}=' in message
+    assert f'must be {type_}' in message
+
+
 def make_older(workdir: Workdir) -> None:
     """Takes the keys out of config.json that were added later."""
     older = stored(workdir)['config']
