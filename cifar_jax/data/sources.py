@@ -13,6 +13,7 @@ from cifar_jax.data import archives, cache, catalogue, folders, image_files, spl
 from cifar_jax.data.arrays import Arrays, Dataset, check_memory
 from cifar_jax.errors import UserError
 
+LARGEST_SIZE = 16_384  # height and width: such an image takes 0.75 GiB
 DRAW = 0  # seed of the fixed draws below, which are the same in every run
 
 
@@ -143,7 +144,8 @@ def check(config: ConfigDict) -> None:
     if config.labels == 'coarse' and config.source != 'cifar100' and prefix != 'archive':
         raise UserError(f"'{config.source}' has no coarse labels: use --config.data.labels=fine.")
     size, classes = config.image_size, config.classes
-    require(size >= 0, 'data.image_size', size, "be 1 or more, or 0 for the set's own size")
+    rule = f"be from 1 to {LARGEST_SIZE}, or 0 for the set's own size"
+    require(0 <= size <= LARGEST_SIZE, 'data.image_size', size, rule)
     require_choice('data.damaged', config.damaged, folders.DAMAGED)
     require_choice('data.draw', config.draw, folders.DRAWS)
     require(0 < config.fraction <= 1, 'data.fraction', config.fraction, 'be above 0 and at most 1')

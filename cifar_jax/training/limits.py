@@ -6,6 +6,7 @@ from cifar_jax.checks import require, require_choice
 from cifar_jax.training import durations
 
 MONITORS = ('accuracy', 'loss')
+LARGEST_BATCH = 10**6  # images that are evaluated at once
 SELECTIONS = ('last', 'best')
 
 
@@ -24,7 +25,8 @@ def check(config: ConfigDict) -> None:
     require(train.patience >= 0, 'train.patience', train.patience, rule)
     require_choice('train.monitor', train.monitor, MONITORS)
     require_choice('train.select', train.select, SELECTIONS)
-    require(config.eval_batch_size >= 1, 'eval_batch_size', config.eval_batch_size, 'be 1 or more')
+    size = config.eval_batch_size
+    require(1 <= size <= LARGEST_BATCH, 'eval_batch_size', size, f'be from 1 to {LARGEST_BATCH}')
     durations.check('checkpoint.every', config.checkpoint.every, above_zero=True)
     require(config.log.every >= 1, 'log.every', config.log.every, 'be 1 or more')
     durations.check('log.pictures', config.log.pictures)

@@ -14,6 +14,8 @@ AXIS = 'data'
 
 # With more virtual devices, each gets too few images of a batch of 128 (not measured above 2).
 _MOST_CPU_DEVICES = 8
+# On a CPU each of them takes threads and memory before anything is computed.
+_MOST_DEVICES = 1024
 
 
 def make_mesh(devices: int, batch_size: int) -> Mesh:
@@ -53,7 +55,8 @@ def make_mesh(devices: int, batch_size: int) -> Mesh:
 
 def check(devices: int) -> None:
     """Raises UserError for an invalid number of devices."""
-    require(devices >= 0, 'mesh.devices', devices, 'be 1 or more, or 0 to choose by the machine')
+    rule = f'be from 1 to {_MOST_DEVICES}, or 0 to choose by the machine'
+    require(0 <= devices <= _MOST_DEVICES, 'mesh.devices', devices, rule)
 
 
 def _largest_divisor(number: int, limit: int) -> int:

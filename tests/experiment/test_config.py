@@ -23,6 +23,15 @@ def load(*overrides: str, spec: str = VGG) -> ConfigDict:
     return configs.load(spec, overrides)
 
 
+def test_the_largest_sizes_are_accepted_and_larger_ones_refused():
+    largest = {'mesh.devices': 1024, 'eval_batch_size': 1_000_000, 'data.image_size': 16_384}
+    load(*(f'--config.{key}={value}' for key, value in largest.items()))
+    for key, value in largest.items():
+        assert f'config.{key}={value + 1} must be from 1 to {value}' in refusal(
+            f'--config.{key}={value + 1}'
+        )
+
+
 def refusal(*overrides: str, spec: str = VGG) -> str:
     with pytest.raises(UserError) as caught:
         load(*overrides, spec=spec)
