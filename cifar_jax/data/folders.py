@@ -179,8 +179,9 @@ def _named_like_parts(names: list[str]) -> dict[str, list[str]]:
 def _drawn(path: Path, classes: list[str], files: Files, draw: str) -> dict[str, Files]:
     counts = splits.class_counts(files.labels, len(classes))
     if counts.min() < FEWEST:
+        images = f'{counts.min()} image{"s" if counts.min() != 1 else ""}'
         raise UserError(
-            f"The class '{classes[counts.argmin()]}' in {path} has {counts.min()} images, too few "
+            f"The class '{classes[counts.argmin()]}' in {path} has {images}, too few "
             f'to draw a fifth of them for the test set: give it {FEWEST}, or make two folders, '
             'train and test, with a folder for every class in each.'
         )

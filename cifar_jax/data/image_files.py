@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,11 +37,13 @@ def read(path: Path, size: int) -> UInt8[np.ndarray, 'size size 3']:
     JPEG of more than `LARGEST` pixels is decoded at a half, a quarter or an eighth of its size.
 
     Raises:
-      UserError: the file is damaged, is not a regular file, is in no format of `SUFFIXES`, or has
-        more pixels than `LARGEST`, which its header tells before any are decoded.
+      UserError: the file is missing, is damaged, is not a regular file, is in no format of
+        `SUFFIXES`, or has more pixels than `LARGEST`, which its header tells before it is decoded.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    if not os.path.lexists(path):
+        raise UserError(f'There is no file {path}: check its name and folder.')
     try:
         # To open a pipe would wait for somebody to write to it.
         if path.exists() and not path.is_file():

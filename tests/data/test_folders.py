@@ -281,6 +281,13 @@ def test_a_class_without_an_image(tmp_path, part):
     assert 'has no image (BMP, GIF, JPEG, PNG, TIFF, WEBP)' in message
 
 
+def test_a_class_of_one_image_is_counted_in_the_singular(tmp_path):
+    classes_of(tmp_path)
+    for path in sorted((tmp_path / 'dog').iterdir())[1:]:
+        path.unlink()
+    assert 'has 1 image, too few' in refusal(tmp_path)
+
+
 def test_a_class_of_too_few_images_to_draw_a_test_set_from(tmp_path):
     classes_of(tmp_path)
     (tmp_path / 'dog' / '00.png').unlink()

@@ -241,6 +241,12 @@ def test_a_damaged_image_is_named_in_one_sentence(tmp_path, content):
     assert '\n' not in message
 
 
+def test_a_missing_file_is_not_one_to_repair(tmp_path):
+    with pytest.raises(UserError) as caught:
+        image_files.read(tmp_path / 'a.png', 8)
+    assert str(caught.value) == f'There is no file {tmp_path / "a.png"}: check its name and folder.'
+
+
 def test_pixels_whose_white_is_unknown_are_refused(tmp_path):
     path = saved(Image.fromarray(np.ones((2, 2), np.float32)), tmp_path / 'a.tif')
     with pytest.raises(UserError, match='32-bit numbers'):
