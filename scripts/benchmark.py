@@ -67,7 +67,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         '--ours',
         type=_words,
         default=('auto',),
-        help='values of config.ops.backend; ratios are for the first',
+        help="values of config.ops.backend, or 'direct', which is config.ops.algorithm's; ratios "
+        'are for the first',
     )
     add('--peers', type=_words, default=tuple(PEERS), help='such as torch,keras:jit')
     add(

@@ -173,7 +173,7 @@ def check(config: ConfigDict) -> None:
     weights.check(config)
     precision.check(config.precision)
     parallel.check(config.mesh.devices)
-    backend.check(config.ops.backend)
+    backend.check(**config.ops)
     if data.validation == 'none' and (config.train.patience or config.train.select == 'best'):
         raise UserError(
             'config.train.patience and select=best need validation images: '

@@ -79,7 +79,10 @@ def get_defaults() -> ConfigDict:
             eval_batch_size=500,
             checkpoint=dict(every='1 epochs'),
             mesh=dict(devices=0),  # how many devices; 0 uses all, on a CPU a virtual one per core
-            ops=dict(backend='auto'),  # on a CPU: 'auto', 'onednn', 'jax' or 'xla' (ops/backend.py)
+            ops=dict(  # on a CPU; see ops/backend.py
+                backend='auto',  # 'auto', 'onednn', 'jax' or 'xla'
+                algorithm='auto',  # of convolutions: 'auto' or 'direct', without Winograd's
+            ),
             log=dict(
                 every=10,  # steps between progress updates
                 tensorboard=True,

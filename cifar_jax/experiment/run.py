@@ -61,10 +61,12 @@ def train(
     new = not workdir.config.exists()
     if not new:
         workdirs.refuse_differences(workdir, config)
+        if config.ops.algorithm == 'auto':  # a run goes on with the one that it began with
+            config.ops.algorithm = workdirs.read_config(workdir).ops.algorithm
     data, kept = _prepare_data(workdir, config)
     plan = trainer.plan(config, data, new=new, read=first_weights.read)
     modules = model_summary.table(plan.model, data.train.images.shape[1:])
-    with backend.use(config.ops.backend), workdirs.lock(workdir):
+    with backend.use(**config.ops), workdirs.lock(workdir):
         workdirs.remove_temporary(workdir)
         extension = _extension(workdir, plan, data.train.images.shape[1:], extend)
         for change in workdirs.prepare(workdir, config, command):

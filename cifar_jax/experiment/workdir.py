@@ -34,6 +34,7 @@ _ADDED = {
     'init_rename': (),
     'init_skip': (),
     'log.pictures': '',
+    'ops.algorithm': 'direct',
     'optimizer.groups': (),
 }
 
@@ -173,7 +174,7 @@ def prepare(workdir: Workdir, config: ConfigDict, command: str) -> list[str]:
       command: the command line, stored so that the run can be repeated.
 
     Returns:
-      Sentences on the differences between this machine and the one that started the run.
+      Sentences on what differs from the start of the run: this machine, or the algorithm.
 
     Raises:
       UserError: the folder belongs to a run with another config; the message names the keys.
@@ -198,6 +199,9 @@ def prepare(workdir: Workdir, config: ConfigDict, command: str) -> list[str]:
         for key, old in before.get('environment', {}).items()
         if now['environment'].get(key) != old
     ]
+    algorithm = read_config(workdir).ops.algorithm
+    if algorithm != config.ops.algorithm:
+        changed.append(f'ops.algorithm was {algorithm!r} and is {config.ops.algorithm!r}')
     return changed
 
 

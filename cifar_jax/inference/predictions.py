@@ -164,7 +164,7 @@ def over_batches(
 
     def run(images: np.ndarray, *others: np.ndarray) -> PyTree:
         parts = []
-        with jax.set_mesh(mesh), backend.use(classifier.config.ops.backend):
+        with jax.set_mesh(mesh), backend.use(**classifier.config.ops):
             for indices, mask in evaluation_batches(len(images), batch_size):
                 rows = [array[indices] for array in (images, *others)]
                 outputs = compiled(classifier.variables, *rows)

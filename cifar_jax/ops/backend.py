@@ -11,33 +11,41 @@ from cifar_jax.errors import UserError
 from cifar_jax.ops import onednn, sharing
 
 BACKENDS = ('auto', 'onednn', 'jax', 'xla')
+ALGORITHMS = ('auto', 'direct')
 _requested = ['auto']
+_algorithms = ['auto']
 
 
 @contextlib.contextmanager
-def use(name: str) -> Iterator[None]:
-    """Sets the backend of the programs that are traced in this context; they keep it afterwards.
+def use(backend: str, algorithm: str = 'auto') -> Iterator[None]:
+    """Sets the backend and the algorithm of convolutions for programs traced in this context.
 
     'onednn': this package's C++ code, which uses oneDNN. 'jax': pure JAX, written so that XLA's CPU
     code is fast. 'xla': XLA's own operations, for other platforms, export and FLOP counts. 'auto':
     the one in `$CIFAR_JAX_OPS`, or else the first of these that is available.
 
+    Algorithms: 'direct' computes the sum of a convolution as it is written; 'auto' uses Winograd's
+    in the C++ code for 3x3 kernels where that is faster. Other backends have 'direct' only.
+
     Raises:
       UserError: 'onednn' is requested but not available, or the variable names no backend.
     """
-    name = _from_environment() if name == 'auto' else name
+    name = _from_environment() if backend == 'auto' else backend
     if name == 'onednn' and onednn.problem():
         raise UserError(f'config.ops.backend=onednn is not available: {onednn.problem()}.')
     _requested.append(name)
+    _algorithms.append(algorithm)
     try:
         yield
     finally:
         _requested.pop()
+        _algorithms.pop()
 
 
-def check(name: str) -> None:
-    """Raises UserError for an unknown backend."""
-    require_choice('ops.backend', name, BACKENDS)
+def check(backend: str, algorithm: str) -> None:
+    """Raises UserError for an unknown backend or algorithm."""
+    require_choice('ops.backend', backend, BACKENDS)
+    require_choice('ops.algorithm', algorithm, ALGORITHMS)
 
 
 def chosen() -> str:
@@ -48,6 +56,11 @@ def chosen() -> str:
     if name == 'auto':
         return 'jax' if onednn.problem() else 'onednn'
     return name
+
+
+def algorithm() -> str:
+    """Returns the algorithm of convolutions in programs that are traced now."""
+    return _algorithms[-1]
 
 
 def uses_onednn(x: Float[Array, 'batch height width channels']) -> bool:
@@ -66,7 +79,9 @@ def reason() -> str:
     why = f'{name} was requested'
     if name == 'auto':
         why = onednn.problem() or f'oneDNN {onednn.version()} runs here'
-    return f'operations on this CPU by {chosen()}: {why}'
+    fast = chosen() == 'onednn' and algorithm() == 'auto'
+    winograd = "; Winograd's algorithm for 3x3 kernels in float32" if fast else ''
+    return f'operations on this CPU by {chosen()}: {why}{winograd}'
 
 
 def _from_environment() -> str:

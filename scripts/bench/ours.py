@@ -48,7 +48,7 @@ def config_of(task: Task, ops: str = 'auto', augment: tuple[dict, ...] = ()) -> 
         'data.augment': augment,
         'train.batch_size': task.batch,
         'precision': task.precision,
-        'ops.backend': ops,
+        **({'ops.algorithm': ops} if ops == 'direct' else {'ops.backend': ops}),
     }
     spec = str(ROOT / 'configs' / SPECS[task.model])
     return configs.load(spec, [f'--config.{key}={value}' for key, value in overrides.items()])
@@ -65,7 +65,7 @@ def data_of(task: Task, config: ConfigDict) -> Prepared:
 
 
 def build(task: Task, mode: str) -> Contestant:
-    """Returns our contestant; `mode` is config.ops.backend."""
+    """Returns our contestant; `mode` is config.ops.backend, or 'direct'."""
     keep_freed_memory()
     use_compilation_cache()
     config = config_of(task, mode)
@@ -90,7 +90,7 @@ def _runner(config: ConfigDict, data: Prepared) -> Callable[[int], None]:
 
     def run(count: int) -> None:
         nonlocal state
-        with jax.set_mesh(plan.mesh), backend.use(config.ops.backend):
+        with jax.set_mesh(plan.mesh), backend.use(**config.ops):
             if state is None:
                 state = program.init()
             for feed in itertools.islice(feeds, count):

@@ -127,6 +127,7 @@ def test_a_value_of_another_type_is_refused(override, message):
         ('train.monitor=acc', "did you mean 'accuracy'?"),
         ('train.select=bets', "did you mean 'best'?"),
         ('ops.backend=tpu', 'known: auto, jax, onednn, xla'),
+        ('ops.algorithm=dirct', "did you mean 'direct'?"),
     ],
 )
 def test_an_unknown_name_suggests_the_nearest(override, message):
@@ -199,7 +200,7 @@ OWNERS: dict[Any, dict[str, str]] = {
     },
     precision: {'precision': 'float16'},
     parallel: {'mesh.devices': '-1'},
-    backend: {'ops.backend': 'tpu'},
+    backend: {'ops.backend': 'tpu', 'ops.algorithm': 'fft'},
     models: {'model.name': 'ResNet'},
 }
 IMPOSSIBLE = [
@@ -222,7 +223,7 @@ def test_an_impossible_value_of_each_key_is_refused_by_name(owner, key, text):
 
 @pytest.mark.parametrize(('owner', 'key', 'text'), IMPOSSIBLE)
 def test_only_its_owner_checks_a_key(owner, key, text, monkeypatch):
-    monkeypatch.setattr(owner, 'check', lambda *values: None)
+    monkeypatch.setattr(owner, 'check', lambda *values, **named: None)
     load(f'--config.{key}={text}')
 
 

@@ -211,7 +211,7 @@ def make_older(workdir: Workdir) -> None:
     older = stored(workdir)['config']
     for key in ('image_size', 'damaged', 'draw', 'zca_epsilon'):
         del older['data'][key]
-    del older['init_from']
+    del older['init_from'], older['ops']['algorithm']
     store(workdir, config=older)
 
 
@@ -268,6 +268,12 @@ def test_a_run_from_before_a_key_was_added_is_evaluated_and_resumes(tmp_path):
     assert run.train(longer, tmp_path)['finished']
     assert [line['epoch'] for line in workdirs.read_metrics(workdir)] == [1, 2]
     assert stored(workdir)['config']['data']['image_size'] == 0
+    assert stored(workdir)['config']['ops']['algorithm'] == 'direct'
+
+
+def test_another_algorithm_is_named_as_a_difference(workdir):
+    (difference,) = prepare(workdir, ops__algorithm='direct')
+    assert difference == "ops.algorithm was 'auto' and is 'direct'"
 
 
 @pytest.mark.parametrize('path', sorted(ROOT.glob('results/*/config.json')), ids=str)

@@ -43,7 +43,7 @@ def outputs_and_gradients(x, kernel, bias, **options):
     return (y, *gradients)
 
 
-def by(name, function):
+def by(name, function, algorithm='auto'):
     """Returns a function, compiled with a backend's operations."""
 
     @jax.jit
@@ -51,7 +51,7 @@ def by(name, function):
         return function(*args)
 
     def call(*args):
-        with backend.use(name):
+        with backend.use(name, algorithm):
             return compiled(*args)
 
     return call
@@ -133,6 +133,100 @@ def test_forward_and_gradients_equal_xla_in_float32(**drawn):
 )
 def test_24_features_equal_xla(**drawn):
     check(**drawn, dtype=jnp.float32, tolerance=1e-5)
+
+
+# Winograd's algorithm: maps that are and are not multiples of its tiles of 4x4, and each number of
+# vectors that its products process at a time.
+WINOGRAD = SHAPES | dict(
+    batch=st.integers(1, 5),
+    size=st.tuples(st.integers(3, 18), st.integers(3, 18)),
+    window=st.just((3, 3)),
+    strides=st.just((1, 1)),
+    padding=st.sampled_from(['SAME', 'VALID', ((2, 1), (0, 3)), ((4, 0), (1, 1))]),
+    channels=st.sampled_from(
+        [(16, 16, 1), (24, 24, 1), (16, 40, 1), (48, 16, 1), (32, 48, 1), (56, 64, 1)]
+    ),
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(**WINOGRAD)
+def test_winograds_algorithm_equals_xla(**drawn):
+    check(**drawn, dtype=jnp.float32, tolerance=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('size', 'inputs', 'features'), [(32, 64, 64), (16, 128, 128), (8, 256, 64), (15, 48, 96)]
+)
+def test_winograds_errors_are_below_1e_5_forward_and_2e_5_in_gradients(size, inputs, features):
+    x, kernel = draw((20, size, size, inputs)), draw((3, 3, inputs, features), 1)
+    actual = by('onednn', lambda x, kernel: outputs_and_gradients(x, kernel, None))(x, kernel)
+    with jax.enable_x64(True):
+        exact = [jnp.asarray(np.asarray(a), jnp.float64) for a in (x, kernel)]
+        expected = by('xla', lambda x, kernel: outputs_in_float64(x, kernel))(*exact)
+    for ours, float64, tolerance in zip(actual, expected, (1e-5, 2e-5, 2e-5), strict=True):
+        assert largest_error(ours, float64) <= tolerance
+
+
+def outputs_in_float64(x, kernel):
+    """Returns `outputs_and_gradients` without its rounding to float32."""
+    y, back = jax.vjp(conv, x, kernel)
+    return y, *back(draw(y.shape, seed=7, dtype=jnp.bfloat16).astype(y.dtype))
+
+
+@pytest.mark.parametrize('inputs', [16, 24])  # for AVX-512, if it is there, and for AVX2
+def test_the_direct_algorithm_differs_in_rounding_only(inputs):
+    x, kernel = draw((2, 8, 8, inputs)), draw((3, 3, inputs, inputs), 1)
+    step = functools.partial(outputs_and_gradients, bias=None)
+    winograd, direct = (by('onednn', step, name)(x, kernel) for name in ('auto', 'direct'))
+    assert_close(winograd, direct, 1e-5)
+    for a, b in zip(winograd, direct, strict=True):
+        assert (np.asarray(a) != np.asarray(b)).any()
+
+
+@pytest.mark.parametrize(
+    ('images', 'weights', 'options'),
+    [
+        ((2, 8, 8, 16), (5, 5, 16, 16), {}),
+        ((2, 8, 8, 16), (3, 3, 16, 16), {'strides': (2, 2)}),
+        ((2, 8, 8, 32), (3, 3, 16, 32), {'groups': 2}),
+        ((2, 8, 8, 3), (3, 3, 3, 16), {}),
+        ((2, 8, 8, 20), (3, 3, 20, 20), {}),
+        ((2, 2, 2, 16), (3, 3, 16, 16), {}),
+    ],
+)
+def test_other_convolutions_are_direct_always(images, weights, options):
+    x, kernel = draw(images), draw(weights, 1)
+    step = functools.partial(outputs_and_gradients, bias=None, **options)
+    auto, direct = (by('onednn', step, name)(x, kernel) for name in ('auto', 'direct'))
+    assert_close(auto, direct, 0)
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize('relu', [False, True])
+@pytest.mark.parametrize('channels', [16, 24])
+def test_winograds_algorithm_hides_no_infinite_or_undefined_pixel(channels, relu, value):
+    x, kernel = draw((3, 9, 9, channels)), draw((3, 3, channels, channels), 1)
+    forward = functools.partial(conv, relu=relu)
+    broken = x.at[1, 3, 4, 5].set(value)
+    y, intact = (np.asarray(by('onednn', forward)(a, kernel)) for a in (broken, x))
+    expected = np.asarray(by('xla', forward)(broken, kernel))  # a ReLU of -inf is 0
+    assert not np.isfinite(expected[1, 2:5, 3:6]).all()
+    assert not np.isfinite(y[~np.isfinite(expected)]).any()
+    np.testing.assert_array_equal(y[[0, 2]], intact[[0, 2]])
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+@pytest.mark.parametrize('channels', [16, 24])
+def test_winograds_algorithm_hides_no_infinite_or_undefined_gradient(channels, value):
+    x, kernel = draw((3, 9, 9, channels)), draw((3, 3, channels, channels), 1)
+    gradients = functools.partial(gradients_of_a_pixel, relu=True, value=value)
+    actual = by('onednn', gradients)(x, kernel)
+    for gradient, depends in zip(actual, reached(x, kernel, True), strict=True):
+        assert depends.any()
+        assert not np.isfinite(np.asarray(gradient)[depends]).any()
+    assert np.isfinite(actual[0][0]).all()
 
 
 @pytest.mark.slow
@@ -236,7 +330,7 @@ def test_an_infinite_or_undefined_pixel_spreads_as_in_xla(images, weights, relu,
     x = draw(images).at[1, 1, 1, 3].set(value)
     step = functools.partial(outputs_and_gradients, relu=relu)
     arguments = x, draw(weights, 1), draw(weights[-1:], 2)
-    ours, xla = (by(name, step)(*arguments) for name in ('onednn', 'xla'))
+    ours, xla = (by(name, step, 'direct')(*arguments) for name in ('onednn', 'xla'))
     assert np.isnan(value) == np.isnan(ours[0]).any()
     for actual, expected in zip(ours, xla, strict=True):
         np.testing.assert_array_equal(kinds(actual), kinds(expected))
@@ -248,7 +342,7 @@ def test_an_undefined_weight_reaches_every_output_of_its_feature(images, weights
     arguments = [draw(images), draw(weights, 1), draw(weights[-1:], 2)]
     if place:
         arguments[place] = arguments[place].at[..., 5].set(jnp.nan)
-    with backend.use('onednn'):
+    with backend.use('onednn', 'direct'):
         y = jax.jit(functools.partial(conv, relu=True))(*arguments)
     undefined = np.isnan(y).all((0, 1, 2))
     np.testing.assert_array_equal(undefined, [place > 0 and i == 5 for i in range(len(undefined))])
@@ -260,15 +354,29 @@ def test_an_undefined_weight_reaches_every_output_of_its_feature(images, weights
 @pytest.mark.parametrize(('images', 'weights'), PATHS)
 def test_an_infinite_or_undefined_gradient_spreads_as_in_xla(images, weights, relu, value):
     x, kernel = draw(images), draw(weights, 1)
+    gradients = functools.partial(gradients_of_a_pixel, relu=relu, value=value)
+    ours = by('onednn', gradients, 'direct')(x, kernel)
+    xla = by('xla', gradients)(x, kernel)
+    for actual, expected, depends in zip(ours, xla, reached(x, kernel, relu), strict=True):
+        # Not compared where XLA multiplies an infinite gradient by the zeros of its padding.
+        np.testing.assert_array_equal(~np.isfinite(actual), depends)
+        np.testing.assert_array_equal(kinds(actual)[depends], kinds(expected)[depends])
 
-    def gradients(x, kernel):
-        y, back = jax.vjp(functools.partial(conv, relu=relu, padding=((1, 1), (1, 1))), x, kernel)
-        return back(draw(y.shape, 5).at[1, 1, 1].set(jnp.where(y[1, 1, 1] > 0, value, 1.0)))
 
-    for actual, expected in zip(
-        by('onednn', gradients)(x, kernel), by('xla', gradients)(x, kernel), strict=True
-    ):
-        np.testing.assert_array_equal(kinds(actual), kinds(expected))
+def gradients_of_a_pixel(x, kernel, *, relu, value):
+    """Returns the gradients for x and kernel; that for a positive output of a pixel is `value`."""
+    y, back = jax.vjp(functools.partial(conv, relu=relu, padding=((1, 1), (1, 1))), x, kernel)
+    return back(draw(y.shape, 5).at[1, 1, 1].set(jnp.where(y[1, 1, 1] > 0, value, 1.0)))
+
+
+def reached(x, kernel, relu):
+    """Returns which gradients depend on those for the positive outputs of that pixel."""
+    padded = functools.partial(conv, padding=((1, 1), (1, 1)))
+    with backend.use('xla'):
+        positive = padded(x, kernel)[1, 1, 1] > 0
+        y, back = jax.vjp(padded, jnp.ones_like(x), jnp.ones_like(kernel))
+        gradients = back(jnp.zeros_like(y).at[1, 1, 1].set(positive.astype(y.dtype)))
+    return [np.asarray(gradient) > 0.5 for gradient in gradients]
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
@@ -411,6 +519,7 @@ def test_wrong_arguments_raise_an_exception():
         pads=np.zeros(4, np.int64),
         groups=np.int64(1),
         relu=False,
+        winograd=True,
         threads=np.int64(1),
     )
     with pytest.raises(jax.errors.JaxRuntimeError, match='NHWC images and an HWIO kernel'):

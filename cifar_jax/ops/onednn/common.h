@@ -29,6 +29,12 @@ inline const dnnl::engine& engine() {
   return cpu;
 }
 
+// Returns whether this processor, within ONEDNN_MAX_CPU_ISA, has these instructions.
+inline bool has_isa(dnnl::cpu_isa isa) {
+  const auto needed = static_cast<unsigned>(isa);
+  return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & needed) == needed;
+}
+
 // Limits oneDNN to one thread (it uses OpenMP's maximum). Calls are parallel over images instead,
 // which needs no barrier inside a primitive.
 class OneThread {

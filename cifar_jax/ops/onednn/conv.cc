@@ -6,6 +6,7 @@
 #include "half_vectors.h"
 #include "kernel_gradient.h"
 #include "small_maps.h"
+#include "winograd.h"
 
 namespace cifar_jax {
 namespace {
@@ -112,12 +113,26 @@ char* at(void* data, int64_t offset, memory::data_type type) {
 
 ffi::Error forward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::RemainingArgs rest,
                    ffi::Result<ffi::AnyBuffer> y, ffi::Span<const int64_t> strides,
-                   ffi::Span<const int64_t> pads, int64_t groups, bool relu, int64_t threads) {
+                   ffi::Span<const int64_t> pads, int64_t groups, bool relu, bool winograd,
+                   int64_t threads) {
   return guarded([&] {
     const Shape s = shape_of(x, kernel, y->dimensions(), strides, pads, groups);
+    winograd = winograd && has_winograd(s);
+    thread_local Scratch for_transformed;
+    float* transformed = nullptr;
+    if (winograd) {
+      transformed = for_transformed.of<float>(winograd_size(s));
+      winograd_kernel(s, kernel.typed_data<float>(), transformed);
+    }
     const bool bias = rest.size() > 0;
     void* bias_data = bias ? rest.get<ffi::AnyBuffer>(0)->untyped_data() : nullptr;
     in_parallel(s.images, threads, [&](int64_t, int64_t first, int64_t last) {
+      if (winograd) {
+        winograd_forward(s, last - first, x.typed_data<float>() + first * s.x_size(), transformed,
+                         static_cast<float*>(bias_data), relu,
+                         y->typed_data<float>() + first * s.y_size());
+        return;
+      }
       if (is_small_map(s, last - first)) {
         small_map_forward(s, last - first, x.typed_data<float>() + first * s.x_size(),
                           kernel.typed_data<float>(), static_cast<float*>(bias_data), relu,
@@ -163,10 +178,15 @@ constexpr int64_t kTerms = 4096;
 // The kernel gradient of a thread's images, HWIO in float32.
 class KernelSum {
  public:
-  explicit KernelSum(const Shape& s) : total(s.kernel_size(), 0.f), shape_(s) {}
+  KernelSum(const Shape& s, bool winograd)
+      : total(s.kernel_size(), 0.f), shape_(s), winograd_(winograd) {}
 
-  void add(const Convolution& c, int64_t images, void* x, void* gradient) {
-    if (has_half_vector_kernel_gradient(shape_)) {
+  void add(int64_t images, void* x, void* gradient) {
+    if (winograd_) {
+      start(winograd_size(shape_));
+      winograd_add_products(shape_, images, static_cast<float*>(x), static_cast<float*>(gradient),
+                            part_.data());
+    } else if (has_half_vector_kernel_gradient(shape_)) {
       start(shape_.kernel_size());
       half_vector_add_to_kernel(shape_, images, static_cast<float*>(x),
                                 static_cast<float*>(gradient), part_.data());
@@ -175,6 +195,7 @@ class KernelSum {
       add_kernel_gradient(shape_, images, static_cast<float*>(x), static_cast<float*>(gradient),
                           part_.data());
     } else {
+      const Convolution& c = convolution(shape_, images, false);
       const memory::desc layout = c.to_kernel_pd.diff_weights_desc();
       if (layout != layout_) finish();
       layout_ = layout;
@@ -196,11 +217,15 @@ class KernelSum {
   // Adds the current partial sum to the total.
   void finish() {
     if (terms_ == 0) return;
+    terms_ = 0;
+    if (winograd_) {
+      winograd_add_to_kernel(shape_, part_.data(), total.data());
+      return;
+    }
     thread_local Scratch scratch;
     void* part = part_.data();
     if (layout_) part = in_layout(layout_, part, hwio_, scratch);
     add_to(total.data(), static_cast<float*>(part), shape_.kernel_size());
-    terms_ = 0;
   }
 
   std::vector<float> total;
@@ -211,6 +236,7 @@ class KernelSum {
   }
 
   const Shape& shape_;
+  const bool winograd_;
   std::vector<float> part_;
   memory::desc layout_, hwio_;
   int64_t terms_ = 0;
@@ -222,26 +248,37 @@ ffi::Error backward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::AnyBuffer grad
                     ffi::RemainingArgs rest, ffi::Result<ffi::AnyBuffer> to_kernel,
                     ffi::RemainingRets more, ffi::Span<const int64_t> strides,
                     ffi::Span<const int64_t> pads, int64_t groups, bool bias, bool relu,
-                    bool to_input, int64_t threads) {
+                    bool to_input, bool winograd, int64_t threads) {
   return guarded([&] {
     const Shape s = shape_of(x, kernel, gradient.dimensions(), strides, pads, groups);
+    const Shape turned = to_x_shape(s);
+    const bool winograd_to_kernel = winograd && has_winograd(s);
+    const bool winograd_to_x = winograd && to_input && has_winograd(turned);
     void* y = relu ? rest.get<ffi::AnyBuffer>(0)->untyped_data() : nullptr;
     void* to_bias = bias ? (*more.get<ffi::AnyBuffer>(0))->untyped_data() : nullptr;
     void* to_x = to_input ? (*more.get<ffi::AnyBuffer>(bias))->untyped_data() : nullptr;
     threads = std::max<int64_t>(1, std::min(threads, s.images));
     std::vector<std::vector<float>> kernel_sums(threads), bias_sums(threads);
+    thread_local Scratch for_turned, for_transformed;
+    float* transformed = nullptr;
+    if (winograd_to_x) {
+      float* const weights = for_turned.of<float>(s.kernel_size());
+      turn_kernel(s, kernel.typed_data<float>(), weights);
+      transformed = for_transformed.of<float>(winograd_size(turned));
+      winograd_kernel(turned, weights, transformed);
+    }
 
     in_parallel(s.images, threads, [&](int64_t thread, int64_t first, int64_t last) {
       thread_local Scratch for_kernel, for_mask;
-      KernelSum kernel_sum(s);
+      KernelSum kernel_sum(s, winograd_to_kernel);
       std::vector<float> bias_part(bias ? s.features : 0);
       std::vector<float>& bias_sum = bias_sums[thread];
       bias_sum.assign(s.features, 0.f);
       void* weights = nullptr;
       memory::desc layout;
-      const bool small = is_small_map(s, last - first);
-      const Shape turned = to_x_shape(s);
-      const int64_t together = small ? last - first : images_together(s, last - first);
+      const bool small = !winograd_to_kernel && is_small_map(s, last - first);
+      int64_t together = small ? last - first : images_together(s, last - first);
+      if (winograd_to_kernel) together = std::max(together, winograd_images(s));
       in_groups(first, last, together, [&](int64_t image, int64_t count) {
         void* from = at(gradient.untyped_data(), image * s.y_size(), s.type);
         const int64_t positions = count * s.out_height * s.out_width;
@@ -265,8 +302,10 @@ ffi::Error backward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::AnyBuffer grad
                                   small_from, kernel_sum.total.data());
           return;
         }
-        const Convolution& c = convolution(s, count, false);
-        if (to_input && has_half_vectors(turned)) {
+        if (winograd_to_x) {
+          winograd_forward(turned, count, static_cast<float*>(from), transformed, nullptr, false,
+                           static_cast<float*>(to_x) + image * s.x_size());
+        } else if (to_input && has_half_vectors(turned)) {
           if (weights == nullptr) {
             weights = for_kernel.of<float>(s.kernel_size());
             turn_kernel(s, kernel.typed_data<float>(), static_cast<float*>(weights));
@@ -275,6 +314,7 @@ ffi::Error backward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::AnyBuffer grad
                               static_cast<float*>(weights), nullptr, false,
                               static_cast<float*>(to_x) + image * s.x_size());
         } else if (to_input) {
+          const Convolution& c = convolution(s, count, false);
           if (weights == nullptr || layout != c.to_x_pd.weights_desc()) {
             layout = c.to_x_pd.weights_desc();
             weights = in_layout(c.kernel, kernel.untyped_data(), layout, for_kernel);
@@ -286,7 +326,7 @@ ffi::Error backward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::AnyBuffer grad
                                           at(to_x, image * s.x_size(), s.type))}},
               c.to_x_pd.scratchpad_desc());
         }
-        kernel_sum.add(c, count, at(x.untyped_data(), image * s.x_size(), s.type), from);
+        kernel_sum.add(count, at(x.untyped_data(), image * s.x_size(), s.type), from);
       });
       kernel_sum.finish();
       kernel_sums[thread] = std::move(kernel_sum.total);
@@ -301,10 +341,7 @@ ffi::Error backward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::AnyBuffer grad
 }  // namespace cifar_jax
 
 // Returns whether this processor, within ONEDNN_MAX_CPU_ISA, has bfloat16 instructions.
-extern "C" int has_bfloat16() {
-  const auto needed = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
-  return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & needed) == needed;
-}
+extern "C" int has_bfloat16() { return cifar_jax::has_isa(dnnl::cpu_isa::avx512_core_bf16); }
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(ConvForward, cifar_jax::forward,
                               xla::ffi::Ffi::Bind()
@@ -316,6 +353,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(ConvForward, cifar_jax::forward,
                                   .Attr<xla::ffi::Span<const int64_t>>("pads")
                                   .Attr<int64_t>("groups")
                                   .Attr<bool>("relu")
+                                  .Attr<bool>("winograd")
                                   .Attr<int64_t>("threads"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(ConvBackward, cifar_jax::backward,
@@ -332,4 +370,5 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(ConvBackward, cifar_jax::backward,
                                   .Attr<bool>("bias")
                                   .Attr<bool>("relu")
                                   .Attr<bool>("to_input")
+                                  .Attr<bool>("winograd")
                                   .Attr<int64_t>("threads"));

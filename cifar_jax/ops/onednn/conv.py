@@ -16,6 +16,7 @@ class Options(NamedTuple):
     pads: tuple[tuple[int, int], tuple[int, int]]
     groups: int
     relu: bool
+    winograd: bool
 
     def attributes(self) -> dict:
         """Returns the attributes of both FFI handlers."""
@@ -24,6 +25,7 @@ class Options(NamedTuple):
             'pads': np.array(self.pads, np.int64).ravel(),
             'groups': np.int64(self.groups),
             'relu': self.relu,
+            'winograd': self.winograd,
             'threads': np.int64(sharing.threads()),
         }
 

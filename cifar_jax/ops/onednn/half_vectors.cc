@@ -21,10 +21,7 @@ constexpr int64_t kRows = 4;  // rows that the kernel gradient keeps in the L1 c
 constexpr __mmask16 kUpper = 0xff00;
 
 bool has_avx512() {
-  static const bool available =
-      (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) &
-       static_cast<unsigned>(dnnl::cpu_isa::avx512_core)) ==
-      static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
+  static const bool available = has_isa(dnnl::cpu_isa::avx512_core);
   return available;
 }
 

@@ -1,0 +1,93 @@
+// Chooses the shapes, the instruction set and the sizes of blocks for Winograd's convolution.
+
+#include "winograd.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "winograd_tiles.h"
+
+namespace cifar_jax {
+namespace {
+
+// Below this, the transforms take longer than the products save.
+constexpr int64_t kFewestChannels = 16;
+// The largest ratio of computed to needed outputs, where maps are not multiples of a tile.
+constexpr double kMostWaste = 2.0;
+// With fewer tiles at a time, reading the kernel's 36 matrices takes longer than the products.
+constexpr int64_t kFewestTiles = 48;
+
+// Returns the functions for a number of channels and features, or null.
+const Winograd* functions_for(const Shape& s) {
+  static const Winograd* const avx512 =
+      has_isa(dnnl::cpu_isa::avx512_core) ? &winograd_avx512() : nullptr;
+  static const Winograd* const avx2 = has_isa(dnnl::cpu_isa::avx2) ? &winograd_avx2() : nullptr;
+  for (const Winograd* w : {avx512, avx2}) {
+    if (w && s.channels % w->lanes == 0 && s.features % w->lanes == 0) return w;
+  }
+  return nullptr;
+}
+
+// The values of a block fill at most three fifths of the second-level cache.
+Tiles tiles_of(const Shape& s, int64_t images) {
+  static const int64_t level2 = std::max<int64_t>(sysconf(_SC_LEVEL2_CACHE_SIZE), 512 * 1024);
+  Tiles tiles{(s.out_width + kTile - 1) / kTile, (s.out_height + kTile - 1) / kTile, 0, 0};
+  tiles.count = images * tiles.per_image();
+  const int64_t fitting = level2 * 3 / 5 / (36 * sizeof(float) * (s.channels + s.features));
+  tiles.block = std::min(tiles.count, std::max(kFewestTiles, fitting / 24 * 24));
+  return tiles;
+}
+
+// The scratch memory of this thread, with zeros.
+Buffers buffers_of(const Shape& s, const Tiles& tiles) {
+  thread_local Scratch scratch;
+  const int64_t x = 36 * tiles.step(tiles.block, s.channels);
+  const int64_t y = 36 * tiles.step(tiles.block, s.features);
+  const int64_t pixel = std::max(s.channels, s.features);
+  float* const begin = scratch.of<float>(x + y + 2 * pixel);
+  std::fill_n(begin, pixel, 0.f);
+  return Buffers{begin + 2 * pixel, begin + 2 * pixel + x, begin, begin + pixel};
+}
+
+}  // namespace
+
+bool has_winograd(const Shape& s) {
+  if (s.type != memory::data_type::f32 || s.groups > 1 || s.kernel_height != 3 ||
+      s.kernel_width != 3 || s.stride[0] != 1 || s.stride[1] != 1 ||
+      std::min(s.channels, s.features) < kFewestChannels ||
+      std::min(s.out_height, s.out_width) < kTile || functions_for(s) == nullptr) {
+    return false;
+  }
+  const Tiles tiles = tiles_of(s, 1);
+  return kTile * kTile * tiles.count <= kMostWaste * s.out_height * s.out_width;
+}
+
+int64_t winograd_size(const Shape& s) { return 36 * s.channels * s.features; }
+
+int64_t winograd_images(const Shape& s) {
+  const int64_t per_image = tiles_of(s, 1).per_image();
+  return (kFewestTiles + per_image - 1) / per_image;
+}
+
+void winograd_kernel(const Shape& s, const float* kernel, float* transformed) {
+  functions_for(s)->transform_kernel(s.channels, s.features, kernel, transformed);
+}
+
+void winograd_forward(const Shape& s, int64_t images, const float* x, const float* transformed,
+                      const float* bias, bool relu, float* y) {
+  const Tiles tiles = tiles_of(s, images);
+  functions_for(s)->forward(s, tiles, x, transformed, bias, relu, y, buffers_of(s, tiles));
+}
+
+void winograd_add_products(const Shape& s, int64_t images, const float* x, const float* gradient,
+                           float* products) {
+  const Tiles tiles = tiles_of(s, images);
+  functions_for(s)->add_products(s, tiles, x, gradient, products, buffers_of(s, tiles));
+}
+
+void winograd_add_to_kernel(const Shape& s, const float* products, float* sum) {
+  functions_for(s)->add_to_kernel(s.channels, s.features, products, sum);
+}
+
+}  // namespace cifar_jax

@@ -1,0 +1,23 @@
+// Winograd's convolution for AVX2.
+
+#include <algorithm>
+
+#include "winograd_tiles.h"
+
+#define LANES 8
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+
+namespace cifar_jax {
+namespace {
+
+#include "winograd_kernels.h"
+
+}  // namespace
+
+const Winograd& winograd_avx2() { return functions; }
+
+}  // namespace cifar_jax
+
+#pragma GCC pop_options
