@@ -41,7 +41,9 @@ class Recipe(NamedTuple):
     labels: Mapping[str, str] = MappingProxyType({})
 
 
-def load(recipe: Recipe, data_dir: str, memory_gb: float, image_size: int = 0) -> cache.Decoded:
+def load(
+    recipe: Recipe, data_dir: str, memory_gb: float, image_size: int = 0, whole: bool = True
+) -> cache.Decoded:
     """Returns the decoded data set from the cache, from the prepared set, or after downloading it.
 
     TensorFlow is imported only if there is no cache yet. The cache is written beside the prepared
@@ -49,9 +51,12 @@ def load(recipe: Recipe, data_dir: str, memory_gb: float, image_size: int = 0) -
     Images are converted to RGB and, unless `image_size` is 0, resized to that height and width: see
     `image_files.pixels`.
 
+    Args:
+      whole: whether the set must have a training and a test part; otherwise one is enough.
+
     Raises:
-      UserError: there are no data and no network; the set is unknown, damaged or does not consist
-        of images with one class each; the images vary in size, or decoding them would take more
+      UserError: there are no data and no network; a part is missing; the set is unknown, damaged or
+        does not consist of images with one class each; the images vary in size, or decoding them would take more
         than `memory_gb` (of 2**30 bytes). A cache is memory-mapped, so its size is not checked
         here.
     """
@@ -61,11 +66,13 @@ def load(recipe: Recipe, data_dir: str, memory_gb: float, image_size: int = 0) -
     if cached is not None:
         decoded = _read(cached / folder, _of(cached / folder, data_dir))
         if decoded is not None:
+            if whole and not all(f'{part}_images' in decoded.arrays for part in SPLITS):
+                metadata.read(recipe.name, cached)  # It says which part is missing.
             return decoded
     version = cache.newest(root, metadata.INFO)
     if version is None:
         version = prepare(recipe, Path(data_dir).expanduser())
-    described = metadata.read(recipe.name, version)
+    described = metadata.read(recipe.name, version, whole)
     size = metadata.size(recipe.name, described.features.shape, image_size)
     check_memory(recipe.name, metadata.decoded_bytes(described, size), memory_gb)
     log.info('Decoding %s in %s, once.', recipe.name, version)

@@ -21,17 +21,23 @@ class Features(NamedTuple):
 
 
 class Metadata(NamedTuple):
-    """A prepared set: its features, and for 'train' and 'test' the split's name and its size."""
+    """A prepared set: its features, and for 'train' and 'test' the split's name and its size.
+
+    A part that the set lacks has no entry.
+    """
 
     features: Features
     splits: Mapping[str, tuple[str, int]]
 
 
-def read(name: str, version: Path) -> Metadata:
+def read(name: str, version: Path, whole: bool = True) -> Metadata:
     """Reads dataset_info.json and features.json of a prepared set.
 
+    Args:
+      whole: whether the set must have both parts, as training needs; otherwise one is enough.
+
     Raises:
-      UserError: the files are damaged, or the set has no image with one label, or no test part.
+      UserError: the files are damaged, or the set has no image with one label, or lacks a part.
     """
     for path in sorted(version.iterdir()):
         if not (path.is_file() or path.is_dir()):  # Reading a pipe might never end.
@@ -47,12 +53,13 @@ def read(name: str, version: Path) -> Metadata:
     except (*files.DAMAGE, AttributeError) as error:
         raise damaged(version, error) from error
     held_out = next((split for split in HELD_OUT if counts.get(split)), None)
-    if not counts.get('train') or held_out is None:
+    named = {'train': 'train' if counts.get('train') else None, 'test': held_out}
+    parts = {part: (split, counts[split]) for part, split in named.items() if split}
+    if len(parts) < (2 if whole else 1):
         raise UserError(
-            f"'{name}' needs a 'train' and a 'test' or 'validation' split, but has "
-            f'{", ".join(map(repr, counts)) or "none"}: choose another set.'
+            f"'{name}' needs a 'train' {'and' if whole else 'or'} a 'test' or 'validation' split, "
+            f'but has {", ".join(map(repr, counts)) or "none"}: choose another set.'
         )
-    parts = {'train': ('train', counts['train']), 'test': (held_out, counts[held_out])}
     return Metadata(image_features, parts)
 
 

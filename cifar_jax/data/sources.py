@@ -68,8 +68,7 @@ def folder(path: str, config: ConfigDict) -> Dataset:
 
 def tfds(name: str, config: ConfigDict) -> Dataset:
     """Any set of images with one class each in tensorflow-datasets: see `catalogue.load`."""
-    recipes = {recipe.name: recipe for recipe in (CIFAR10, CIFAR100)}
-    return _prepared(recipes.get(name, catalogue.Recipe(name)), config)
+    return _prepared(_recipe(name), config)
 
 
 CIFAR10 = catalogue.Recipe(
@@ -127,6 +126,33 @@ def load(config: ConfigDict) -> Dataset:
     )
 
 
+def load_parts(config: ConfigDict) -> tuple[dict[str, Arrays], tuple[str, ...]]:
+    """Returns the parts of a data set by name, and the names of its classes, for evaluation.
+
+    Unlike in `load`, a set of tensorflow-datasets may lack its training or its test part.
+
+    Raises:
+      UserError: as for `load`.
+    """
+    prefix, _, name = config.source.partition(':')
+    if prefix != 'tfds':
+        data = load(config)
+        parts = {'train': data.train, 'validation': data.validation, 'test': data.test}
+        return {part: arrays for part, arrays in parts.items() if arrays is not None}, data.classes
+    check(config)
+    decoded = catalogue.load(
+        _recipe(name), config.dir, config.memory_gb, config.image_size, whole=False
+    )
+    arrays, labels = decoded.arrays, config.labels
+    found = {
+        part: Arrays(arrays[f'{part}_images'], arrays[f'{part}_{labels}'])
+        for part in catalogue.SPLITS
+        if f'{part}_images' in arrays
+    }
+    check_memory(config.source, sum(x.images.nbytes for x in found.values()), config.memory_gb)
+    return found, tuple(decoded.classes[labels])
+
+
 def check(config: ConfigDict) -> None:
     """Checks the values of `config.data` for the source, before anything is loaded.
 
@@ -152,6 +178,11 @@ def check(config: ConfigDict) -> None:
     rule = 'be 2 or more, or 0 for all classes'
     require(classes == 0 or classes >= 2, 'data.classes', classes, rule)
     require(config.memory_gb > 0, 'data.memory_gb', config.memory_gb, 'be above 0')
+
+
+def _recipe(name: str) -> catalogue.Recipe:
+    recipes = {recipe.name: recipe for recipe in (CIFAR10, CIFAR100)}
+    return recipes.get(name, catalogue.Recipe(name))
 
 
 def _prepared(recipe: catalogue.Recipe, config: ConfigDict) -> Dataset:

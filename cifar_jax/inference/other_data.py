@@ -80,11 +80,9 @@ def _part(
     sources.check(config)
     if kind == 'folder':
         return folders.load_part(pathlib.Path(path).expanduser().resolve(), config, split)
-    dataset = sources.load(config)
-    parts = {'train': dataset.train, 'validation': dataset.validation, 'test': dataset.test}
-    existing = {name: part for name, part in parts.items() if part is not None}
+    existing, classes = sources.load_parts(config)
     split = split or 'test'
     if split not in (*existing, 'all'):
         raise no_part(config.source, split, existing)
     chosen = list(existing.values()) if split == 'all' else [existing[split]]
-    return split, dataset.classes, joined(chosen)
+    return split, classes, joined(chosen)

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 
+import numpy as np
 import pytest
 from test_sources import config, run, tiny_set
 
@@ -89,6 +90,47 @@ def test_and_validation_where_there_is_none(tmp_path):
 def test_a_set_in_one_part_is_refused_with_its_splits(tmp_path, counts):
     with pytest.raises(UserError, match=f"but has '.*{next(iter(counts))}'.*choose another set"):
         metadata.read('some_set', prepared(tmp_path, counts=counts))
+
+
+@pytest.mark.parametrize(('counts', 'part'), [({'train': [9]}, 'train'), ({'test': [9]}, 'test')])
+def test_one_part_is_enough_where_it_is_only_evaluated(tmp_path, counts, part):
+    folder = prepared(tmp_path, counts=counts)
+    assert metadata.read('some_set', folder, whole=False).splits == {part: (part, 9)}
+
+
+def test_but_none_is_not(tmp_path):
+    folder = prepared(tmp_path, counts={'unlabelled': [9]})
+    with pytest.raises(UserError, match=r"needs a 'train' or a 'test' .* but has 'unlabelled'"):
+        metadata.read('some_set', folder, whole=False)
+
+
+@pytest.fixture
+def only_a_test_part(tmp_path, monkeypatch):
+    """A prepared set of 40 test images, decoded as the tiny set; returns its config."""
+    prepared(tmp_path / 'some_set', counts={'test': [40]})
+
+    def decode(version, described, labels, size):
+        whole = tiny_set(version)
+        arrays = {k: v for k, v in whole.arrays.items() if k.startswith(tuple(described.splits))}
+        return cache.Decoded(arrays, whole.classes)
+
+    monkeypatch.setattr(catalogue, 'decode', decode)
+    return config(source='tfds:some_set', dir=str(tmp_path))
+
+
+def test_a_set_that_has_only_a_test_part_can_be_evaluated(only_a_test_part):
+    for _ in ('decoded', 'from the cache'):
+        parts, classes = sources.load_parts(only_a_test_part)
+        assert classes == ('a', 'b', 'c', 'd')
+        assert [*parts] == ['test']
+        np.testing.assert_array_equal(parts['test'].images, tiny_set('').arrays['test_images'])
+        np.testing.assert_array_equal(parts['test'].labels, tiny_set('').arrays['test_fine'])
+
+
+def test_and_its_cache_does_not_make_it_one_to_train_on(only_a_test_part):
+    sources.load_parts(only_a_test_part)
+    with pytest.raises(UserError, match=r"needs a 'train' and a 'test' .* but has 'test'"):
+        sources.load(only_a_test_part)
 
 
 @pytest.mark.parametrize('file', ['features.json', 'dataset_info.json'])

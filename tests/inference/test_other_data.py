@@ -11,6 +11,7 @@ from PIL import Image
 import cifar_jax
 from cifar_jax import evaluate as command
 from cifar_jax import report
+from cifar_jax.data import cache, catalogue
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import run
@@ -169,6 +170,19 @@ def test_the_split_chooses_a_part_of_another_folder(root, split, images):
     draw_images(root / 'other' / 'Val', CLASSES, 3, seed=4)
     result = evaluate(root / 'w', split, source=f'folder:{root / "other"}')
     assert (result['images'], result['split']) == (images, split or 'test')
+
+
+def test_a_set_of_tensorflow_datasets_may_have_only_a_test_part(root, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
+    decoded = cache.Decoded(
+        {'test_images': images, 'test_fine': np.array([1, 1, 1, 0], np.int32)},
+        {'fine': ['cat', 'dog']},
+    )
+    monkeypatch.setattr(catalogue, 'load', lambda *_, whole: decoded)
+    result = evaluate(root / 'w', source='tfds:some_set')
+    assert (result['split'], result['images']) == ('test', 4)
+    with pytest.raises(UserError, match="no part 'train': use --split test or --split all"):
+        evaluate(root / 'w', 'train', source='tfds:some_set')
 
 
 def test_a_class_that_the_run_does_not_know_is_named(root):
