@@ -56,9 +56,9 @@ def load(
 
     Raises:
       UserError: there are no data and no network; a part is missing; the set is unknown, damaged or
-        does not consist of images with one class each; the images vary in size, or decoding them would take more
-        than `memory_gb` (of 2**30 bytes). A cache is memory-mapped, so its size is not checked
-        here.
+        does not consist of images with one class each; the images vary in size, or decoding them
+        would take more than `memory_gb` (of 2**30 bytes). A cache is memory-mapped, so its size is
+        not checked here.
     """
     root = _root(Path(data_dir).expanduser() / recipe.name)
     folder = f'{cache.FOLDER}-{image_size}' if image_size else cache.FOLDER

@@ -336,9 +336,9 @@ def test_digits_of_another_size_are_resized_from_8x8_at_once():
 
 
 def test_digits_too_large_for_the_memory_are_refused_before_they_are_resized():
-    # 1,797 images of 100,000 x 100,000 x 3 bytes.
-    with pytest.raises(UserError, match=r"'digits' take 5\.02e\+04 GB.*memory_gb"):
-        sources.load(config(source='digits', image_size=100_000))
+    # 1,797 images of 16,384 x 16,384 x 3 bytes.
+    with pytest.raises(UserError, match=r"'digits' take 1\.35e\+03 GB.*memory_gb"):
+        sources.load(config(source='digits', image_size=16_384))
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_digits_too_large_for_the_memory_are_refused_before_they_are_resized():
         ({'classes': -1}, 'classes=-1 must be 2 or more'),
         ({'classes': 1}, 'classes=1 must be 2 or more, or 0 for all classes'),
         ({'memory_gb': 0.0}, 'memory_gb=0.0 must be above 0'),
-        ({'image_size': -1}, 'image_size=-1 must be 1 or more, or 0'),
+        ({'image_size': -1}, 'image_size=-1 must be from 1 to 16384, or 0'),
         ({'damaged': 'ignore'}, "damaged='ignore' is not valid: known: skip, stop"),
         ({'source': 'svhn_cropped'}, 'tfds:NAME'),
         ({'source': 'tfds:../mnist'}, "'../mnist' cannot be a set's name"),
