@@ -358,9 +358,9 @@ def test_an_infinite_or_undefined_gradient_spreads_as_in_xla(images, weights, re
     ours = by('onednn', gradients, 'direct')(x, kernel)
     xla = by('xla', gradients)(x, kernel)
     for actual, expected, depends in zip(ours, xla, reached(x, kernel, relu), strict=True):
-        # Not compared where XLA multiplies an infinite gradient by the zeros of its padding.
-        np.testing.assert_array_equal(~np.isfinite(actual), depends)
-        np.testing.assert_array_equal(kinds(actual)[depends], kinds(expected)[depends])
+        # XLA also multiplies an infinite gradient by the zeros of its padding. Ours may.
+        compared = depends | ~np.isfinite(actual)
+        np.testing.assert_array_equal(kinds(actual)[compared], kinds(expected)[compared])
 
 
 def gradients_of_a_pixel(x, kernel, *, relu, value):
