@@ -114,7 +114,7 @@ def test_an_archive_is_resized_where_a_size_is_requested(tmp_path):
         expected = Image.fromarray(image).resize((20, 20), Image.Resampling.BILINEAR)
         np.testing.assert_array_equal(actual, np.asarray(expected))
     with pytest.raises(UserError, match=r'--config\.data\.memory_gb'):
-        sources.load(config(path, image_size=20_000, memory_gb=1.0))
+        sources.load(config(path, image_size=16_000, memory_gb=1.0))
 
 
 def test_cifar10_has_no_coarse_labels(tmp_path):
