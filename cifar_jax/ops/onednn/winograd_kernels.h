@@ -166,28 +166,18 @@ inline void pixels(T* image, int64_t height, int64_t width, int64_t channels, in
   }
 }
 
-// Writes the transformed inputs of a tile, whose 36 values are `step` apart.
-inline void transform_x(int64_t channels, const float* const* at, float* to, int64_t step) {
+// Writes the 36 transformed values of a tile, `step` apart, for each channel.
+template <int SIZE, typename Transform>
+__attribute__((always_inline)) inline void transform_tile(int64_t channels, const float* const* at,
+                                                          float* to, int64_t step,
+                                                          Transform transform) {
   for (int64_t i = 0; i < channels; i += LANES) {
-    Vector patch[36], result[36];
+    Vector patch[SIZE * SIZE], result[36];
 #pragma GCC unroll 36
-    for (int k = 0; k < 36; ++k) patch[k] = load(at[k] + i);
-    in_both_directions<6, 6>(patch, result, of_inputs);
+    for (int k = 0; k < SIZE * SIZE; ++k) patch[k] = load(at[k] + i);
+    in_both_directions<SIZE, 6>(patch, result, transform);
 #pragma GCC unroll 36
     for (int k = 0; k < 36; ++k) store(to + k * step + i, result[k]);
-  }
-}
-
-// Writes the transformed gradients of a tile's outputs.
-inline void transform_gradient(int64_t features, const float* const* at, float* to,
-                               int64_t step) {
-  for (int64_t o = 0; o < features; o += LANES) {
-    Vector tile[16], result[36];
-#pragma GCC unroll 16
-    for (int k = 0; k < 16; ++k) tile[k] = load(at[k] + o);
-    in_both_directions<4, 6>(tile, result, of_gradients);
-#pragma GCC unroll 36
-    for (int k = 0; k < 36; ++k) store(to + k * step + o, result[k]);
   }
 }
 
@@ -254,7 +244,7 @@ void transform_block_of_x(const Shape& s, const Tiles& tiles, int64_t first, int
     const float* at[36];
     pixels<6>(x + image * s.x_size(), s.height, s.width, s.channels, row - s.pad[0],
               column - s.pad[2], zeros, at);
-    transform_x(s.channels, at, to + index * s.channels, step);
+    transform_tile<6>(s.channels, at, to + index * s.channels, step, of_inputs);
   });
 }
 
@@ -290,7 +280,7 @@ void add_products(const Shape& s, const Tiles& tiles, const float* x, const floa
       const float* at[16];
       pixels<4>(gradient + image * s.y_size(), s.out_height, s.out_width, s.features, row, column,
                 static_cast<const float*>(buffers.zeros), at);
-      transform_gradient(s.features, at, buffers.y + index * s.features, y_step);
+      transform_tile<4>(s.features, at, buffers.y + index * s.features, y_step, of_gradients);
     });
     for (int64_t k = 0; k < 36; ++k) {
       product(s.channels, count, s.features, buffers.x + k * x_step, 1, s.channels,
