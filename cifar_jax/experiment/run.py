@@ -60,9 +60,9 @@ def train(
     trainer.set_up(config, profile=profile)
     new = not workdir.config.exists()
     if not new:
-        workdirs.refuse_differences(workdir, config)
-        if config.ops.algorithm == 'auto':  # a run goes on with the one that it began with
-            config.ops.algorithm = workdirs.read_config(workdir).ops.algorithm
+        stored = workdirs.refuse_differences(workdir, config)
+        if config.ops.algorithm == 'auto':  # a run continues with the algorithm it began with
+            config.ops.algorithm = stored.ops.algorithm
     data, kept = _prepare_data(workdir, config)
     plan = trainer.plan(config, data, new=new, read=first_weights.read)
     modules = model_summary.table(plan.model, data.train.images.shape[1:])

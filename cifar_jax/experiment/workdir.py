@@ -193,15 +193,15 @@ def prepare(workdir: Workdir, config: ConfigDict, command: str) -> list[str]:
         files.write_json(workdir.config, now | {'command': command})
         return []
     before = _read_config_file(workdir)
-    refuse_differences(workdir, config)
+    stored = refuse_differences(workdir, config)
     changed = [
         f'{key} was {old!r} and is {now["environment"].get(key)!r}'
         for key, old in before.get('environment', {}).items()
         if now['environment'].get(key) != old
     ]
-    algorithm = read_config(workdir).ops.algorithm
-    if algorithm != config.ops.algorithm:
-        changed.append(f'ops.algorithm was {algorithm!r} and is {config.ops.algorithm!r}')
+    old, new = stored.ops.algorithm, config.ops.algorithm
+    if old != new:
+        changed.append(f'ops.algorithm was {old!r} and is {new!r}')
     return changed
 
 
@@ -225,15 +225,16 @@ def remove_temporary(workdir: Workdir) -> None:
         files.remove_temporary(folder)
 
 
-def refuse_differences(workdir: Workdir, config: ConfigDict) -> None:
-    """Checks that the run in a workdir can resume with a config.
+def refuse_differences(workdir: Workdir, config: ConfigDict) -> ConfigDict:
+    """Checks that the run in a workdir can resume with a config; returns the run's own config.
 
     A folder or archive may have moved if the run has digests of its data, which are checked later.
 
     Raises:
       UserError: the config differs (the message names the keys), or the folder is not a workdir.
     """
-    before = config_lib.flat(read_config(workdir))
+    stored = read_config(workdir)
+    before = config_lib.flat(stored)
     after = config_lib.flat(ConfigDict(_tuples(_plain(config))))
     differing = [
         f'{key} ({before.get(key, "absent")!r} there, {after.get(key, "absent")!r} here)'
@@ -248,6 +249,7 @@ def refuse_differences(workdir: Workdir, config: ConfigDict) -> None:
             f'{workdir.path} is a run with another config, which differs in '
             f'{"; ".join(differing)}: choose another --workdir.'
         )
+    return stored
 
 
 def keeps_results(key: str) -> bool:
