@@ -137,20 +137,15 @@ def load_parts(config: ConfigDict) -> tuple[dict[str, Arrays], tuple[str, ...]]:
     prefix, _, name = config.source.partition(':')
     if prefix != 'tfds':
         data = load(config)
-        parts = {'train': data.train, 'validation': data.validation, 'test': data.test}
-        return {part: arrays for part, arrays in parts.items() if arrays is not None}, data.classes
+        loaded = {'train': data.train, 'validation': data.validation, 'test': data.test}
+        return {part: arrays for part, arrays in loaded.items() if arrays is not None}, data.classes
     check(config)
     decoded = catalogue.load(
         _recipe(name), config.dir, config.memory_gb, config.image_size, whole=False
     )
-    arrays, labels = decoded.arrays, config.labels
-    found = {
-        part: Arrays(arrays[f'{part}_images'], arrays[f'{part}_{labels}'])
-        for part in catalogue.SPLITS
-        if f'{part}_images' in arrays
-    }
-    check_memory(config.source, sum(x.images.nbytes for x in found.values()), config.memory_gb)
-    return found, tuple(decoded.classes[labels])
+    parts = _parts(decoded, config.labels)
+    check_memory(config.source, sum(x.images.nbytes for x in parts.values()), config.memory_gb)
+    return parts, tuple(decoded.classes[config.labels])
 
 
 def check(config: ConfigDict) -> None:
@@ -191,11 +186,18 @@ def _prepared(recipe: catalogue.Recipe, config: ConfigDict) -> Dataset:
 
 
 def _dataset(name: str, decoded: cache.Decoded, labels: str) -> Dataset:
-    train, test = (
-        Arrays(decoded.arrays[f'{split}_images'], decoded.arrays[f'{split}_{labels}'])
+    parts = _parts(decoded, labels)
+    return Dataset(name, parts['train'], parts['test'], tuple(decoded.classes[labels]))
+
+
+def _parts(decoded: cache.Decoded, labels: str) -> dict[str, Arrays]:
+    """Returns the parts that a decoded set has, 'train' first."""
+    arrays = decoded.arrays
+    return {
+        split: Arrays(arrays[f'{split}_images'], arrays[f'{split}_{labels}'])
         for split in catalogue.SPLITS
-    )
-    return Dataset(name, train, test, tuple(decoded.classes[labels]))
+        if f'{split}_images' in arrays
+    }
 
 
 def _resized(dataset: Dataset, config: ConfigDict) -> Dataset:
