@@ -21,6 +21,13 @@ _COPIED = ('cifar_jax', 'configs', 'scripts', 'tests', 'pyproject.toml')
 _PYTEST = ('-q', '-x', '-n', '0', '-m', '', '-p', 'no:cacheprovider')
 
 
+def copy_project(folder: pathlib.Path) -> None:
+    """Copies what the tests need into a folder."""
+    for name in _COPIED:
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+
+
 class Fault(NamedTuple):
     """A line of a file, what it becomes, and the tests that run."""
 
@@ -286,9 +293,7 @@ def main() -> None:
     survivors = 0
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
-        for name in _COPIED:
-            source = ROOT / name
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, root / name)
+        copy_project(root)
         for fault in FAULTS:
             if any(word in fault.name for word in args.only):
                 test = noticed_by(fault, root)

@@ -5,8 +5,8 @@
 A mutant is one comparison, operator, number, condition, keyword, statement or result changed in a
 module of `TESTS`. It is killed if a test of the module's files fails or takes too long. It survives
 otherwise, unless scripts/equivalents.toml says why no test can tell it from the original. Verdicts
-are appended to DIR/verdicts.jsonl, so that a second command continues; those of an earlier text of
-the module or of its tests count no more. The status is 1 if one survived.
+are appended to DIR/verdicts.jsonl, so that a second command continues; those for an earlier version
+of the module or of its tests no longer count. The status is 1 if one survived.
 
 A process that has imported JAX forks for each mutant, which takes about two seconds where no test
 trains. --sample takes N mutants of each module, the same ones for the same seed. Only durations.py
@@ -23,7 +23,6 @@ import json
 import os
 import pathlib
 import random
-import shutil
 import signal
 import sys
 import tempfile
@@ -34,7 +33,8 @@ import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from mutants import ROOT, copy_project
+
 EQUIVALENTS = pathlib.Path(__file__).with_name('equivalents.toml')
 
 # The tests that judge each module of cifar_jax, the fastest first.
@@ -75,7 +75,6 @@ TESTS = {
     'inference/new_images.py': 'inference/test_predict.py',
     'inference/other_data.py': 'inference/test_other_data.py',
 }
-_COPIED = ('cifar_jax', 'configs', 'scripts', 'tests', 'pyproject.toml')
 _IMPORTED = (
     'jax', 'flax.linen', 'optax', 'orbax.checkpoint', 'ml_collections', 'numpy', 'scipy.stats',
     'sklearn.metrics', 'PIL.Image', 'matplotlib.figure', 'beartype', 'pytest',
@@ -325,10 +324,7 @@ def _judge_all(chosen: dict[str, list[Mutant]], reasons: dict[str, str], out: pa
     done = read_verdicts(out)
     with tempfile.TemporaryDirectory(prefix='mutation-') as temporary:
         folder = pathlib.Path(temporary)
-        for name in _COPIED:
-            source = ROOT / name
-            copying = shutil.copytree if source.is_dir() else shutil.copy2
-            copying(source, folder / name)
+        copy_project(folder)
         for module, some in chosen.items():
             left = [m for m in some if m.name not in done and m.name not in reasons]
             if left:
