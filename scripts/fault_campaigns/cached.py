@@ -1,6 +1,6 @@
 """One file of the data cache, or of the set that it is made from, is damaged.
 
-A command then gives the right numbers, since the cache is made anew, or refuses in a sentence.
+A command then gives the right numbers, since the cache is created again, or refuses in a sentence.
 """
 
 import json
@@ -12,11 +12,11 @@ import subprocess
 import sys
 from typing import Any, NamedTuple
 
+from cifar_jax.data import cache
 from fault_campaigns import damage, inputs, prepare, processes
 from fault_campaigns.judge import Verdict, judge
 
 _OWN, _OTHER = (pathlib.Path(name, '1.0.0') for name in prepare.NAMES)
-_CACHE = 'cifar_jax-v1'
 
 
 class Reference(NamedTuple):
@@ -60,14 +60,14 @@ def case(reference: Reference, scratch: pathlib.Path, seed: int) -> Verdict:
     shutil.copytree(reference.data, data)
     # The set itself is read where it has no cache.
     if generator.random() < 0.3:
-        shutil.rmtree(data / _OWN / _CACHE)
+        shutil.rmtree(data / _OWN / cache.FOLDER)
     files = sorted(
-        path for path in (data / _OWN).rglob('*') if path.is_file() or path.name == _CACHE
+        path for path in (data / _OWN).rglob('*') if path.is_file() or path.name == cache.FOLDER
     )
-    cached = [path for path in files if _CACHE in path.parts]
+    cached = [path for path in files if cache.FOLDER in path.parts]
     path = generator.choice(cached or files)
     name = path.relative_to(data / _OWN)
-    damages = (_another,) if path.name == _CACHE else (*damage.DAMAGES, pipe, _another)
+    damages = (_another,) if path.name == cache.FOLDER else (*damage.DAMAGES, pipe, _another)
     chosen = generator.choice(damages)
     chosen(path, generator)
     command = generator.choice(('main', 'evaluate'))
@@ -79,7 +79,7 @@ def case(reference: Reference, scratch: pathlib.Path, seed: int) -> Verdict:
         arguments = _evaluating(scratch, data)
     outcome = processes.run(command, arguments, scratch / 'output')
     verdict = judge(outcome, reference.expected[command])
-    # A cache is made anew: here a warning does not excuse other numbers.
+    # A cache is created again: here a warning does not excuse other numbers.
     kind = 'silently wrong' if verdict.kind == 'said' else verdict.kind
     detail = f'{command} after {chosen.__name__} of {name}: {verdict.detail or "fine"}'
     return Verdict(kind, detail)

@@ -10,7 +10,7 @@ from fault_campaigns.processes import Outcome
 
 PHASES = ('start', 'training', 'checkpoint', 'end')
 MOST_KILLS = 3  # of one run
-_COARSE = 0.02  # seconds by which the time of a file may be before the clock's
+_FILE_CLOCK_LAG = 0.02  # seconds by which a file's time may lag behind time.time()
 
 
 def phase(workdir: pathlib.Path, began: float, epochs: int) -> str:
@@ -22,7 +22,7 @@ def phase(workdir: pathlib.Path, began: float, epochs: int) -> str:
     """
     # A run writes it again when it has been restored, just before its first step.
     started = workdir / 'preprocessing.json'
-    if not started.exists() or started.stat().st_mtime < began - _COARSE:
+    if not started.exists() or started.stat().st_mtime < began - _FILE_CLOCK_LAG:
         return 'start'
     if any((workdir / 'checkpoints').glob('*tmp*')):
         return 'checkpoint'
