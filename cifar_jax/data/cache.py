@@ -50,7 +50,8 @@ def read(folder: Path, of: str = '') -> Decoded:
     Its checksums are compared, in 0.14 s of CPU for CIFAR-10; older caches have none.
 
     Args:
-      of: the set that it must be of, as `write` was told; '' allows any, older caches do not say.
+      of: the set that the cache must belong to, as given to `write`; '' accepts any set. Older
+        caches do not record theirs.
     """
     try:
         index = files.read_json(folder / INDEX)
@@ -74,7 +75,7 @@ def write(folder: Path, decoded: Decoded, of: str = '') -> None:
     warning is logged and the run continues without a cache.
 
     Args:
-      of: what tells the set from others, such as its name and version: caches can be confused.
+      of: the set that the cache belongs to, such as its name and version. `read` compares it.
     """
     # In the same parent folder, since a rename is atomic only within one file system.
     temporary = folder.with_name(f'.{folder.name}-{os.getpid()}-{secrets.token_hex(4)}')
