@@ -1,6 +1,7 @@
 """Metadata of a prepared tensorflow-datasets set, read from its JSON without TensorFlow."""
 
 import math
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,7 +41,7 @@ def read(name: str, version: Path, whole: bool = True) -> Metadata:
       UserError: the files are damaged, or the set has no image with one label, or lacks a part.
     """
     for path in sorted(version.iterdir()):
-        if not (path.is_file() or path.is_dir()):  # Reading a pipe might never end.
+        if _is_special(path):  # Reading a pipe might never end.
             raise damaged(version, f'{path.name} is not a regular file')
     try:
         info = files.read_json(version / INFO)
@@ -116,6 +117,15 @@ def size(name: str, shape: Sequence[int], image_size: int) -> tuple[int, int]:
 def decoded_bytes(metadata: Metadata, shape: tuple[int, int]) -> int:
     """Returns the size in bytes of all images as RGB of [h w]."""
     return 3 * math.prod(shape) * sum(count for _, count in metadata.splits.values())
+
+
+def _is_special(path: Path) -> bool:
+    """Returns whether a path is neither a file nor a folder; one that is gone by now is not."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def damaged(version: Path, why: Exception | str) -> UserError:

@@ -154,6 +154,13 @@ def test_a_pipe_among_the_records_is_not_waited_for(tmp_path, file):
         metadata.read('some_set', folder)
 
 
+def test_what_another_process_removes_meanwhile_is_not_missed(tmp_path, monkeypatch):
+    folder = prepared(tmp_path)
+    names = [*folder.iterdir(), folder / '.cifar_jax-v1-123-abcdef']  # a cache being written
+    monkeypatch.setattr(type(folder), 'iterdir', lambda _: iter(names))
+    assert metadata.read('some_set', folder).splits.keys() == {'train', 'test'}
+
+
 @pytest.mark.parametrize('shape', [(-1, -1, 3), (32, -1, 3)])
 def test_images_of_several_sizes_need_one_which_the_sentence_says(tmp_path, shape):
     prepared(tmp_path / 'some_set', {'image': image(*shape), 'label': LABEL})
