@@ -111,8 +111,11 @@ def interrupted(reference: runs.Reference, folder: pathlib.Path) -> pathlib.Path
     if not workdir.exists():
         draft = workdir.with_name('interrupted-draft')
         shutil.rmtree(draft, ignore_errors=True)
-        moment = reference.seconds * 0.7
-        arguments = reference.kind.arguments(draft)
-        processes.run('main', arguments, folder / reference.kind.name / 'output', kill_after=moment)
+        processes.run(
+            'main',
+            reference.kind.arguments(draft),
+            folder / reference.kind.name / 'output',
+            kill_when=lambda _: len(runs.lines(draft)) > len(reference.lines) // 2,
+        )
         os.replace(draft, workdir)
     return workdir

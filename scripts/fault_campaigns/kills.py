@@ -17,7 +17,7 @@ def case(reference: runs.Reference, scratch: pathlib.Path, seed: int) -> Verdict
     shutil.rmtree(scratch, ignore_errors=True)
     arguments = reference.kind.arguments(workdir)
     kills = phases.kill(
-        lambda moment: processes.run('main', arguments, scratch / 'output', kill_after=moment),
+        lambda due: processes.run('main', arguments, scratch / 'output', kill_when=due),
         lambda began: phases.phase(workdir, began, len(reference.lines)),
         workdir,
         generator,
@@ -36,28 +36,29 @@ def _compare(
         return Verdict(f'not continued: {verdict.kind}', verdict.detail or outcome.errors[-200:])
     if runs.lines(workdir) != reference.lines:
         return Verdict('silently wrong', 'metrics.jsonl differs')
-    steps = event_steps(workdir)
-    if steps != event_steps(reference.workdir):
-        return Verdict('silently wrong', f'TensorBoard has the steps {steps}')
+    shown = event_steps(workdir)
+    if shown != event_steps(reference.workdir):
+        return Verdict('silently wrong', f'TensorBoard shows {shown}'[:300])
     left = [path.name for path in workdir.rglob('*.tmp*')]
     return Verdict('silently wrong', f'left behind: {left}') if left else Verdict('right')
 
 
-def event_steps(workdir: pathlib.Path, tag: str = 'loss/val') -> list[int]:
-    """Returns the steps at which TensorBoard shows a scalar, in the order of its files.
+def event_steps(workdir: pathlib.Path) -> dict[str, list[int]]:
+    """Returns the steps at which TensorBoard shows each scalar and picture, in the files' order.
 
     A session that starts at a step drops the events from that step on of the files before it.
     """
     from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-    steps: list[int] = []
+    shown: list[tuple[str, int]] = []
     for path in sorted((workdir / 'tensorboard').glob('events.*')):
         for record in records(path.read_bytes()):
             event = Event.FromString(record)
             if event.session_log.status == SessionLog.START:
-                steps = [step for step in steps if step < event.step]
-            steps += [event.step for value in event.summary.value if value.tag == tag]
-    return steps
+                shown = [(tag, step) for tag, step in shown if step < event.step]
+            shown += [(value.tag, event.step) for value in event.summary.value]
+    tags = sorted({tag for tag, _ in shown})
+    return {tag: [step for own, step in shown if own == tag] for tag in tags}
 
 
 def records(content: bytes) -> Iterator[bytes]:

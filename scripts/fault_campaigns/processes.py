@@ -13,13 +13,14 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 HEAVY = (
     'cifar_jax.experiment.run',
     'cifar_jax.inference.evaluation',
     'cifar_jax.inference.new_images',
+    'cifar_jax.reporting.live',
     'cifar_jax.reporting.comparisons.render',
     'cifar_jax.sweep',
     'tensorboardX',
@@ -60,7 +61,7 @@ def run(
     arguments: Sequence[object],
     scratch: pathlib.Path,
     *,
-    kill_after: float | None = None,
+    kill_when: Callable[[float], bool] | None = None,
     with_children: bool = False,
     largest_file: int | None = None,
     timeout: float = TIMEOUT,
@@ -69,7 +70,7 @@ def run(
 
     Args:
       scratch: a folder for its output.
-      kill_after: seconds until SIGKILL ends it, if it is still running then.
+      kill_when: says, from the seconds since its start, whether SIGKILL ends it now.
       with_children: whether SIGKILL also ends the processes that it has started.
       largest_file: bytes at which writing to a file fails, as on a full disk.
     """
@@ -82,16 +83,15 @@ def run(
     child = os.fork()
     if child == 0:
         _become(module, [str(argument) for argument in arguments], paths, largest_file)
-    limit = timeout if kill_after is None else kill_after
-    status = _wait(child, began + limit)
+    status = _wait(child, began, timeout, kill_when or (lambda _: False))
     alive, children = status is None, ()
     if status is None:
-        children = _kill(child, with_children or kill_after is None)
+        children = _kill(child, with_children or kill_when is None)
         _, status = os.waitpid(child, 0)
     texts = [path.read_text(errors='replace') for path in paths]
     seconds = time.monotonic() - began
     code = os.waitstatus_to_exitcode(status)
-    if kill_after is None:
+    if kill_when is None:
         return Outcome(code, *texts, seconds, hung=alive)
     # It may have ended between the last look and the signal.
     return Outcome(code, *texts, seconds, False, alive and code == -signal.SIGKILL, children)
@@ -127,9 +127,11 @@ def running(process: int) -> bool:
     return stat.rpartition(')')[2].split()[0] not in 'ZX'
 
 
-def _wait(child: int, until: float) -> int | None:
-    """Returns the status of a child that ends in time, and None otherwise."""
-    while time.monotonic() < until:
+def _wait(
+    child: int, began: float, timeout: float, kill_when: Callable[[float], bool]
+) -> int | None:
+    """Returns the status of a child that ends before it is to be killed, and None otherwise."""
+    while (elapsed := time.monotonic() - began) < timeout and not kill_when(elapsed):
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return status

@@ -35,7 +35,13 @@ KINDS = (
     Kind(
         'average',
         'configs/small_vgg.py:digits',
-        ('model.widths=(8, 8)', 'train.length=5 epochs', 'checkpoint.every=3 steps', 'ema=0.9'),
+        (
+            'model.widths=(8, 8)',
+            'train.length=5 epochs',
+            'checkpoint.every=3 steps',
+            'ema=0.9',
+            'log.pictures=100%',
+        ),
     ),
     Kind(
         'patience',
@@ -87,9 +93,10 @@ def reference(kind: Kind, folder: pathlib.Path) -> Reference:
 
 
 def lines(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    """Returns the lines of metrics.jsonl without times."""
-    text = (workdir / 'metrics.jsonl').read_text()
+    """Returns the complete lines of metrics.jsonl without times."""
+    path = workdir / 'metrics.jsonl'
+    written = path.read_text().split('\n')[:-1] if path.exists() else ()
     return [
         {key: value for key, value in json.loads(line).items() if 'second' not in key}
-        for line in text.splitlines()
+        for line in written
     ]

@@ -5,12 +5,13 @@ import pathlib
 import random
 import shutil
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fault_campaigns import phases, processes, runs
 from fault_campaigns.judge import Verdict, judge
 
-_COMMON = ('data.fraction=0.3', 'eval_batch_size=100', 'log.pictures=', 'train.length=6 epochs')
+_COMMON = ('data.fraction=0.3', 'eval_batch_size=100', 'log.pictures=', 'train.length=20 epochs')
 # The config of each sweep, and its own values.
 SWEEPS = (
     ('configs/numpy_cnn.py:digits', ()),
@@ -68,9 +69,9 @@ def case(reference: Reference, scratch: pathlib.Path, seed: int) -> Verdict:
     whole = generator.random() < 0.5
     started: set[int] = set()
 
-    def run(moment: float) -> processes.Outcome:
+    def run(due: Callable[[float], bool]) -> processes.Outcome:
         outcome = processes.run(
-            'sweep', arguments, scratch / 'output', kill_after=moment, with_children=whole
+            'sweep', arguments, scratch / 'output', kill_when=due, with_children=whole
         )
         started.update(outcome.children)
         return outcome

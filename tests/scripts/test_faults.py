@@ -75,25 +75,52 @@ def campaign(out, names, cases):
 def test_a_kill_that_comes_too_late_is_drawn_again_earlier(tmp_path):
     moments = []
 
-    def run(moment):
+    def run(due):
         (tmp_path / 'out').mkdir()  # Each start finds an empty folder until a kill is in time.
-        moments.append(moment)
-        return outcome(killed=moment < 2)
+        moments.append(next(n for n in range(100) if due(n / 10)) / 10)
+        return outcome(killed=moments[-1] < 2)
 
-    phases_ = phases.kill(run, lambda began: 'training', tmp_path / 'out', NeverAgain(1), 10)
-    assert phases_ == ('training',)
+    phases_ = phases.kill(run, lambda began: 'end', tmp_path / 'out', NeverAgain(1), 10)
+    assert phases_ == ('end',)
     assert len(moments) > 1
     assert moments == sorted(moments, reverse=True)
 
 
+@pytest.mark.parametrize(
+    ('phase', 'delay', 'expected'),
+    [
+        ('start', 1, 1),  # phases below: start at 0 s, training at 2 s, checkpoint at 5 s...
+        ('start', 9, 9),
+        ('training', 0, 2),
+        ('training', 2, 4),
+        ('checkpoint', 0, 5),
+        ('checkpoint', 4, 8),
+        ('end', 1, 10),
+    ],
+)
+def test_a_kill_waits_for_its_phase_and_then_for_its_delay(phase, delay, expected):
+    course = ['start'] * 2 + ['training'] * 3 + ['checkpoint'] + ['training'] * 2
+    course += ['checkpoint', 'end', 'end', 'end']
+    seen = []
+    due = phases._due(phase, delay, lambda: course[seen[-1]])
+    for second in range(len(course)):
+        seen.append(second)
+        if due(float(second)):
+            break
+    assert seen[-1] == expected
+
+
 class NeverAgain(random.Random):
-    """Draws one kill, and always the latest moment."""
+    """Draws one kill, in the last phase, and always the latest moment."""
 
     def randint(self, a, b):
         return a
 
-    def uniform(self, a, b):
-        return b
+    def choice(self, values):
+        return values[-1]
+
+    def random(self):
+        return 1.0
 
 
 def outcome(killed):
