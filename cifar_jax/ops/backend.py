@@ -25,7 +25,8 @@ def use(backend: str, algorithm: str = 'auto') -> Iterator[None]:
     the one in `$CIFAR_JAX_OPS`, or else the first of these that is available.
 
     Algorithms: 'direct' computes the sum of a convolution as it is written; 'auto' uses Winograd's
-    in the C++ code for 3x3 kernels where that is faster. Other backends have 'direct' only.
+    in the C++ code for 3x3 and 5x5 kernels where that is faster; 'winograd', wherever it is
+    possible, for measurements. Other backends have 'direct' only.
 
     Raises:
       UserError: 'onednn' is requested but not available, or the variable names no backend.
@@ -79,9 +80,7 @@ def reason() -> str:
     why = f'{name} was requested'
     if name == 'auto':
         why = onednn.problem() or f'oneDNN {onednn.version()} runs here'
-    fast = chosen() == 'onednn' and algorithm() == 'auto'
-    winograd = "; Winograd's algorithm for 3x3 kernels in float32" if fast else ''
-    return f'operations on this CPU by {chosen()}: {why}{winograd}'
+    return f'operations on this CPU by {chosen()}: {why}'
 
 
 def _from_environment() -> str:

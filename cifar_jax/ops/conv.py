@@ -47,7 +47,7 @@ def conv(
         padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
     (top, bottom), (left, right) = padding
     pads = (int(top), int(bottom)), (int(left), int(right))
-    options = onednn_conv.Options(strides, pads, groups, relu, backend.algorithm() == 'auto')
+    options = onednn_conv.Options(strides, pads, groups, relu, backend.algorithm())
     if backend.uses_onednn(x) and min(*pads[0], *pads[1]) >= 0:
         return _in_cpp(x, kernel, bias, options)
     native = jax_conv.plain if backend.chosen() == 'xla' else jax_conv.conv

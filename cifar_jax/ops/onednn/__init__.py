@@ -69,3 +69,23 @@ def computes(dtype: DTypeLike) -> bool:
     if dtype == jnp.bfloat16:
         return bool(ctypes.CDLL(str(library())).has_bfloat16())
     return dtype == jnp.float32
+
+
+def chooses_winograd(
+    kernel: tuple[int, int, int, int],
+    strides: tuple[int, int],
+    groups: int,
+    height: int,
+    width: int,
+) -> bool:
+    """Returns whether Winograd's algorithm computes a float32 convolution on this processor.
+
+    Args:
+      kernel: the shape of the HWIO kernel.
+      strides, groups: as for `cifar_jax.ops.conv.conv`.
+      height, width: the size of the outputs.
+    """
+    if problem() or strides != (1, 1) or groups > 1:
+        return False
+    sizes = [ctypes.c_int64(size) for size in (height, width, *kernel)]
+    return bool(ctypes.CDLL(str(library())).chooses_winograd(*sizes))

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <string_view>
+
 #include "elementwise.h"
 #include "half_vectors.h"
 #include "kernel_gradient.h"
@@ -30,6 +32,13 @@ Shape shape_of(const ffi::AnyBuffer& x, const ffi::AnyBuffer& kernel, ffi::AnyBu
                y[2],       {strides[0], strides[1]},
                {pads[0], pads[1], pads[2], pads[3]},
                groups,     type_of(x)};
+}
+
+// 'direct' never uses Winograd's algorithm, 'winograd' where it is supported, and 'auto' where it is
+// faster, too.
+bool uses_winograd(const Shape& s, std::string_view algorithm) {
+  if (algorithm == "direct" || !supports_winograd(s)) return false;
+  return algorithm == "winograd" || winograd_pays(s);
 }
 
 // The primitives of one shape, for `images` images at a time.
@@ -113,11 +122,11 @@ char* at(void* data, int64_t offset, memory::data_type type) {
 
 ffi::Error forward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::RemainingArgs rest,
                    ffi::Result<ffi::AnyBuffer> y, ffi::Span<const int64_t> strides,
-                   ffi::Span<const int64_t> pads, int64_t groups, bool relu, bool winograd,
-                   int64_t threads) {
+                   ffi::Span<const int64_t> pads, int64_t groups, bool relu,
+                   std::string_view algorithm, int64_t threads) {
   return guarded([&] {
     const Shape s = shape_of(x, kernel, y->dimensions(), strides, pads, groups);
-    winograd = winograd && has_winograd(s);
+    const bool winograd = uses_winograd(s, algorithm);
     thread_local Scratch for_transformed;
     float* transformed = nullptr;
     if (winograd) {
@@ -248,12 +257,12 @@ ffi::Error backward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::AnyBuffer grad
                     ffi::RemainingArgs rest, ffi::Result<ffi::AnyBuffer> to_kernel,
                     ffi::RemainingRets more, ffi::Span<const int64_t> strides,
                     ffi::Span<const int64_t> pads, int64_t groups, bool bias, bool relu,
-                    bool to_input, bool winograd, int64_t threads) {
+                    bool to_input, std::string_view algorithm, int64_t threads) {
   return guarded([&] {
     const Shape s = shape_of(x, kernel, gradient.dimensions(), strides, pads, groups);
     const Shape turned = to_x_shape(s);
-    const bool winograd_to_kernel = winograd && has_winograd(s);
-    const bool winograd_to_x = winograd && to_input && has_winograd(turned);
+    const bool winograd_to_kernel = uses_winograd(s, algorithm);
+    const bool winograd_to_x = to_input && uses_winograd(turned, algorithm);
     void* y = relu ? rest.get<ffi::AnyBuffer>(0)->untyped_data() : nullptr;
     void* to_bias = bias ? (*more.get<ffi::AnyBuffer>(0))->untyped_data() : nullptr;
     void* to_x = to_input ? (*more.get<ffi::AnyBuffer>(bias))->untyped_data() : nullptr;
@@ -343,6 +352,18 @@ ffi::Error backward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::AnyBuffer grad
 // Returns whether this processor, within ONEDNN_MAX_CPU_ISA, has bfloat16 instructions.
 extern "C" int has_bfloat16() { return cifar_jax::has_isa(dnnl::cpu_isa::avx512_core_bf16); }
 
+// Returns whether 'auto' uses Winograd's algorithm for a float32 convolution with stride 1.
+extern "C" int chooses_winograd(int64_t out_height, int64_t out_width, int64_t kernel_height,
+                                int64_t kernel_width, int64_t channels, int64_t features) {
+  cifar_jax::Shape s{};
+  s.channels = channels, s.features = features;
+  s.kernel_height = kernel_height, s.kernel_width = kernel_width;
+  s.out_height = out_height, s.out_width = out_width;
+  s.stride[0] = s.stride[1] = s.groups = 1;
+  s.type = cifar_jax::memory::data_type::f32;
+  return cifar_jax::uses_winograd(s, "auto");
+}
+
 XLA_FFI_DEFINE_HANDLER_SYMBOL(ConvForward, cifar_jax::forward,
                               xla::ffi::Ffi::Bind()
                                   .Arg<xla::ffi::AnyBuffer>()
@@ -353,7 +374,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(ConvForward, cifar_jax::forward,
                                   .Attr<xla::ffi::Span<const int64_t>>("pads")
                                   .Attr<int64_t>("groups")
                                   .Attr<bool>("relu")
-                                  .Attr<bool>("winograd")
+                                  .Attr<std::string_view>("algorithm")
                                   .Attr<int64_t>("threads"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(ConvBackward, cifar_jax::backward,
@@ -370,5 +391,5 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(ConvBackward, cifar_jax::backward,
                                   .Attr<bool>("bias")
                                   .Attr<bool>("relu")
                                   .Attr<bool>("to_input")
-                                  .Attr<bool>("winograd")
+                                  .Attr<std::string_view>("algorithm")
                                   .Attr<int64_t>("threads"));

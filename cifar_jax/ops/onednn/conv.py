@@ -16,7 +16,7 @@ class Options(NamedTuple):
     pads: tuple[tuple[int, int], tuple[int, int]]
     groups: int
     relu: bool
-    winograd: bool
+    algorithm: str
 
     def attributes(self) -> dict:
         """Returns the attributes of both FFI handlers."""
@@ -25,7 +25,7 @@ class Options(NamedTuple):
             'pads': np.array(self.pads, np.int64).ravel(),
             'groups': np.int64(self.groups),
             'relu': self.relu,
-            'winograd': self.winograd,
+            'algorithm': self.algorithm,
             'threads': np.int64(sharing.threads()),
         }
 

@@ -11,21 +11,28 @@
 namespace cifar_jax {
 namespace {
 
-// Below this, the transforms take longer than the products save.
-constexpr int64_t kFewestChannels = 16;
+// Below these, the transforms take longer than the products save (scripts/winograd_limits.py).
+constexpr int64_t kFewestChannels = 16, kSmallestMap = 3;
 // The largest ratio of computed to needed outputs, where maps are not multiples of a tile.
-constexpr double kMostWaste = 2.0;
-// With fewer tiles at a time, reading the kernel's 36 matrices takes longer than the products.
+constexpr double kMostWaste3 = 2.0, kMostWaste5 = 3.0;
+// With fewer tiles at a time, reading the kernel's matrices takes longer than the products.
 constexpr int64_t kFewestTiles = 48;
 
-// Returns the functions for a number of channels and features, or null.
+// The number of products for a tile.
+int64_t products_of(const Shape& s) {
+  const int64_t patch = kTile + s.kernel_height - 1;
+  return patch * patch;
+}
+
+// Returns the functions for a shape, or null.
 const Winograd* functions_for(const Shape& s) {
-  static const Winograd* const avx512 =
-      has_isa(dnnl::cpu_isa::avx512_core) ? &winograd_avx512() : nullptr;
-  static const Winograd* const avx2 = has_isa(dnnl::cpu_isa::avx2) ? &winograd_avx2() : nullptr;
-  for (const Winograd* w : {avx512, avx2}) {
-    if (w && s.channels % w->lanes == 0 && s.features % w->lanes == 0) return w;
-  }
+  static const bool avx512 = has_isa(dnnl::cpu_isa::avx512_core);
+  static const bool avx2 = has_isa(dnnl::cpu_isa::avx2);
+  const auto fits = [&](int64_t lanes) {
+    return s.channels % lanes == 0 && s.features % lanes == 0;
+  };
+  if (avx512 && fits(16)) return &winograd_avx512(s.kernel_height);
+  if (avx2 && fits(8)) return &winograd_avx2(s.kernel_height);
   return nullptr;
 }
 
@@ -34,7 +41,8 @@ Tiles tiles_of(const Shape& s, int64_t images) {
   static const int64_t level2 = std::max<int64_t>(sysconf(_SC_LEVEL2_CACHE_SIZE), 512 * 1024);
   Tiles tiles{(s.out_width + kTile - 1) / kTile, (s.out_height + kTile - 1) / kTile, 0, 0};
   tiles.count = images * tiles.per_image();
-  const int64_t fitting = level2 * 3 / 5 / (36 * sizeof(float) * (s.channels + s.features));
+  const int64_t fitting =
+      level2 * 3 / 5 / (products_of(s) * sizeof(float) * (s.channels + s.features));
   tiles.block = std::min(tiles.count, std::max(kFewestTiles, fitting / 24 * 24));
   return tiles;
 }
@@ -42,8 +50,8 @@ Tiles tiles_of(const Shape& s, int64_t images) {
 // The scratch memory of this thread, with zeros.
 Buffers buffers_of(const Shape& s, const Tiles& tiles) {
   thread_local Scratch scratch;
-  const int64_t x = 36 * tiles.step(tiles.block, s.channels);
-  const int64_t y = 36 * tiles.step(tiles.block, s.features);
+  const int64_t x = products_of(s) * tiles.step(tiles.block, s.channels);
+  const int64_t y = products_of(s) * tiles.step(tiles.block, s.features);
   const int64_t pixel = std::max(s.channels, s.features);
   float* const begin = scratch.of<float>(x + y + 2 * pixel);
   std::fill_n(begin, pixel, 0.f);
@@ -52,18 +60,22 @@ Buffers buffers_of(const Shape& s, const Tiles& tiles) {
 
 }  // namespace
 
-bool has_winograd(const Shape& s) {
-  if (s.type != memory::data_type::f32 || s.groups > 1 || s.kernel_height != 3 ||
-      s.kernel_width != 3 || s.stride[0] != 1 || s.stride[1] != 1 ||
-      std::min(s.channels, s.features) < kFewestChannels ||
-      std::min(s.out_height, s.out_width) < kTile || functions_for(s) == nullptr) {
-    return false;
-  }
-  const Tiles tiles = tiles_of(s, 1);
-  return kTile * kTile * tiles.count <= kMostWaste * s.out_height * s.out_width;
+bool supports_winograd(const Shape& s) {
+  return s.type == memory::data_type::f32 && s.groups == 1 &&
+         s.kernel_width == s.kernel_height && (s.kernel_width == 3 || s.kernel_width == 5) &&
+         s.stride[0] == 1 && s.stride[1] == 1 && functions_for(s) != nullptr;
 }
 
-int64_t winograd_size(const Shape& s) { return 36 * s.channels * s.features; }
+bool winograd_pays(const Shape& s) {
+  if (std::min(s.channels, s.features) < kFewestChannels ||
+      std::min(s.out_height, s.out_width) < kSmallestMap) {
+    return false;
+  }
+  const double computed = kTile * kTile * tiles_of(s, 1).count;
+  return computed <= (s.kernel_width == 3 ? kMostWaste3 : kMostWaste5) * s.out_height * s.out_width;
+}
+
+int64_t winograd_size(const Shape& s) { return products_of(s) * s.channels * s.features; }
 
 int64_t winograd_images(const Shape& s) {
   const int64_t per_image = tiles_of(s, 1).per_image();

@@ -1,4 +1,5 @@
-// Winograd's convolution of 3x3 kernels: a quarter of the direct sum's multiplications.
+// Winograd's convolution of 3x3 and 5x5 kernels: a quarter and a sixth of the direct sum's
+// multiplications.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +8,11 @@
 
 namespace cifar_jax {
 
-// Returns whether the functions below support this shape and processor, and beat the direct sums.
-bool has_winograd(const Shape& shape);
+// Returns whether the functions below support this shape and processor.
+bool supports_winograd(const Shape& shape);
+
+// Returns whether they beat the direct sums for a shape that they support.
+bool winograd_pays(const Shape& shape);
 
 // The number of values of a transformed kernel, or of the products for its gradient.
 int64_t winograd_size(const Shape& shape);

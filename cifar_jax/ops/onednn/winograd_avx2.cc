@@ -16,7 +16,9 @@ namespace {
 
 }  // namespace
 
-const Winograd& winograd_avx2() { return functions; }
+const Winograd& winograd_avx2(int64_t taps) {
+  return taps == ThreeTaps::kTaps ? functions<ThreeTaps> : functions<FiveTaps>;
+}
 
 }  // namespace cifar_jax
 
