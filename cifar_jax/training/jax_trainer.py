@@ -18,6 +18,7 @@ from cifar_jax.errors import UserError
 from cifar_jax.machine import use_compilation_cache
 from cifar_jax.ops import backend
 from cifar_jax.training import (
+    algorithms,
     checkpoints,
     groups,
     history,
@@ -81,7 +82,10 @@ def describe(plan: Plan) -> list[str]:
     lines = [f'{plan.mesh.size} x {kind}, batch {batch}']
     if parameter_groups := plan.config.optimizer.groups:
         lines.append(groups.table(parameter_groups, plans.shapes(plan)))
-    return [*lines, backend.reason()] if device.platform == 'cpu' else lines
+    if device.platform != 'cpu':
+        return lines
+    layers = algorithms.convolutions(lambda: plans.shapes(plan))
+    return [*lines, backend.reason(), algorithms.describe(layers, plan.dtype)]
 
 
 def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Result:
