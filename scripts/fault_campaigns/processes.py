@@ -77,6 +77,8 @@ def run(
     module = importlib.import_module(f'cifar_jax.{command}')
     scratch.mkdir(parents=True, exist_ok=True)
     paths = [scratch / 'stdout', scratch / 'stderr']
+    for path in paths:
+        path.write_bytes(b'')  # a child that is killed at once does not come to it
     sys.stdout.flush()
     sys.stderr.flush()
     began = time.monotonic()

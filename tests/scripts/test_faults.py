@@ -192,6 +192,20 @@ def test_a_kill_takes_the_children_or_spares_them(with_children):
         os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.skipif(sys.platform != 'linux', reason='the campaigns fork')
+def test_a_command_that_is_killed_at_once_has_no_output(tmp_path):
+    (tmp_path / 'stdout').write_text('of the command before')
+    program = (  # of its own, since a process that has started JAX must not fork
+        'import pathlib, sys\n'
+        'from fault_campaigns import processes\n'
+        'folder = pathlib.Path(sys.argv[1])\n'
+        'outcome = processes.run("evaluate", [], folder, kill_when=lambda _: True)\n'
+        'assert (outcome.killed, outcome.output, outcome.errors) == (True, "", "")'
+    )
+    environment = os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, '-c', program, str(tmp_path)], check=True, env=environment)
+
+
 @pytest.mark.parametrize('accuracy', [0.5, 0.6])
 def test_a_sweep_whose_results_differ_is_silently_wrong(tmp_path, accuracy):
     (tmp_path / 'run').mkdir()
