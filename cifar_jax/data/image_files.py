@@ -54,15 +54,12 @@ def read(path: Path, size: int) -> UInt8[np.ndarray, 'size size 3']:
             if scale > 1:
                 image.draft(None, (image.width // scale, image.height // scale))
             if image.width * image.height > LARGEST:
-                raise Image.DecompressionBombError(f'{image.width:,} x {image.height:,} pixels')
+                raise _too_large(path, f'{image.width:,} x {image.height:,}, ')
             ImageOps.exif_transpose(image, in_place=True)
             return pixels(image, (size, size))
-    except Image.DecompressionBombError as error:
-        raise UserError(
-            f'{path} claims {first_line(error)}, more than the {LARGEST:,} pixels allowed: make it '
-            'smaller or remove it.'
-        ) from error
-    except MemoryError:
+    except Image.DecompressionBombError as error:  # far too large, as the header says
+        raise _too_large(path) from error
+    except (MemoryError, UserError):
         raise
     except Exception as error:  # a damaged image raises anything
         unknown = isinstance(error, UnidentifiedImageError)
@@ -70,6 +67,13 @@ def read(path: Path, size: int) -> UInt8[np.ndarray, 'size size 3']:
         raise UserError(
             f'{path} cannot be read as an image ({problem}): repair or remove it.'
         ) from error
+
+
+def _too_large(path: Path, size: str = '') -> UserError:
+    return UserError(
+        f'{path} claims {size}more than the {LARGEST:,} pixels allowed: make it smaller or remove '
+        'it.'
+    )
 
 
 def pixels(image: Image.Image, size: tuple[int, int]) -> UInt8[np.ndarray, 'h w 3']:

@@ -40,8 +40,8 @@ def manager(folder: pathlib.Path, *, read_only: bool = False) -> Iterator[ocp.Ch
         checkpoints = ocp.CheckpointManager(folder.absolute(), options=options)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(
-            f'A _CHECKPOINT_METADATA file in {folder} is damaged ({first_line(error)}): restore it '
-            'from a copy or delete it; the checkpoint itself has a checksum.'
+            f'A file _CHECKPOINT_METADATA or metrics in {folder} is damaged ({first_line(error)}): '
+            'restore it from a copy or delete it; the checkpoint itself has a checksum.'
         ) from None
     try:
         yield checkpoints
@@ -180,6 +180,8 @@ def restore_step(
     """
     try:
         return restore(checkpoints, shapes, step, sharding)
+    except identity.UnknownRunError:
+        raise
     except Exception as error:  # orbax and tensorstore raise many kinds
         reason = str(error).strip().split('\n')[0][:200]
         raise UserError(
@@ -206,13 +208,16 @@ def restore_latest(
       The restored state, or None if there is no checkpoint.
 
     Raises:
-      UserError: there are checkpoints, and all of them are damaged.
+      UserError: there are checkpoints, and all of them are damaged or of another run; or the
+        file with the identity of the run is.
     """
     steps = sorted(checkpoints.all_steps(), reverse=True)
     damaged = []
     for step in steps:
         try:
             restored = restore(checkpoints, shapes, step, sharding)
+        except identity.UnknownRunError:
+            raise
         except Exception as error:  # orbax and tensorstore raise many kinds
             reason = str(error).strip().split('\n')[0][:200]
             log.warning('checkpoint %d is damaged (%s): trying the one before', step, reason)
@@ -223,8 +228,8 @@ def restore_latest(
         return restored
     if steps:
         raise UserError(
-            f'Every checkpoint in {checkpoints.directory} is damaged: restore one from a copy, '
-            'or train again in another --workdir.'
+            f'Every checkpoint in {checkpoints.directory} is damaged or of another run: restore '
+            'one from a copy, or train again in another --workdir.'
         )
     return None
 

@@ -194,7 +194,7 @@ def _restore(network: Network, folder: pathlib.Path) -> list[Line]:
         try:
             sha256 = _load(network, path)
         except (ValueError, FileError) as error:
-            log.warning('%s: trying the one before', error)
+            log.warning('%s: trying the one before', _problem(path, error))
             continue
         metrics = folder / history.FILE
         lines = history.read(metrics)[: network.epoch]
@@ -207,8 +207,8 @@ def _restore(network: Network, folder: pathlib.Path) -> list[Line]:
         return lines
     if paths:
         raise UserError(
-            f'Every checkpoint in {folder / CHECKPOINTS} is damaged: restore one from a copy, or '
-            'train again in another --workdir.'
+            f'Every checkpoint in {folder / CHECKPOINTS} is damaged or of another run: restore one '
+            'from a copy, or train again in another --workdir.'
         )
     return []
 
@@ -235,9 +235,14 @@ def _load_step(network: Network, folder: pathlib.Path, step: int) -> None:
         _load(network, path)
     except (ValueError, FileError) as error:
         raise UserError(
-            f'{error}, and it is the best checkpoint: restore it from a copy, or evaluate with '
-            '--checkpoint latest.'
+            f'{_problem(path, error)}, and it is the best checkpoint: restore it from a copy, or '
+            'evaluate with --checkpoint latest.'
         ) from None
+
+
+def _problem(path: pathlib.Path, error: ValueError | FileError) -> str:
+    """Returns what is wrong with a checkpoint, without a remedy."""
+    return f'{path} {error.reason}' if isinstance(error, FileError) else str(error)
 
 
 def _tidy(folder: pathlib.Path, lines: list[Line], monitor: str) -> None:

@@ -161,7 +161,7 @@ def claiming(width, height):
 @pytest.mark.parametrize(
     ('width', 'height', 'words'),
     # Pillow's own limits are at 89 and 179 million pixels; ours is below both.
-    [(60000, 60000, '3600000000 pixels'), (10000, 10000, '10,000 x 10,000 pixels')],
+    [(60000, 60000, 'more than'), (10000, 10000, '10,000 x 10,000, more than')],
 )
 @pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')
 def test_an_image_of_absurd_size_is_refused_by_its_header(tmp_path, width, height, words):
@@ -170,10 +170,9 @@ def test_an_image_of_absurd_size_is_refused_by_its_header(tmp_path, width, heigh
     with pytest.raises(UserError) as caught:
         image_files.read(path, 8)
     message = str(caught.value)
-    assert message.startswith(f'{path} claims ')
-    assert words in message
-    assert '50,000,000 pixels allowed' in message
-    assert '\n' not in message
+    assert message == (
+        f'{path} claims {words} the 50,000,000 pixels allowed: make it smaller or remove it.'
+    )
 
 
 @pytest.mark.parametrize(('allowed', 'scale'), [(200_000, 1), (100_000, 2), (12_000, 4), (4000, 8)])

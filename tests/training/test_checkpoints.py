@@ -247,6 +247,29 @@ def test_a_checkpoint_that_cannot_be_written_is_a_sentence(tmp_path):
         signal.signal(signal.SIGXFSZ, handler)
 
 
+@pytest.mark.parametrize(
+    ('content', 'problem'), [(None, 'missing'), ('\0' * 33, 'damaged'), ('ab', 'damaged')]
+)
+def test_a_run_without_its_identity_blames_no_checkpoint(tmp_path, content, problem):
+    folder = tmp_path / 'checkpoints'
+    save_steps(folder, {1: None})
+    identity = tmp_path / 'run_id'
+    kept = identity.read_text()
+    if content is None:
+        identity.unlink()
+    else:
+        identity.write_text(content)
+    with pytest.raises(UserError, match=rf'^\S+run_id is {problem}, .*: restore it from a copy'):
+        restore_latest(folder)
+    with (
+        checkpoints.manager(folder) as manager,
+        pytest.raises(UserError, match=rf'^\S+run_id is {problem}'),
+    ):
+        checkpoints.restore_step(manager, SHAPES, 1)
+    identity.write_text(kept)
+    assert restore_latest(folder) is not None
+
+
 @pytest.mark.parametrize('read_only', [False, True])
 @pytest.mark.parametrize('content', ['[1]', '7', '{"init_timestamp_nsecs": "x"}'])
 def test_a_damaged_description_of_a_checkpoint_is_a_sentence(tmp_path, content, read_only):
@@ -255,7 +278,7 @@ def test_a_damaged_description_of_a_checkpoint_is_a_sentence(tmp_path, content, 
     description = folder / '1' / '_CHECKPOINT_METADATA'
     description.write_text(content)
     with (
-        pytest.raises(UserError, match=r'A _CHECKPOINT_METADATA file in .* is damaged'),
+        pytest.raises(UserError, match=r'_CHECKPOINT_METADATA or metrics in .* is damaged'),
         checkpoints.manager(folder, read_only=read_only),
     ):
         pass

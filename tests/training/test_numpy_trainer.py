@@ -162,6 +162,7 @@ def test_a_damaged_checkpoint_is_skipped_and_the_run_ends_with_the_same_bits(
     latest.write_bytes(latest.read_bytes()[:-100])
     assert run.train(config_of(), tmp_path)['sha256'] == unbroken[1]['sha256']
     assert 'is damaged' in caplog.text
+    assert 'restore' not in caplog.text  # nothing need be done
     assert lines(tmp_path) == lines(unbroken[0])
 
 
@@ -170,6 +171,23 @@ def test_the_checkpoints_of_another_run_are_not_taken(unbroken, tmp_path):
     (tmp_path / 'run' / 'run_id').write_text('ab' * 16)
     with pytest.raises(UserError, match='Every checkpoint'):
         evaluation.evaluate(tmp_path / 'run', 'test')
+
+
+def test_a_run_without_its_identity_blames_no_checkpoint(unbroken, tmp_path):
+    shutil.copytree(unbroken[0], tmp_path / 'run')
+    (tmp_path / 'run' / 'run_id').unlink()
+    with pytest.raises(UserError, match=r'run_id is missing, .*: restore it from a copy'):
+        evaluation.evaluate(tmp_path / 'run', 'test')
+
+
+@pytest.mark.parametrize('damage', [pathlib.Path.unlink, lambda path: path.write_bytes(b'x')])
+def test_a_damaged_best_checkpoint_is_one_sentence_with_one_remedy(tmp_path, damage):
+    config = config_of(schedule__rate=0.5, train__length='30 epochs', train__patience=2)
+    best = run.train(config, tmp_path)
+    damage(tmp_path / 'checkpoints' / f'{best["step"]}.npz')
+    with pytest.raises(UserError, match='and it is the best checkpoint: restore') as caught:
+        evaluation.evaluate(tmp_path, 'test')
+    assert str(caught.value).count('restore') == 1
 
 
 def test_a_changed_line_of_the_log_is_noticed(unbroken, tmp_path):
@@ -184,7 +202,9 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_one_sentence(tmp_path):
     run.train(config_of(train__length='1 epochs'), tmp_path)
     for path in (tmp_path / 'checkpoints').iterdir():
         path.write_bytes(b'')
-    with pytest.raises(UserError, match=r'Every checkpoint in .* is damaged: restore one'):
+    with pytest.raises(
+        UserError, match=r'Every checkpoint in .* is damaged or of another run: restore'
+    ):
         run.train(config_of(), tmp_path)
 
 
