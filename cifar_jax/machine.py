@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import math
 import os
 import pathlib
 import platform
@@ -38,6 +39,14 @@ def cores() -> list[int]:
     if hasattr(os, 'sched_getaffinity'):
         return sorted(os.sched_getaffinity(0))
     return [*range(os.cpu_count() or 1)]
+
+
+def memory() -> float:
+    """Returns the bytes of memory of the machine; infinity if the system does not say."""
+    try:
+        return float(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'))
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return math.inf
 
 
 def environment(operations: str) -> dict[str, object]:
@@ -107,7 +116,7 @@ def _ask_for_huge_pages(libc: ctypes.CDLL) -> None:
     Uses at most half of the memory; has no effect if the system refuses or has no huge pages.
     """
     libc.sbrk.restype = libc.malloc.restype = ctypes.c_void_p
-    size = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2
+    size = int(memory()) // 2
     start = -(-libc.sbrk(0) // _HUGE_PAGE) * _HUGE_PAGE
     libc.free(ctypes.c_void_p(libc.malloc(ctypes.c_size_t(size))))
     length = libc.sbrk(0) - start

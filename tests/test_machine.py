@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from cifar_jax import machine
+
 _HUGE_PAGES = pathlib.Path('/sys/kernel/mm/transparent_hugepage/enabled')
 _PROGRAM = """
 import numpy as np
@@ -30,3 +32,14 @@ def test_large_arrays_lie_in_huge_pages_that_are_kept():
     first, again, memory = subprocess.check_output(command, text=True).split('\n', 2)
     assert first == again
     assert int(re.search(r'AnonHugePages: +(\d+) kB', memory)[1]) >= 60 * 1024
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+def test_the_memory_is_that_of_the_machine():
+    kilobytes = re.search(r'MemTotal: +(\d+) kB', pathlib.Path('/proc/meminfo').read_text())[1]
+    assert machine.memory() == int(kilobytes) * 1024
+
+
+def test_the_memory_counts_as_unlimited_where_the_system_does_not_say(monkeypatch):
+    monkeypatch.delattr('os.sysconf')
+    assert machine.memory() == float('inf')

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from cifar_jax.errors import UserError
+from cifar_jax.errors import UserError, first_line
 
 
 def show_log(stream: Any = None) -> None:
@@ -106,6 +106,14 @@ def mistakes_as_sentences() -> Iterator[None]:
         message = f'{error.filename}: {error.strerror}' if error.filename else str(error)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except (MemoryError, RuntimeError) as error:
+        # XLA's error has a class of its own, which would have to be imported with JAX.
+        if not (isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error)):
+            raise
+        message = (
+            f'The memory is not enough ({first_line(error)}): make config.train.batch_size, '
+            'config.eval_batch_size, the images or the model smaller.'
+        )
     else:
         return
     print(f'cifar_jax: {message}', file=sys.stderr)

@@ -65,13 +65,14 @@ def train(
             config.ops.algorithm = stored.ops.algorithm
     data, kept = _prepare_data(workdir, config)
     plan = trainer.plan(config, data, new=new, read=first_weights.read)
-    modules = model_summary.table(plan.model, data.train.images.shape[1:])
+    variables, rows = model_summary.trace(plan.model, data.train.images.shape[1:])
+    model_summary.require_memory(plan.model, variables)
     with backend.use(**config.ops), workdirs.lock(workdir):
         workdirs.remove_temporary(workdir)
         extension = _extension(workdir, plan, data.train.images.shape[1:], extend)
         for change in workdirs.prepare(workdir, config, command):
             log.warning('%s: this run will not continue with the same bits', change)
-        log.info(modules)
+        log.info(model_summary.table(plan.model, variables, rows))
         for line in trainer.describe(plan):
             log.info(line)
         _describe_data(data)

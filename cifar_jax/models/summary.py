@@ -1,7 +1,7 @@
 """A model's parameters and multiply-adds by module, computed from shapes only."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from cifar_jax import machine
+from cifar_jax.errors import UserError
 from cifar_jax.models import image_size
 from cifar_jax.models.layers import Conv, Dense, ReLU
 
@@ -35,13 +37,35 @@ def multiply_adds(model: nn.Module, image_shape: Sequence[int]) -> int:
     return trace(model, image_shape)[1][-1].multiply_adds
 
 
-def table(model: nn.Module, image_shape: Sequence[int]) -> str:
+def require_memory(model: nn.Module, variables: Mapping[str, Any]) -> None:
+    """Checks that a model can be trained in the memory of this machine, as far as it is certain.
+
+    Args:
+      variables: their shapes, from `trace`.
+
+    Raises:
+      UserError: the parameters and their gradients alone take more than there is.
+    """
+    leaves = jax.tree.leaves(variables['params'])
+    needed = 2 * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    if needed > machine.memory():
+        raise UserError(
+            f'{sum(leaf.size for leaf in leaves):,} parameters of {type(model).__name__} and their '
+            f'gradients take {needed / 2**30:,.0f} GB, and this machine has '
+            f'{machine.memory() / 2**30:,.0f} GB: make config.model or config.data.image_size '
+            'smaller.'
+        )
+
+
+def table(model: nn.Module, variables: Mapping[str, Any], rows: list[Row]) -> str:
     """Returns a table of the parameters and FLOPs of each module for one (h, w, c) image.
 
     Like `nn.tabulate`, but ten times faster (0.6 s instead of 6 s for SENet), since that lowers
     every module for XLA to count FLOPs. A multiply-add is two FLOPs; "statistics" are not trained.
+
+    Args:
+      variables, rows: what `trace` returns.
     """
-    variables, rows = trace(model, image_shape)
     lines = Table(box=box.SIMPLE, title=f'{type(model).__name__} for one image')
     lines.add_column('module')
     lines.add_column('type')

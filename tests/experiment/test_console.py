@@ -6,6 +6,7 @@ import signal
 import sys
 from typing import Any
 
+import jax
 import pytest
 
 from cifar_jax.errors import UserError
@@ -213,3 +214,26 @@ def test_exceptions_that_nothing_can_catch_are_shown_but_for_a_harmless_one(
     console.show_log()
     Failing()
     assert messages == [message] * shown
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        MemoryError('Unable to allocate 9 TiB'),
+        jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nat x'),
+    ],
+)
+def test_too_little_memory_is_one_sentence(capsys, error):
+    with pytest.raises(SystemExit) as end, console.mistakes_as_sentences():
+        raise error
+    assert end.value.code == 1
+    problem = str(error).partition('\n')[0]
+    assert capsys.readouterr().err == (
+        f'cifar_jax: The memory is not enough ({problem}): make config.train.batch_size, '
+        'config.eval_batch_size, the images or the model smaller.\n'
+    )
+
+
+def test_other_errors_of_jax_are_not_hidden():
+    with pytest.raises(jax.errors.JaxRuntimeError), console.mistakes_as_sentences():
+        raise jax.errors.JaxRuntimeError('INTERNAL: a mistake')

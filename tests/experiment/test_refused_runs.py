@@ -30,6 +30,7 @@ def refusal(workdir: pathlib.Path, config: str, *overrides: str) -> str:
         ('senet.py:smoke', ['train.batch_size=5000'], 'config.train.batch_size=5000 is more than'),
         ('senet.py:smoke', ['schedule.warmup=9 epochs'], "config.schedule.warmup is '9 epochs'"),
         ('senet.py:smoke', ['init_from=nowhere'], 'nowhere'),
+        ('small_vgg.py:digits', ['model.widths=(1000000,)'], 'parameters of SmallVGG and their'),
         ('numpy_cnn.py:smoke', ['train.length=1 steps'], 'ends within an epoch'),
     ],
 )

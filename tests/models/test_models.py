@@ -18,6 +18,12 @@ from cifar_jax.ops.pool import global_avg_pool
 
 KEY = jax.random.key(0)
 IMAGE = (32, 32, 3)
+
+
+def table(model):
+    return summary.table(model, *summary.trace(model, IMAGE))
+
+
 NARROW = {
     'BaseNet': {'widths': [4], 'hidden': 8},
     'ComplexNet': {'widths': [4, 4], 'convs': [1, 2], 'dropouts': [0.3, 0.4], 'hidden': 8},
@@ -76,7 +82,7 @@ def test_parameter_counts(name, trained, with_statistics):
 def test_published_counts_on_cifar100_stand_in_the_table(
     name, classes, options, trained, with_statistics
 ):
-    text = summary.table(models.create(name, classes, **options), IMAGE)
+    text = table(models.create(name, classes, **options))
     total = next(line for line in text.splitlines() if 'total' in line).split()
     statistics = with_statistics - trained
     assert total[:4] == ['total', name, f'{classes}', f'{trained:,}']
@@ -217,14 +223,26 @@ def test_multiply_adds_of_a_grouped_convolution():
 
 
 def test_the_table_counts_parameters_statistics_and_flops():
-    text = summary.table(models.create('PlainCNN', 10), IMAGE)
+    text = table(models.create('PlainCNN', 10))
     total = next(line for line in text.splitlines() if 'total' in line)
     assert total.split() == ['total', 'PlainCNN', '10', '2,784,250', '1,984', '83,024,960']
     assert 'Conv_0' in text
 
 
+@pytest.mark.parametrize(('memory', 'fits'), [(22_274_000, True), (22_273_999, False)])
+def test_parameters_whose_gradients_do_not_fit_the_memory_are_refused(monkeypatch, memory, fits):
+    model = models.create('PlainCNN', 10)  # 2,784,250 parameters of four bytes, twice
+    variables, _ = summary.trace(model, IMAGE)
+    monkeypatch.setattr(summary.machine, 'memory', lambda: memory)
+    if fits:
+        summary.require_memory(model, variables)
+    else:
+        with pytest.raises(UserError, match=r'2,784,250 parameters of PlainCNN .* smaller'):
+            summary.require_memory(model, variables)
+
+
 def test_the_table_puts_blocks_before_their_layers():
-    text = summary.table(models.create('SENet', 10, **NARROW['SENet']), IMAGE)
+    text = table(models.create('SENet', 10, **NARROW['SENet']))
     order = [text.index(name) for name in ('stem', 'stage1_block1', 'conv1', 'squeeze', 'head')]
     assert order == sorted(order)
 
