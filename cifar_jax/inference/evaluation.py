@@ -179,10 +179,14 @@ def _own_data(
     kinds = (source.partition(':')[0] for source in (classifier.config.data.source, config.source))
     if split not in stored.digests or len({*kinds}) > 1:
         return None
+    level = log.level
+    log.setLevel(logging.WARNING)  # a test part that is drawn here is perhaps not evaluated
     try:
         data = pipeline.prepare(config, classifier.normalizer)
     except UserError:
         return None
+    finally:
+        log.setLevel(level)
     same = data.classes == stored.classes
     return data if same and split not in preprocessing.differing(stored, data.digests()) else None
 

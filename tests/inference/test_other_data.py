@@ -146,6 +146,15 @@ def test_other_images_have_the_logits_of_the_loaded_classifier_and_labels_by_nam
     assert result['loss'] == pytest.approx(-log_p[np.arange(8), labels].mean(), rel=1e-5)
 
 
+def test_no_test_part_is_announced_where_all_images_are_evaluated(root, capsys):
+    draw_images(root / 'jpegs', CLASSES, 5)
+    arguments = ['--workdir', str(root / 'w'), '--data', f'folder:{root / "jpegs"}']
+    command.main(arguments)
+    printed = capsys.readouterr().out
+    assert 'is kept apart' in printed
+    assert 'a fixed fifth of the images is the test set' not in printed
+
+
 def test_the_result_on_other_images_is_kept_apart(root, capsys):
     own = evaluate(root / 'w', data_dir=str(root / 'moved'))
     predictions = (root / 'w' / 'predictions' / 'test.npz').read_bytes()
