@@ -107,6 +107,7 @@ def read_config(workdir: Workdir) -> ConfigDict:
     if not workdir.path.is_dir():
         raise UserError(f'No workdir {workdir.path}: --workdir names the folder of a run.')
     stored = _read_config_file(workdir)
+    problem = f'{workdir.config} is of another version of cifar_jax or damaged'
     try:
         values = _tuples(stored['config'])
         # The parts of a folder were drawn by the number of its images.
@@ -115,24 +116,16 @@ def read_config(workdir: Workdir) -> ConfigDict:
             group, _, leaf = key.rpartition('.')
             (values[group] if group else values).setdefault(leaf, value)
         config = ConfigDict(values)
-        with _naming(workdir.config):
+        try:
             config_lib.check_types(config)
+        except UserError as error:
+            raise UserError(f'{problem}: {error}') from None
         config_lib.check(config)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f'{workdir.config} is of another version of cifar_jax or damaged ({error!r}): '
-            'use the version that wrote it, or train again.'
+            f'{problem} ({error!r}): use the version that wrote it, or train again.'
         ) from None
     return config.lock()
-
-
-@contextlib.contextmanager
-def _naming(path: pathlib.Path) -> Iterator[None]:
-    """Says in an error which file holds the value."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f'{path} is of another version of cifar_jax or damaged: {error}') from None
 
 
 def _read_config_file(workdir: Workdir) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from rich.text import Text
 from cifar_jax.checks import require
 from cifar_jax.errors import UserError, nearest
 from cifar_jax.models.intercept import with_frozen_statistics
+from cifar_jax.training.weights import path_name
 
 Group = Mapping[str, Any]
 
@@ -86,7 +87,7 @@ def _check_value(key: str, name: str, value: Any) -> None:
 
 def labels(groups: Sequence[Group], params: PyTree) -> PyTree:
     """Returns a tree like the parameters': the number of each one's group as text, or 'rest'."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: _label(groups, _name(path)), params)
+    return jax.tree_util.tree_map_with_path(lambda path, _: _label(groups, path_name(path)), params)
 
 
 def statistics_are_frozen(groups: Sequence[Group]) -> Callable[[str], bool]:
@@ -175,11 +176,7 @@ def _trained(groups: Sequence[Group], label: str) -> bool:
 
 
 def _names(tree: PyTree) -> list[str]:
-    return [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
-
-
-def _name(path: tuple[Any, ...]) -> str:
-    return '/'.join(key.key for key in path)
+    return [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
 
 
 def _some(names: list[str]) -> str:

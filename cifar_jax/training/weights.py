@@ -42,7 +42,12 @@ def save(path: pathlib.Path, variables: Mapping[str, PyTree]) -> None:
 def named(variables: Mapping[str, PyTree]) -> dict[str, Any]:
     """Returns the leaves of variables by their paths, such as 'params/Conv_0/kernel'."""
     leaves = jax.tree_util.tree_leaves_with_path(variables)
-    return {_name(path): leaf for path, leaf in leaves}
+    return {path_name(path): leaf for path, leaf in leaves}
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """Returns a path in variables, from `jax.tree_util`, as text: 'params/Conv_0/kernel'."""
+    return '/'.join(key.key for key in path)
 
 
 def check(config: ConfigDict) -> None:
@@ -163,7 +168,7 @@ def match(
 def fill(arrays: Mapping[str, Any], drawn: Mapping[str, PyTree]) -> Mapping[str, PyTree]:
     """Returns variables with these arrays, by name, in the place of those drawn."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: arrays.get(_name(path), leaf), dict(drawn)
+        lambda path, leaf: arrays.get(path_name(path), leaf), dict(drawn)
     )
 
 
@@ -209,10 +214,6 @@ def _refusal(source: Source, refused: list[str]) -> str:
 
 def _line(status: str, lines: list[str]) -> str:
     return f'{len(lines)} {status}: {", ".join(lines)}'
-
-
-def _name(path: tuple[Any, ...]) -> str:
-    return '/'.join(key.key for key in path)
 
 
 def _kind(leaf: Any) -> str:
