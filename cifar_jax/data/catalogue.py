@@ -66,8 +66,9 @@ def load(
     if cached is not None:
         decoded = _read(cached / folder, _of(cached / folder, data_dir))
         if decoded is not None:
-            if whole and not all(f'{part}_images' in decoded.arrays for part in SPLITS):
-                metadata.read(recipe.name, cached)  # It says which part is missing.
+            parts = [part for part in SPLITS if f'{part}_images' in decoded.arrays]
+            if whole and len(parts) < len(SPLITS):
+                raise metadata.lacks_part(recipe.name, parts)
             return decoded
     version = cache.newest(root, metadata.INFO)
     if version is None:
@@ -130,7 +131,7 @@ def prepare(recipe: Recipe, data_dir: Path) -> Path:
     if problem:
         raise _missing(recipe, data_dir, problem)
     log.info('Downloading and preparing %s in %s, once.', recipe.name, data_dir)
-    tfds = _tensorflow_datasets()
+    tfds = tensorflow_datasets()
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
     from tensorflow_datasets.core.download.util import DownloadError
 
@@ -188,7 +189,7 @@ def decode(
     Raises:
       UserError: a record is damaged, the format cannot be read, or an image has no label.
     """
-    tfds = _tensorflow_datasets()
+    tfds = tensorflow_datasets()
     import tensorflow as tf
 
     arrays: dict[str, np.ndarray] = {}
@@ -219,7 +220,11 @@ def decode(
             'be decoded here: point --config.data.dir to a folder that has it as tfrecord, or to '
             'an empty one, where it is prepared again.'
         ) from error
-    except (tf.errors.OpError, *files.DAMAGE) as error:
+    except tf.errors.OpError as error:
+        # '{{function_node ...}} corrupted record at 0 [Op:IteratorGetNext] name: '
+        reason = re.sub(r'{{.*?}}|\[Op:.*', '', first_line(error)).strip()
+        raise metadata.damaged(version, reason) from error
+    except files.DAMAGE as error:
         raise metadata.damaged(version, error) from error
     return cache.Decoded(arrays, {kind: features[name].names for kind, name in labels.items()})
 
@@ -277,7 +282,7 @@ def _catalogue() -> ModuleType:
     return tfds
 
 
-def _tensorflow_datasets() -> ModuleType:
+def tensorflow_datasets() -> ModuleType:
     """Imports tensorflow-datasets and TensorFlow without warnings, and without accelerators."""
     tfds = _catalogue()
     with warnings.catch_warnings():

@@ -2,7 +2,7 @@
 
 import math
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,11 +57,16 @@ def read(name: str, version: Path, whole: bool = True) -> Metadata:
     named = {'train': 'train' if counts.get('train') else None, 'test': held_out}
     parts = {part: (split, counts[split]) for part, split in named.items() if split}
     if len(parts) < (2 if whole else 1):
-        raise UserError(
-            f"'{name}' needs a 'train' {'and' if whole else 'or'} a 'test' or 'validation' split, "
-            f'but has {", ".join(map(repr, counts)) or "none"}: choose another set.'
-        )
+        raise lacks_part(name, counts, whole)
     return Metadata(image_features, parts)
+
+
+def lacks_part(name: str, splits: Iterable[str], whole: bool = True) -> UserError:
+    """Returns the error for a set without a part; see `read`."""
+    return UserError(
+        f"'{name}' needs a 'train' {'and' if whole else 'or'} a 'test' or 'validation' split, "
+        f'but has {", ".join(map(repr, splits)) or "none"}: choose another set.'
+    )
 
 
 def features(name: str, specs: Mapping[str, Any], supervised: Sequence[str]) -> Features:

@@ -103,6 +103,8 @@ def load(config: ConfigDict) -> Dataset:
     data = PREFIXES[prefix](rest, config) if colon else SOURCES[prefix](config)
     parts = [part for part in (data.train, data.validation, data.test) if part is not None]
     check_memory(data.name, sum(part.images.nbytes for part in parts), config.memory_gb)
+    if len(data.classes) < 2:
+        raise UserError(f'{data.name} has fewer than two classes: choose another data set.')
     keep = config.classes or len(data.classes)
     if not 2 <= keep <= len(data.classes):
         raise UserError(

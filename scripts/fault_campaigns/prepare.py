@@ -18,7 +18,7 @@ COUNTS = {'train': 60, 'test': 40}
 
 def main() -> None:
     """Runs the program."""
-    tfds = catalogue._tensorflow_datasets()
+    tfds = catalogue.tensorflow_datasets()
 
     for seed, own in enumerate(NAMES):
 

@@ -277,7 +277,7 @@ from test_sources import config
 from cifar_jax.data import catalogue, sources
 from cifar_jax.errors import UserError
 
-tfds = catalogue._tensorflow_datasets()
+tfds = catalogue.tensorflow_datasets()
 rng = np.random.default_rng(0)
 folder = sys.argv[1]
 
