@@ -67,7 +67,9 @@ def mistakes_in(path: pathlib.Path) -> Iterator[None]:
             place, what = f'{error.filename}, line {error.lineno}', error.msg
         else:
             frames = traceback.extract_tb(error.__traceback__)
-            lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+            # The importer makes the path of a module absolute.
+            names = (str(path), str(path.absolute()))
+            lines = [frame.lineno for frame in frames if frame.filename in names]
             place = f'{path}, line {lines[-1]}' if lines else str(path)
             what = first_line(error)
         raise UserError(f'{place}: {type(error).__name__}: {what.removesuffix(".")}.') from None

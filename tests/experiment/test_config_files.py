@@ -95,6 +95,12 @@ def test_a_file_that_is_no_config_is_refused(written, text, message):
     assert message in refused
 
 
+def test_a_relative_path_has_lines_too(written, monkeypatch):
+    path = written(f'{HEAD}    c.seed = 1 / 0\n    return c\n')
+    monkeypatch.chdir(path.parent)
+    assert refusal(pathlib.Path('mine.py')).startswith('mine.py, line 8: ZeroDivisionError')
+
+
 def test_a_key_that_no_line_sets_is_reported_with_the_line_of_get_config(written):
     path = written(HEAD + '    c.train.update({"epochs": 3})\n    return c\n')
     assert refusal(path).startswith(f"{path}, line 4: No config key 'train.epochs'")
