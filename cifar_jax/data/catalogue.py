@@ -222,7 +222,7 @@ def decode(
         ) from error
     except tf.errors.OpError as error:
         # '{{function_node ...}} corrupted record at 0 [Op:IteratorGetNext] name: '
-        reason = re.sub(r'{{.*?}}|\[Op:.*', '', first_line(error)).strip()
+        reason = re.sub(r'{{.*?}}|\[Op:.*', '', first_line(error)).strip(' .')
         raise metadata.damaged(version, reason) from error
     except files.DAMAGE as error:
         raise metadata.damaged(version, error) from error
