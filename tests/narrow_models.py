@@ -27,6 +27,25 @@ OPTIONS: dict[str, dict[str, Any]] = {
     'ImprovedNet before': dict(widths=(3,), hidden=6, batch_norm='before'),
     'ImprovedNet after': dict(widths=(3,), hidden=6, batch_norm='after'),
     'SimpleNet': dict(widths=(3, 4), hidden=(6, 5)),
+    'ResNet50': dict(widths=(3, 4), blocks=(1, 2)),
+    'EfficientNetB0': dict(
+        stem=4,
+        widths=(4, 6),
+        blocks=(1, 2),
+        kernels=(3, 5),
+        strides=(1, 2),
+        expansions=(1, 2),
+        top=8,
+    ),
+    'EfficientNetLite0': dict(
+        stem=4,
+        widths=(4, 4),
+        blocks=(1, 1),
+        kernels=(5, 3),
+        strides=(2, 1),
+        expansions=(2, 3),
+        top=8,
+    ),
     'ComplexNet': dict(widths=(3, 4), convs=(1, 2), dropouts=(0.2, 0.4), hidden=6),
 }
 # Height and width differ, to detect swapped axes; 9 is odd, so that 'same' pooling pads.

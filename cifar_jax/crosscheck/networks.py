@@ -10,6 +10,7 @@ from typing import Any
 
 from flax import linen as nn
 
+from cifar_jax.crosscheck import backbones
 from cifar_jax.errors import UserError
 from cifar_jax.models.base_net import BaseNet
 from cifar_jax.models.complex_net import ComplexNet
@@ -241,5 +242,8 @@ BUILDERS: dict[str, Callable[[Graph, Any], None]] = {
     'ImprovedNet': improved_net,
     'SimpleNet': simple_net,
     'ComplexNet': complex_net,
+    'ResNet50': backbones.resnet,
+    'EfficientNetB0': backbones.efficientnet,
+    'EfficientNetLite0': backbones.efficientnet,
     'FlaxNetwork': layer_list,
 }

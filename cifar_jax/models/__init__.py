@@ -9,10 +9,12 @@ from cifar_jax.checks import require_choice
 from cifar_jax.models import options as model_options
 from cifar_jax.models.base_net import BaseNet
 from cifar_jax.models.complex_net import ComplexNet
+from cifar_jax.models.efficientnet import EfficientNetB0, EfficientNetLite0
 from cifar_jax.models.image_model import ImageModel
 from cifar_jax.models.improved_net import ImprovedNet
 from cifar_jax.models.inception import InceptionNet
 from cifar_jax.models.plain_cnn import PlainCNN
+from cifar_jax.models.resnet import ResNet50
 from cifar_jax.models.senet import SENet
 from cifar_jax.models.simple_net import SimpleNet
 from cifar_jax.models.small_vgg import SmallVGG
@@ -20,9 +22,12 @@ from cifar_jax.models.small_vgg import SmallVGG
 MODELS: dict[str, type[ImageModel]] = {
     'BaseNet': BaseNet,
     'ComplexNet': ComplexNet,
+    'EfficientNetB0': EfficientNetB0,
+    'EfficientNetLite0': EfficientNetLite0,
     'ImprovedNet': ImprovedNet,
     'InceptionNet': InceptionNet,
     'PlainCNN': PlainCNN,
+    'ResNet50': ResNet50,
     'SENet': SENet,
     'SimpleNet': SimpleNet,
     'SmallVGG': SmallVGG,

@@ -135,6 +135,25 @@ class ReLU(nn.Module):
         return nn.relu(x)
 
 
+def relu6(x: Float[Array, '*shape']) -> Float[Array, '*shape']:
+    """Returns min(max(x, 0), 6), whose gradient at 0 and at 6 is 0, as in PyTorch."""
+    return jnp.where(x < 6, nn.relu(x), jnp.asarray(6, x.dtype))
+
+
+# The activations of the option `activation` of models.
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {'relu6': relu6, 'swish': nn.swish}
+
+
+class Activation(nn.Module):
+    """A function of `ACTIVATIONS`, as a module, so that its output has a name."""
+
+    kind: str
+
+    @nn.compact
+    def __call__(self, x: Float[Array, '*batch features']) -> Float[Array, '*batch features']:
+        return ACTIVATIONS[self.kind](x)
+
+
 class DropBlock(nn.Module):
     """Zeroes square blocks of all channels in training and rescales the other values.
 
@@ -212,11 +231,12 @@ def _dilate(mask: Array, axis: int, size: int) -> Array:
 class SqueezeExcite(nn.Module):
     """Scales each channel by a gate computed from all channels' means.
 
-    gate = sigmoid(W2 relu(W1 mean(x) + b1) + b2), with channels / reduction hidden units (Hu et
-    al. 2018, arXiv:1709.01507, equations 2 to 4).
+    gate = sigmoid(W2 act(W1 mean(x) + b1) + b2), with channels / reduction hidden units (Hu et
+    al. 2018, arXiv:1709.01507, equations 2 to 4, where the activation is a ReLU).
     """
 
     reduction: int = 16
+    activation: Callable[[Array], Array] = nn.relu
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -227,5 +247,5 @@ class SqueezeExcite(nn.Module):
         gate = global_avg_pool(x)
         dense = functools.partial(Dense, kernel_init=lecun_normal, dtype=self.dtype)
         gate = dense(max(channels // self.reduction, 1), name='squeeze')(gate)
-        gate = dense(channels, name='excite')(nn.relu(gate))
+        gate = dense(channels, name='excite')(self.activation(gate))
         return x * nn.sigmoid(gate)[:, None, None, :]

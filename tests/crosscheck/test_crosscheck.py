@@ -56,7 +56,8 @@ def test_the_model_of_a_config_agrees_with_its_reference(file, name):
     assert all((value is not None) == (name == 'SmallVGG') for value in errors)
 
 
-SLOW_TO_COMPILE = ('SENet', 'InceptionNet', 'ComplexNet')
+BACKBONES = ('ResNet50', 'EfficientNetB0', 'EfficientNetLite0')
+SLOW_TO_COMPILE = ('SENet', 'InceptionNet', 'ComplexNet', *BACKBONES)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from jax import lax
 
 from cifar_jax.models import initializers
 from cifar_jax.models.inception import ConvUnit, InceptionModule
-from cifar_jax.models.layers import BatchNorm, Conv, Dense, SqueezeExcite, widened
+from cifar_jax.models.inverted_residual import InvertedResidual
+from cifar_jax.models.layers import BatchNorm, Conv, Dense, SqueezeExcite, relu6, widened
 from cifar_jax.models.senet import SEBlock
 from cifar_jax.ops.dense import matmul
 
@@ -161,6 +162,32 @@ def test_squeeze_excite_gate_by_hand():
     gate = gate_of(x, variables['params'])
     expected = np.asarray(x) * gate[:, None, None, :]
     np.testing.assert_allclose(module.apply(variables, x), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_relu6_has_no_slope_at_its_two_kinks(dtype):
+    x = jnp.asarray([-1, 0, 3, 6, 7], dtype)
+    value, slope = jax.vmap(jax.value_and_grad(relu6))(x)
+    assert value.dtype == slope.dtype == dtype
+    np.testing.assert_array_equal(value.astype(float), [0, 0, 3, 6, 6])
+    np.testing.assert_array_equal(slope.astype(float), [0, 0, 1, 0, 0])
+
+
+def test_an_inverted_residual_drops_its_branch_for_some_images_and_doubles_the_others():
+    block = InvertedResidual(8, 3, 1, expansion=1, squeeze=False, activation='relu6', drop_path=0.5)
+    x, variables = prepared(block, (64, 2, 2, 8), train=False)
+    key = {'dropout': KEY}
+    evaluate = jax.jit(lambda v, x: block.apply(v, x, train=False))
+    step = jax.jit(lambda v, x: block.apply(v, x, train=True, rngs=key, mutable=['batch_stats'])[0])
+    whole = jax.jit(
+        lambda v, x: block.clone(drop_path=0.0).apply(v, x, train=True, mutable=['batch_stats'])[0]
+    )
+    branch = np.asarray(whole(variables, x) - x)
+    kept = np.asarray(step(variables, x) - x)
+    dropped = (kept == 0).all((1, 2, 3))
+    assert 16 < dropped.sum() < 48
+    np.testing.assert_allclose(kept[~dropped], 2 * branch[~dropped], rtol=1e-3, atol=1e-4)
+    assert np.abs(evaluate(variables, x) - x).min((1, 2, 3)).max() > 0
 
 
 @pytest.mark.parametrize(('width', 'stride'), [(6, 1), (8, 2)])

@@ -18,22 +18,32 @@ from cifar_jax.ops.pool import global_avg_pool
 
 KEY = jax.random.key(0)
 IMAGE = (32, 32, 3)
-
-
-def table(model):
-    return summary.table(model, *summary.trace(model, IMAGE))
-
-
+NARROW_EFFICIENTNET = {
+    'stem': 8,
+    'widths': [8],
+    'blocks': [1],
+    'kernels': [3],
+    'strides': [1],
+    'expansions': [2],
+    'top': 16,
+}
 NARROW = {
     'BaseNet': {'widths': [4], 'hidden': 8},
     'ComplexNet': {'widths': [4, 4], 'convs': [1, 2], 'dropouts': [0.3, 0.4], 'hidden': 8},
+    'EfficientNetB0': NARROW_EFFICIENTNET,
+    'EfficientNetLite0': NARROW_EFFICIENTNET,
     'ImprovedNet': {'widths': [4], 'hidden': 8, 'batch_norm': 'before'},
     'InceptionNet': {'stem': [4], 'widths': [16], 'modules': [1]},
     'PlainCNN': {'widths': [4, 4], 'kernels': [3, 3], 'dropblock_sizes': [3], 'hidden': 8},
+    'ResNet50': {'widths': [4], 'blocks': [1]},
     'SENet': {'widths': [8, 8], 'blocks': [1, 1], 'reduction': 4},
     'SimpleNet': {'widths': [4, 4], 'hidden': [8, 8]},
     'SmallVGG': {'widths': [4, 4]},
 }
+
+
+def table(model):
+    return summary.table(model, *summary.trace(model, IMAGE))
 
 
 def sizes(tree):
@@ -77,6 +87,11 @@ def test_parameter_counts(name, trained, with_statistics):
         ('ImprovedNet', 25, {'batch_norm': 'after'}, 1_258_937, 1_259_321),
         ('SimpleNet', 100, {}, 1_775_716, 1_777_636),
         ('ComplexNet', 100, {}, 15_038_116, 15_047_588),
+        # As in S1 and S2, where only the sums were published.
+        ('ResNet50', 200, {}, 23_944_392, 23_997_512),
+        ('EfficientNetB0', 100, {}, 4_135_648, 4_177_664),
+        # As PyTorch's reference package counts them.
+        ('EfficientNetLite0', 1000, {}, 4_652_008, 4_694_024),
     ],
 )
 def test_published_counts_on_cifar100_stand_in_the_table(
@@ -117,7 +132,7 @@ def test_inception_has_at_least_six_modules_of_four_branches():
 @pytest.mark.parametrize('name', models.MODELS)
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
 def test_shapes_and_dtypes_of_a_training_step(name, dtype):
-    model = models.create(name, 7, dtype)
+    model = models.create(name, 7, dtype, **NARROW[name])
     images = jax.ShapeDtypeStruct((4, *IMAGE), jnp.float32)
 
     def step(images):
@@ -259,7 +274,7 @@ def test_no_dropblock_at_all_is_possible():
     ('name', 'options', 'message'),
     [
         ('SEnet', {}, "model.name='SEnet' is not valid: did you mean 'SENet'"),
-        ('', {}, 'known: BaseNet, ComplexNet, ImprovedNet, InceptionNet, PlainCNN, SENet, '),
+        ('', {}, 'known: BaseNet, ComplexNet, EfficientNetB0, EfficientNetLite0, ImprovedNet, '),
         ('SENet', {'width': [8]}, "no option 'width': did you mean 'widths'"),
         ('SENet', {'classes': 5}, "no option 'classes'"),
         ('SENet', {'widths': [8, -8, 8, 8]}, 'whole number above 0'),
@@ -279,6 +294,10 @@ def test_no_dropblock_at_all_is_possible():
         ('PlainCNN', {'kernels': [3]}, 'as many entries'),
         ('ImprovedNet', {'batch_norm': 'befor'}, "did you mean 'before'"),
         ('ComplexNet', {'convs': [2, 2]}, 'as many entries'),
+        ('ResNet50', {'blocks': [3, 4]}, 'as many entries'),
+        ('EfficientNetB0', {'strides': [1]}, 'as many entries'),
+        ('EfficientNetB0', {'drop_path': 1.0}, 'at least 0 and below 1'),
+        ('EfficientNetLite0', {'activation': 'relu'}, "did you mean 'relu6'"),
         ('ComplexNet', {'dropouts': [0.3, 0.4, 0.4, 0.4, 1.0]}, 'at least 0 and below 1'),
         ('PlainCNN', {'dropblock_sizes': [1] * 6}, 'at most as many entries'),
         ('InceptionNet', {'widths': [24, 32]}, 'multiples of 16'),
