@@ -58,8 +58,10 @@ def write(path: pathlib.Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
             os.chmod(temporary, 0o644)  # temporary files are private, results are not
             os.replace(temporary, path)
-        except BaseException:
+        except BaseException as error:
             temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError):  # a full disk does not name the file
+                error.filename = str(path)
             raise
 
 

@@ -39,8 +39,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(files.os, 'fsync', full)
-    with pytest.raises(OSError, match='No space'):
+    with pytest.raises(OSError, match='No space') as caught:
         files.write(path, 'second')
+    assert caught.value.filename == str(path)
     assert path.read_text() == 'first'
     assert list(tmp_path.iterdir()) == [path]
 

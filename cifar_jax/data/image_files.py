@@ -62,8 +62,9 @@ def read(path: Path, size: int) -> UInt8[np.ndarray, 'size size 3']:
     except (MemoryError, UserError):
         raise
     except Exception as error:  # a damaged image raises anything
-        unknown = isinstance(error, UnidentifiedImageError)
-        problem = f'it is none of {", ".join(SUFFIXES)}' if unknown else first_line(error)
+        problem = (isinstance(error, OSError) and error.strerror) or first_line(error)
+        if isinstance(error, UnidentifiedImageError):
+            problem = f'it is none of {", ".join(SUFFIXES)}'
         raise UserError(
             f'{path} cannot be read as an image ({problem}): repair or remove it.'
         ) from error

@@ -227,5 +227,5 @@ def _add_to_summary(workdir: Workdir, sha256: str, results: dict[str, Any]) -> N
     """Adds results to summary.json if it is that of the same weights."""
     summary = _summary(workdir)
     if summary.get('sha256') == sha256:
-        with predictions.may_be_read_only(workdir):
+        with predictions.may_be_unwritable(workdir, 'results'):
             files.write_json(workdir.summary, summary | results)

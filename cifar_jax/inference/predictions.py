@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -24,6 +25,9 @@ from cifar_jax.training import metrics, parallel
 from cifar_jax.training import state as states
 
 log = logging.getLogger('cifar_jax')
+
+# Of a folder that is read-only, or on a full disk.
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
 class Predictions(NamedTuple):
@@ -79,20 +83,25 @@ def of(workdir: Workdir, classifier: Classifier, split: str, arrays: Arrays) -> 
         return stored
     logits = make_logits(classifier, len(arrays.labels))(arrays.images)
     predictions = Predictions(np.asarray(arrays.labels), logits, *key)
-    with may_be_read_only(workdir):
+    with may_be_unwritable(workdir, 'predictions'):
         files.write_arrays(workdir.predictions(split), predictions._asdict())
     return predictions
 
 
 @contextlib.contextmanager
-def may_be_read_only(workdir: Workdir) -> Iterator[None]:
-    """Logs a warning and continues if the workdir is not writable."""
+def may_be_unwritable(workdir: Workdir, results: str) -> Iterator[None]:
+    """Logs a warning and continues if the workdir is read-only, or its disk is full.
+
+    Args:
+      results: what is written there.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in _UNWRITABLE:
             raise
-        log.warning('%s cannot be written to: the results are not kept there', workdir.path)
+        reason = os.strerror(error.errno)
+        log.warning('%s: %s, so that the %s are not kept there', workdir.path, reason, results)
 
 
 def read(workdir: Workdir, split: str) -> Predictions | None:

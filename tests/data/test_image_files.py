@@ -258,3 +258,17 @@ def test_an_array_is_as_the_file_with_its_pixels(tmp_path, channels):
     image = Image.fromarray(array[..., 0] if channels == 1 else array)
     path = saved(image, tmp_path / 'a.png')
     np.testing.assert_array_equal(image_files.from_array(array, (5, 5)), image_files.read(path, 5))
+
+
+def test_an_image_that_may_not_be_read_is_named_once(tmp_path, monkeypatch):
+    path = tmp_path / 'a.png'
+    path.touch()
+
+    def refuse(path, formats):
+        raise PermissionError(13, 'Permission denied', str(path))
+
+    monkeypatch.setattr(Image, 'open', refuse)
+    with pytest.raises(UserError) as caught:
+        image_files.read(path, 8)
+    message = f'{path} cannot be read as an image (Permission denied): repair or remove it.'
+    assert str(caught.value) == message

@@ -1,5 +1,6 @@
 """Changed data of a run are detected and reported."""
 
+import errno
 import json
 import pathlib
 import shutil
@@ -172,13 +173,36 @@ def test_an_older_run_resumes_and_keeps_digests_from_then_on(root, caplog):
     assert 'added digests of the data' in caplog.text
 
 
-def test_a_read_only_workdir_is_evaluated(root, monkeypatch, caplog):
+@pytest.mark.parametrize(
+    'error',
+    [
+        PermissionError(errno.EACCES, 'Permission denied'),
+        OSError(errno.EROFS, 'Read-only file system'),
+        OSError(errno.ENOSPC, 'No space left on device'),
+    ],
+)
+def test_a_workdir_that_cannot_be_written_to_is_evaluated(root, monkeypatch, caplog, error):
     expected = evaluate(root / 'w', 'test')
     (root / 'w' / 'predictions' / 'test.npz').unlink()
 
     def refuse(path, content):
-        raise PermissionError(13, 'Permission denied', str(path))
+        raise error
 
     monkeypatch.setattr('cifar_jax.files.write', refuse)
     assert evaluate(root / 'w', 'test') == expected
-    assert 'cannot be written to' in caplog.text
+    warnings = [r.getMessage() for r in caplog.records if r.name == 'cifar_jax']
+    assert warnings == [
+        f'{root / "w"}: {error.strerror}, so that the {results} are not kept there'
+        for results in ('predictions', 'results')
+    ]
+
+
+def test_another_error_of_writing_is_not_hidden(root, monkeypatch):
+    (root / 'w' / 'predictions' / 'test.npz').unlink(missing_ok=True)
+
+    def fail(path, content):
+        raise OSError(errno.EIO, 'Input/output error')
+
+    monkeypatch.setattr('cifar_jax.files.write', fail)
+    with pytest.raises(OSError, match='Input/output error'):
+        evaluate(root / 'w', 'test')
