@@ -13,6 +13,7 @@ from importlib import metadata
 _MALLOPT = {-8: 1, -4: 0, -1: -1}
 _MADV_HUGEPAGE = 14  # Linux's mman.h
 _HUGE_PAGE = 2 * 1024**2
+_VECTORS = ('avx2', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'amx_tile', 'amx_bf16', 'asimd')
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
@@ -24,6 +25,14 @@ def processor() -> str:
 def processor_flags() -> frozenset[str]:
     """Returns the instruction sets of the processor; empty if the system does not list them."""
     return frozenset((_cpuinfo('flags') or _cpuinfo('Features')).split())
+
+
+def instructions() -> str:
+    """Returns the vector instructions that decide which code runs, such as 'avx2 avx512f'.
+
+    Processors of several generations have the same name.
+    """
+    return ' '.join(name for name in _VECTORS if name in processor_flags())
 
 
 def _cpuinfo(field: str) -> str:
@@ -61,6 +70,7 @@ def environment(operations: str) -> dict[str, object]:
 
     return {
         'processor': processor(),
+        'instructions': instructions(),
         'cores': len(cores()),
         'backend': jax.default_backend(),
         **({'operations': operations} if jax.default_backend() == 'cpu' else {}),

@@ -40,6 +40,8 @@ All five are in Spanish; other pages call them S0 to S4.
 - Times are those of all epochs, including validation. Images/s are those of the median epoch.
 - A command `configs/senet.py` stands for `python -m cifar_jax.main --config configs/senet.py`;
   `python -m cifar_jax.evaluate --workdir ...` then evaluates the run on the test images, once.
+- `python scripts/reproduce.py senet` repeats the run in results/senet, and says whether the weights
+  have the same SHA-256, or on another kind of machine, whether the accuracies agree.
 
 """
 OTHERS = """## Other runs
