@@ -169,7 +169,10 @@ def loaded_variables(plan: Plan) -> Mapping[str, PyTree] | None:
         return None
     for line in matched.account:
         logging.getLogger('cifar_jax').info('config.init_from: %s', line)
-    expected = shapes(plan)
-    if matched.arrays.keys() == weights.named(expected).keys():
-        return weights.fill(matched.arrays, expected)
-    return weights.fill(matched.arrays, jax.jit(lambda: initial_state(plan).variables)())
+
+    def missing() -> dict[str, Any]:
+        # To draw all of them would compile for a minute where a deep network lacks its head alone.
+        drawn = weights.named(initial_state(plan).variables)
+        return {name: leaf for name, leaf in drawn.items() if name not in matched.arrays}
+
+    return weights.fill({**matched.arrays, **jax.jit(missing)()}, shapes(plan))
