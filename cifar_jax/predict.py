@@ -1,4 +1,7 @@
-"""Classify image files: python -m cifar_jax.predict --workdir W image.png folder ..."""
+"""Classify image files: python -m cifar_jax.predict --workdir W image.png folder ...
+
+With --pretrained MODEL in place of --workdir, by a published network of ImageNet.
+"""
 
 import argparse
 import json
@@ -17,7 +20,19 @@ def parser() -> argparse.ArgumentParser:
         epilog='A file that cannot be read is named and skipped; the status is then 1.',
         allow_abbrev=False,
     )
-    parser.add_argument('--workdir', type=console.is_path, required=True)
+    network = parser.add_mutually_exclusive_group(required=True)
+    network.add_argument('--workdir', type=console.is_path, help='of a run')
+    network.add_argument(
+        '--pretrained',
+        metavar='MODEL',
+        help="EfficientNetLite0, EfficientNetB0 or ResNet50, for ImageNet's 1,000 classes",
+    )
+    parser.add_argument(
+        '--weights',
+        default='imagenet',
+        metavar='SOURCE',
+        help='of --pretrained: a file, or hf:OWNER/NAME (default: imagenet, the published ones)',
+    )
     parser.add_argument(
         'images',
         nargs='+',
@@ -53,7 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from cifar_jax.inference import new_images
 
     files = new_images.files(args.images, sys.stdin.buffer.read)
-    answers = new_images.predict(args.workdir, files, args.checkpoint)
+    if args.pretrained:
+        answers = new_images.predict_pretrained(args.pretrained, args.weights, files)
+    else:
+        answers = new_images.predict(args.workdir, files, args.checkpoint)
     if args.json:
         for answer in _without(problems, answers):
             print(json.dumps(answer.line(args.top)), flush=True)
@@ -61,7 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tracked = progress.track(answers, len(files), 'images')
         rows = [row for a in _without(problems, tracked) for row in a.rows(args.top)]
         if rows:
-            console.table(str(args.workdir), ('image', 'class', 'probability'), rows)
+            console.table(
+                args.pretrained or str(args.workdir), ('image', 'class', 'probability'), rows
+            )
     sys.exit(1 if problems else 0)
 
 

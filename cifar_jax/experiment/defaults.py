@@ -34,7 +34,9 @@ def get_defaults() -> ConfigDict:
                 augment=(),  # dicts of a name in cifar_jax.data.augment and its options
             ),
             # Weights to start from: an .npz file, a run's WORKDIR, or WORKDIR:CHECKPOINT, which is
-            # 'initial' (the default), 'chosen' (those that the run reports), 'best' or 'latest'.
+            # 'initial' (the default), 'chosen' (those that the run reports), 'best' or 'latest'; or
+            # 'imagenet' (published ones of the model), 'hf:OWNER/NAME' (of the Hugging Face Hub),
+            # or a file of safetensors, Keras or PyTorch.
             init_from='',
             init_rename=(),  # pairs of prefixes: of names in that file, and of names here
             init_skip=(),  # patterns of names that are not loaded

@@ -15,7 +15,8 @@ from cifar_jax.errors import UserError
 from cifar_jax.experiment import preprocessing
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.inference import classifier as classifiers
-from cifar_jax.inference import predictions
+from cifar_jax.inference import predictions, pretrained
+from cifar_jax.inference.classifier import Classifier
 from cifar_jax.machine import cores, keep_freed_memory, use_compilation_cache
 
 
@@ -91,7 +92,7 @@ def _images_in(path: pathlib.Path) -> Sequence[pathlib.Path | str]:
 def predict(
     folder: pathlib.Path, paths: Sequence[pathlib.Path | str], checkpoint: str = 'chosen'
 ) -> Iterator[Prediction | str]:
-    """Yields the prediction for each file, in order, or a sentence if it cannot be read.
+    """Returns the prediction for each file, in order, or a sentence if it cannot be read.
 
     Files are resized to the training's size by `image_files.read` and normalised as in training, at
     most `eval_batch_size` at a time as in `evaluate`. So memory does not grow with their number,
@@ -107,13 +108,36 @@ def predict(
     workdir = Workdir(folder)
     keep_freed_memory()
     classifier = classifiers.load(workdir, checkpoint)
-    use_compilation_cache()
     height, width, _ = preprocessing.read(workdir).image_shape
     if height != width:
         raise UserError(
             f'{folder} was trained on images of {height} x {width}, and files are read as squares: '
             'train on a set of square images.'
         )
+    return _classify(classifier, height, paths)
+
+
+def predict_pretrained(
+    name: str, source: str, paths: Sequence[pathlib.Path | str]
+) -> Iterator[Prediction | str]:
+    """Yields a published network's classes of ImageNet for each file, as `predict` does.
+
+    Args:
+      name, source: as for `pretrained.load`.
+      paths: as for `predict`.
+
+    Raises:
+      UserError: there are no such weights, or they are damaged or of another network.
+    """
+    keep_freed_memory()
+    classifier, size = pretrained.load(name, source)
+    return _classify(classifier, size, paths)
+
+
+def _classify(
+    classifier: Classifier, size: int, paths: Sequence[pathlib.Path | str]
+) -> Iterator[Prediction | str]:
+    use_compilation_cache()
     logits_of = predictions.make_logits(classifier, len(paths))
     batch = classifier.config.eval_batch_size
     # Pillow releases Python's global lock while decoding. Images with warnings are read too.
@@ -121,7 +145,7 @@ def predict(
         warnings.simplefilter('ignore')
         for start in range(0, len(paths), batch):
             chunk = paths[start : start + batch]
-            read = list(pool.map(lambda path: _read(path, height), chunk))
+            read = list(pool.map(lambda path: _read(path, size), chunk))
             images = [image for image in read if not isinstance(image, str)]
             logits = iter(logits_of(np.stack(images)) if images else ())
             for path, image in zip(chunk, read, strict=True):

