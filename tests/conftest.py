@@ -34,8 +34,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 @pytest.fixture(scope='session', autouse=True)
 def compile_once():
     """Several tests train the same tiny network: the second finds it compiled."""
-    jax.config.update('jax_compilation_cache_dir', os.path.join(_CACHE.name, 'tests'))
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+    if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+        jax.config.update('jax_compilation_cache_dir', os.path.join(_CACHE.name, 'tests'))
+        jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
     yield
     _CACHE.cleanup()
 

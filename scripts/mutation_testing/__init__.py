@@ -1,0 +1,1 @@
+"""The parts of scripts/mutation.py: the mutants of a module, the tests' lines, and the verdicts."""
