@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cifar_jax.data import batches
 from cifar_jax.data.arrays import Arrays
+from cifar_jax.training import parallel
 
 
 def test_an_epoch_visits_every_image_once():
@@ -52,6 +53,12 @@ def test_gather_takes_images_with_their_labels():
     assert np.array_equal(marks, rows)
 
 
+def test_gather_clips_indices_to_the_data_set():
+    images = jnp.arange(4, dtype=jnp.uint8)[:, None, None, None]
+    taken, marks = batches.gather(images, jnp.arange(4), jnp.array([7, 2]))
+    assert np.asarray(taken).ravel().tolist() == np.asarray(marks).tolist() == [3, 2]
+
+
 @pytest.fixture(scope='module')
 def resident():
     """Twenty images, each filled with its label, in batches of six."""
@@ -78,6 +85,17 @@ def test_the_batches_of_an_epoch_are_its_order_without_an_incomplete_one(residen
 
 def test_an_epoch_can_begin_at_any_of_its_batches(resident):
     assert np.array_equal(indices_of(resident, 5, 2, first=2), indices_of(resident, 5, 2)[2:])
+
+
+def test_an_epoch_begins_with_its_first_batch(resident):
+    assert len(list(resident.epoch(5, 2))) == 3
+
+
+def test_the_feed_of_an_epoch_is_on_all_devices():
+    everywhere = parallel.replicated(parallel.make_mesh(4, 4))
+    arrays = Arrays(np.zeros((8, 2, 2, 3), np.uint8), np.zeros(8, np.int32))
+    feed = next(batches.Resident(arrays, 2, 4, everywhere).epoch(0, 0))
+    assert {leaf.sharding for leaf in feed} == {everywhere}
 
 
 def test_a_training_set_knows_its_size_image_shape_and_classes(resident):

@@ -100,6 +100,12 @@ def test_given_constants_are_taken_as_they_are():
     np.testing.assert_array_equal(std, np.float32([[[0.5, 0.6, 0.7]]]))
 
 
+def test_one_given_constant_stands_for_all_channels():
+    mean, std, _ = normalize.fit(pixels(3), config(normalize='given', mean=(0.1,), std=(0.5,)))
+    np.testing.assert_array_equal(mean, np.float32([[[0.1, 0.1, 0.1]]]))
+    np.testing.assert_array_equal(std, np.float32([[[0.5, 0.5, 0.5]]]))
+
+
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
 def test_applying_keeps_the_dtype_in_a_jitted_step(dtype):
     images = jnp.full((2, 5, 4, 3), 0.25, dtype)
@@ -157,11 +163,29 @@ def test_zca_is_scikit_learns_whitening_turned_back():
     np.testing.assert_allclose(np.asarray(out).reshape(600, -1), expected, atol=2e-4)
 
 
-def test_zca_of_fewer_images_than_pixels_is_finite():
-    images = pixels(5)
+def test_zca_counts_each_of_many_images_once():
+    """The moments are summed in chunks of 4096 images."""
+    images = np.zeros((4098, 2, 1, 1), np.uint8)
+    images[4095], images[4096, 0], images[4097, 1] = 90, 255, 170
+    normalizer = normalize.fit(images, config(normalize='zca', zca_epsilon=0.1))
+    x = (images / 255 - (images / 255).mean()).reshape(len(images), 2)
+    values, vectors = np.linalg.eigh(x.T @ x / len(images))
+    expected = vectors / np.sqrt(values + 0.1) @ vectors.T
+    np.testing.assert_allclose(normalizer.whitening, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize('count', [1, 5])
+def test_zca_of_fewer_images_than_pixels_is_finite(count):
+    images = pixels(count)
     normalizer = normalize.fit(images, config(normalize='zca'))
     out = normalize.apply(normalizer, normalize.to_unit(jnp.asarray(images)))
     assert np.isfinite(out).all()
+
+
+def test_a_matrix_for_zca_that_takes_the_memory_allowed_is_made():
+    images = pixels(3, shape=(4, 4, 1))
+    allowed = 8 * 16**2 / 2**30
+    assert normalize.fit(images, config(normalize='zca', memory_gb=allowed)).whitening is not None
 
 
 def test_a_matrix_for_zca_that_takes_too_much_memory_is_refused_before_it_is_made():
@@ -177,11 +201,17 @@ def test_constants_that_are_not_finite_in_float32_are_refused(key, value):
         normalize.check(config(normalize='given', **{key: (0.5, value, 0.5)}))
 
 
+def test_constants_at_the_limits_of_float32_are_taken():
+    largest, tiny = (float(x) for x in (np.finfo(np.float32).max, np.finfo(np.float32).tiny))
+    normalize.check(config(normalize='given', mean=(-largest, largest), std=(tiny, largest)))
+
+
 def test_a_deviation_that_is_0_in_float32_is_refused():
     with pytest.raises(UserError, match='above 0'):
         normalize.check(config(normalize='given', std=(1e-50,)))
 
 
-def test_zca_without_an_epsilon_is_refused():
-    with pytest.raises(UserError, match=r'zca_epsilon=0\.0 must be above 0'):
-        normalize.fit(pixels(3), config(normalize='zca', zca_epsilon=0.0))
+@pytest.mark.parametrize('epsilon', [0.0, np.inf])
+def test_zca_without_a_finite_epsilon_above_0_is_refused(epsilon):
+    with pytest.raises(UserError, match=rf'zca_epsilon={epsilon} must be above 0'):
+        normalize.fit(pixels(3), config(normalize='zca', zca_epsilon=epsilon))

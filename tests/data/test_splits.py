@@ -97,12 +97,24 @@ def test_no_split_trains_on_all():
         ([0] * 10, 'last', 0.0, 'between 0 and 1'),
         ([0] * 10, 'random', 1.0, 'between 0 and 1'),
         ([0] * 10, 'last', 0.01, 'one part empty'),
-        ([0] * 50 + [1] * 50, 'stratified', 0.01, 'every class in both'),
+        ([0] * 10, 'last', 0.99, 'one part empty'),
+        ([0] * 50 + [1] * 50, 'stratified', 0.01, 'into 99 and 1 with every class in both'),
     ],
 )
 def test_an_impossible_split_is_refused(labels, method, fraction, words):
     with pytest.raises(UserError, match=words):
         splits.split(numbered(labels), method, fraction, 0)
+
+
+@pytest.mark.parametrize('seed', [0, 2**32 - 1])
+def test_the_seeds_of_32_bits_draw_a_split(seed):
+    splits.check('random', 0.2, seed)
+
+
+@pytest.mark.parametrize('seed', [-1, 2**32])
+def test_a_seed_of_more_than_32_bits_is_refused(seed):
+    with pytest.raises(UserError, match=rf'split_seed={seed} must be from 0 to 2\*\*32 - 1'):
+        splits.check('random', 0.2, seed)
 
 
 # Classes that a split leaves out
@@ -145,13 +157,25 @@ def drawn(labels, names, fraction=0.2, draw='test'):
     return {names[row] for row in chosen}
 
 
+def number_of(name):
+    """Returns the number in [0, 1) that decides on a name."""
+    return int(hashlib.sha256(f'test: {name}'.encode()).hexdigest()[:12], 16) / 16**12
+
+
 def test_a_name_is_drawn_where_its_sha256_lies_below_the_fraction():
-    expected = {
-        name
-        for name in NAMES
-        if int(hashlib.sha256(f'test: {name}'.encode()).hexdigest()[:12], 16) / 16**12 < 0.2
-    }
-    assert drawn(KINDS, NAMES) == expected
+    assert drawn(KINDS, NAMES) == {name for name in NAMES if number_of(name) < 0.2}
+
+
+def test_a_name_is_not_drawn_where_its_sha256_is_the_fraction_itself():
+    fraction = number_of(NAMES[0])
+    below = {name for name in NAMES if number_of(name) < fraction}
+    assert drawn(KINDS, NAMES, fraction) == below
+    assert 0 < len(below) < len(NAMES)
+
+
+def test_the_only_image_of_a_class_is_drawn_by_its_name_too():
+    below = {name for name in NAMES if number_of(name) < 0.2}
+    assert drawn(np.arange(len(NAMES)), NAMES) == below
 
 
 def test_about_the_share_of_each_class_is_drawn():
