@@ -32,6 +32,13 @@ def test_the_largest_sizes_are_accepted_and_larger_ones_refused():
         )
 
 
+def test_the_smallest_sizes_and_the_largest_seed_are_accepted():
+    load(f'--config.seed={2**32 - 1}')
+    smallest = {'train.batch_size': 1, 'eval_batch_size': 1, 'log.every': 1, 'train.patience': 0}
+    config = load(*(f'--config.{key}={value}' for key, value in smallest.items()))
+    assert {key: configs.flat(config)[key] for key in smallest} == smallest
+
+
 def refusal(*overrides: str, spec: str = VGG) -> str:
     with pytest.raises(UserError) as caught:
         load(*overrides, spec=spec)

@@ -58,3 +58,14 @@ def test_a_schedule_that_follows_the_length_spans_the_run(schedule, data):
 
 def test_a_model_that_follows_the_progress_of_the_run_spans_it(data):
     assert spanning(data, tiny_training.Net(jnp.float32)) == ['the dropping of PlainCNN']
+
+
+class DropsInTraining(tiny_training.Net):
+    """Looks at the progress of the run in training alone."""
+
+    def __call__(self, images, *, train, progress=1.0):
+        return super().__call__(images, train=train, progress=progress if train else 1.0)
+
+
+def test_a_model_that_follows_the_progress_in_training_alone_spans_the_run(data):
+    assert spanning(data, DropsInTraining()) == ['the dropping of PlainCNN']

@@ -9,7 +9,6 @@ import pytest
 from cifar_jax import models
 from cifar_jax.errors import UserError
 from cifar_jax.experiment.defaults import get_defaults
-from cifar_jax.models.intercept import with_frozen_statistics
 from cifar_jax.training import groups, optimizers
 from cifar_jax.training import state as states
 
@@ -125,7 +124,7 @@ def test_frozen_statistics_are_used_in_training_and_do_not_move(senet):
 
     @jax.jit
     def step(variables, images):
-        with with_frozen_statistics(groups.statistics_are_frozen(chosen)):
+        with groups.frozen_statistics(chosen):
             return model.apply(
                 variables,
                 images,
@@ -144,6 +143,11 @@ def test_frozen_statistics_are_used_in_training_and_do_not_move(senet):
     (mapped,), (normed,) = seen['stem']['__call__'], seen['stem_norm']['__call__']
     # Moving statistics start at mean 0 and variance 1.
     np.testing.assert_allclose(normed, mapped / np.sqrt(1 + 1e-5), rtol=1e-5, atol=1e-6)
+
+
+def test_without_frozen_statistics_the_context_changes_nothing():
+    with groups.frozen_statistics([{'pattern': 'stem*', 'frozen': True}]):
+        pass
 
 
 def test_the_table_shows_the_size_of_each_group(senet):
@@ -175,7 +179,7 @@ def test_the_table_shows_the_size_of_each_group(senet):
         ([{'pattern': 'stem_norm/mean'}], 'matches nothing'),
         (
             [{'pattern': 'head/*', 'frozen_statistics': True}],
-            'sets frozen_statistics, and .* matches no statistics of batch norm: this model has',
+            r'no statistics of batch norm: this model has stage1_block1/norm1/mean and others\.',
         ),
         (
             [{'pattern': 's*', 'frozen': True}, {'pattern': 'head*', 'frozen': True}],
@@ -186,6 +190,51 @@ def test_the_table_shows_the_size_of_each_group(senet):
 def test_a_group_without_effect_on_the_model_is_refused(senet, chosen, message):
     with pytest.raises(UserError, match=message):
         groups.require_matches(chosen, senet[1])
+
+
+def test_the_table_has_headings_and_a_line_for_each_group(senet):
+    chosen = ({'pattern': 'stage1_block1/*', 'rate': 0.5, 'l2': 0.001, 'frozen_statistics': True},)
+    rows = [line.rstrip() for line in groups.table(chosen, senet[1]).splitlines()]
+    lines = [row.split() for row in rows]
+    assert ['Parameter', 'groups'] in lines
+    assert ['pattern', 'settings', 'tensors', 'parameters'] in lines
+    settings = ['rate=0.5,', 'l2=0.001,', 'frozen_statistics=True']
+    assert [line[:-2] for line in lines if line[:1] == ['stage1_block1/*']] == [
+        ['stage1_block1/*', *settings]
+    ]
+    ends = {len(row) for row in rows if row.endswith(('parameters', *'0123456789'))}
+    assert len(ends) == 1, 'numbers are aligned at the right'
+
+
+def test_the_table_has_no_colours_which_a_log_would_keep(senet, monkeypatch):
+    monkeypatch.setenv('FORCE_COLOR', '1')
+    assert '\x1b' not in groups.table(({'pattern': 'stem*'},), senet[1])
+
+
+def test_a_group_freezes_nothing_unless_it_says_so(senet):
+    chosen = [{'pattern': '*', 'rate': 0.5}]
+    groups.require_matches(chosen, senet[1])
+    assert all(jax.tree.leaves(groups.trained(chosen, senet[1]['params'])))
+    assert not groups.statistics_are_frozen(chosen)('stem_norm')
+
+
+def test_the_table_fits_into_100_columns(senet):
+    table = groups.table(({'pattern': 'stage1_block1/conv' + '?' * 100, 'rate': 0.5},), senet[1])
+    assert max(map(len, table.splitlines())) == 100
+
+
+def test_a_model_without_batch_norm_has_no_statistics_to_freeze(senet):
+    params = {'params': senet[1]['params']}
+    with pytest.raises(UserError, match='no statistics of batch norm: this model has none'):
+        groups.require_matches([{'pattern': 'head/*', 'frozen_statistics': True}], params)
+
+
+def test_a_pattern_that_matches_nothing_is_answered_with_three_similar_names(senet):
+    with pytest.raises(UserError) as error:
+        groups.require_matches([{'pattern': 'stem_nrm/scale'}], senet[1])
+    names = str(error.value).rpartition('similar names: ')[2].removesuffix('.').split(', ')
+    assert names[0] == 'stem_norm/scale'
+    assert len(names) == 3
 
 
 def test_a_batch_norm_s_statistics_can_be_a_group_of_their_own(senet):
@@ -201,8 +250,14 @@ def test_a_batch_norm_s_statistics_can_be_a_group_of_their_own(senet):
         ('stem*', r"groups\[0\]='stem\*' must be a dict, such as"),
         ({'patern': '*'}, r"groups\[0\] has no key 'patern': did you mean 'pattern'\?"),
         ({'rate': 0.1}, r'pattern=None must be a text'),
+        ({'pattern': ''}, r"pattern='' must be a text"),
+        ({'pattern': 3}, r'pattern=3 must be a text'),
         ({'pattern': '*', 'rate': 0}, 'rate=0 must be a number above 0; frozen=True trains noth'),
         ({'pattern': '*', 'rate': float('nan')}, 'must be a number above 0'),
+        ({'pattern': '*', 'rate': float('inf')}, 'rate=inf must be a number above 0'),
+        ({'pattern': '*', 'rate': True}, 'rate=True must be a number above 0'),
+        ({'pattern': '*', 'rate': 'fast'}, "rate='fast' must be a number above 0"),
+        ({'pattern': '*', 'l2': float('inf')}, 'l2=inf must be a number of 0 or more'),
         ({'pattern': '*', 'l2': -1.0}, 'l2=-1.0 must be a number of 0 or more'),
         ({'pattern': '*', 'frozen': 1}, 'frozen=1 must be True or False'),
         ({'pattern': '*', 'weight_decay': 0.0}, 'no effect with sgd: set l2 instead'),
@@ -214,6 +269,20 @@ def test_an_impossible_group_is_refused(group, message):
     config.optimizer.groups = (group,)
     with pytest.raises(UserError, match=message):
         optimizers.check(config)
+
+
+@pytest.mark.parametrize(
+    'group',
+    [
+        {'pattern': 'stem*', 'rate': 0.1},
+        {'pattern': 'stem*', 'rate': 3, 'l2': 0.0, 'frozen': False},
+        {'pattern': 'stem*', 'frozen': True},
+        {'pattern': 'stem*', 'frozen': True, 'frozen_statistics': True},
+        {'pattern': 'stem*', 'l2': 1e-4, 'frozen_statistics': False},
+    ],
+)
+def test_a_possible_group_is_accepted(group):
+    groups.check((group,), 'sgd')
 
 
 def test_l2_in_a_group_of_adamw_is_refused():

@@ -1,10 +1,12 @@
 """The history of a run: the best epoch, the reported epoch, and early stopping."""
 
+import hashlib
 import math
 
 import pytest
 from ml_collections import ConfigDict
 
+from cifar_jax.errors import UserError
 from cifar_jax.training import history
 
 
@@ -76,7 +78,8 @@ def test_the_reported_epoch_is_the_last_or_with_best_or_patience_the_best(option
 
 @pytest.mark.parametrize('options', [{}, {'select': 'best'}, {'patience': 1}])
 def test_without_validation_the_last_epoch_is_reported(options):
-    assert history.chosen([{'epoch': 1}, {'epoch': 2}], train_config(**options))['epoch'] == 2
+    lines = [{'epoch': 1}, {'epoch': 2}, {'epoch': 3}]
+    assert history.chosen(lines, train_config(**options))['epoch'] == 3
 
 
 @pytest.mark.parametrize(('checkpoint', 'epoch'), [('best', 2), ('chosen', 3)])
@@ -100,3 +103,52 @@ def test_nan_and_infinite_losses_are_never_the_best(bad, position):
 
 def test_only_nan_is_no_best():
     assert history.best(lines_of(math.nan, math.nan), 'loss') is None
+
+
+LINE = '{"epoch": 1, "step": 5, "seconds": 2.5, "val_loss": 1.0}'
+
+
+def read(folder, *lines):
+    path = folder / history.FILE
+    path.write_bytes(b'\n'.join(line.encode(errors='surrogateescape') for line in lines))
+    return history.read(path)
+
+
+def test_a_run_without_a_log_has_no_lines(tmp_path):
+    assert history.read(tmp_path / history.FILE) == []
+
+
+def test_the_lines_of_a_log_are_read(tmp_path):
+    lines = read(tmp_path, LINE, LINE.replace('1,', '2,'))
+    assert lines[0] == {'epoch': 1, 'step': 5, 'seconds': 2.5, 'val_loss': 1.0}
+    assert [line['epoch'] for line in lines] == [1, 2]
+
+
+@pytest.mark.parametrize('damaged', ['{"epoch": 2, "st', '', '\udcff\udcfe', '[' * 100_000])
+def test_a_log_is_read_up_to_a_truncated_or_damaged_line(tmp_path, damaged):
+    assert len(read(tmp_path, LINE, damaged, LINE)) == 1
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        '[1]',
+        '7',
+        '{}',
+        LINE.replace('"epoch"', '"epochs"'),
+        LINE.replace('"step"', '"steps"'),
+        LINE.replace('"seconds"', '"time"'),
+        LINE.replace('5, ', '"5", ', 1),
+        LINE.replace('1,', 'true,'),
+    ],
+)
+def test_what_is_no_line_of_a_log_is_refused_with_its_number(tmp_path, line):
+    with pytest.raises(UserError, match=r'metrics\.jsonl is damaged in line 2'):
+        read(tmp_path, LINE, line)
+
+
+def test_the_digest_of_a_log_follows_its_values_and_not_the_order_of_its_keys():
+    lines = [{'epoch': 1, 'val_loss': 2.0}]
+    assert history.sha256(lines) == history.sha256([{'val_loss': 2.0, 'epoch': 1}])
+    assert history.sha256(lines) != history.sha256([{'epoch': 1, 'val_loss': 2.5}])
+    assert history.sha256(lines) == hashlib.sha256(b'[{"epoch": 1, "val_loss": 2.0}]').hexdigest()

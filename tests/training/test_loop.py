@@ -199,6 +199,19 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(data, tmp_pa
         run(data, tmp_path, schedule__rate=1e30)
 
 
+class Uninterested(Watcher):
+    """Waits for no step but the last one of each epoch."""
+
+    def wants(self, step):
+        return False
+
+
+def test_the_first_of_several_steps_without_a_finite_loss_is_named(data, tmp_path):
+    infinite = data.normalizer._replace(std=np.full((1, 1, 3), 1e-38, np.float32))
+    with pytest.raises(UserError, match=r'^The loss of step 0 is not finite'):
+        run(data._replace(normalizer=infinite), tmp_path, Uninterested())
+
+
 def test_weights_that_diverge_in_the_last_update_stop_the_run(data, tmp_path):
     large = data.normalizer._replace(std=np.full((1, 1, 3), 1e-6, np.float32))
     data = data._replace(validation=None, normalizer=large)

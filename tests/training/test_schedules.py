@@ -105,12 +105,28 @@ def test_a_warmup_as_long_as_the_run_is_refused() -> None:
         schedule_of('cosine', warmup='100%')
 
 
+@pytest.mark.parametrize('key', ['end', 'peak', 'start'])
+@pytest.mark.parametrize('value', [0.0, 1.0])
+def test_a_fraction_of_a_schedule_may_be_0_or_1(key: str, value: float) -> None:
+    config = get_defaults()
+    config.schedule.update({'name': 'one_cycle', key: value})
+    check(config)
+
+
+@pytest.mark.parametrize(('name', 'every'), [('step', ''), ('exponential', '1 epochs')])
+def test_a_factor_of_1_is_accepted(name: str, every: str) -> None:
+    config = get_defaults()
+    config.schedule.update({'name': name, 'decay': 1.0, 'every': every, 'at': ('1 epochs',)})
+    check(config)
+
+
 @pytest.mark.parametrize(
     ('name', 'values', 'message'),
     [
         ('cosin', {}, "schedule.name='cosin' is not valid: did you mean 'cosine'"),
         ('constant', {'rate': -0.1}, 'rate=-0.1 must be 0 or more, and finite'),
         ('constant', {'rate': math.nan}, 'rate=nan must be 0 or more'),
+        ('constant', {'rate': math.inf}, 'rate=inf must be 0 or more, and finite'),
         ('constant', {'warmup': 'soon'}, "'soon' is not a duration"),
         ('cosine', {'end': 1.5}, 'end=1.5 must be from 0 to 1'),
         ('one_cycle', {'peak': -0.5}, 'peak=-0.5 must be from 0 to 1'),

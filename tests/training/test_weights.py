@@ -177,6 +177,12 @@ def test_a_long_list_of_differences_is_cut():
         matched(many, {})
 
 
+def test_five_differences_are_all_shown():
+    five = arrays(**{f'params__layer{number}': (2,) for number in range(5)})
+    with pytest.raises(UserError, match=r'layer4 is float32\[2\] there and absent here\. Rename'):
+        matched(five, {})
+
+
 def test_skipped_tensors_are_left_fresh_here_and_unused_there():
     model = tree({'params/stem/kernel': THERE['params/stem/kernel'], **arrays(params__own__a=(1,))})
     loaded = matched(THERE, model, skip=('params/head/*', 'params/own/*'))
@@ -215,6 +221,7 @@ def test_a_pattern_or_prefix_without_effect_is_refused(options, message):
 @pytest.mark.parametrize(
     ('values', 'message'),
     [
+        ({'init_from': '~nobody_of_this_name/run'}, 'init_from=.* a known home folder'),
         ({'init_skip': ('head',)}, r"init_skip=\('head',\) must be \(\) without init_from"),
         ({'init_skip': (3,), 'init_from': 'a'}, 'init_skip=.* must be a list of patterns'),
         ({'init_rename': ('ab',), 'init_from': 'a'}, 'init_rename=.* must be a list of pairs'),
