@@ -98,6 +98,20 @@ def test_one_image_has_results_without_the_axis_of_the_batch(by_hand):
     assert by_hand.predict(batch[1]) == by_hand.predict(batch)[1]
 
 
+def test_a_classifier_shows_its_model_its_classes_and_the_shape_of_its_images(by_hand):
+    assert repr(by_hand) == '<BaseNet of 5 classes, images (8, 8, 3)>'
+
+
+def test_batch_norm_uses_its_moving_statistics():
+    own = TrainedClassifier(narrow('ImprovedNet after', shape=SQUARE, devices=1), SQUARE)
+    batch = images(4, SQUARE)
+    np.testing.assert_allclose(own.logits(batch)[2], own.logits(batch[2]), rtol=1e-5, atol=1e-5)
+
+
+def test_a_classifier_knows_the_step_of_its_weights(by_hand):
+    assert TrainedClassifier(by_hand._classifier._replace(step=7), SQUARE).step == 7
+
+
 def test_more_images_than_a_batch_of_evaluation_are_taken(by_hand, monkeypatch):
     monkeypatch.setitem(by_hand._classifier.config, 'eval_batch_size', 3)
     batch = images(7, SQUARE)
@@ -117,6 +131,7 @@ def test_paths_are_one_or_several(by_hand, tmp_path):
     for path, image in zip(paths, batch, strict=True):
         Image.fromarray(image).save(path)
     assert by_hand.predict(paths) == by_hand.predict(batch)
+    assert by_hand.predict(paths[:1]) == by_hand.predict(batch[:1])
     assert by_hand.predict(str(paths[0])) == by_hand.predict(batch[0])
 
 
@@ -126,11 +141,20 @@ def test_paths_are_one_or_several(by_hand, tmp_path):
         (np.zeros((2, *SQUARE), np.float32), r'float32, and must be uint8 .*\(255 \* images\)'),
         (np.zeros((2, *SQUARE), np.int64), r'int64, and must be uint8 pixels from 0 to 255\.'),
         (np.zeros((2, 3, 8, 8), np.uint8), r'\(2, 3, 8, 8\).*move the channels last'),
+        (np.zeros((3, 8, 8), np.uint8), r'\(3, 8, 8\).*move the channels last'),
         (np.zeros((2, 8, 8, 1), np.uint8), r'must be \[n, height, width, 3\]'),
         (np.zeros((8, 8), np.uint8), r'\(8, 8\), and must be'),
         (np.zeros((0, *SQUARE), np.uint8), 'holds no image'),
     ],
-    ids=['float', 'int', 'channels first', 'grey', 'no channels', 'empty'],
+    ids=[
+        'float',
+        'int',
+        'channels first',
+        'one with channels first',
+        'grey',
+        'no channels',
+        'empty',
+    ],
 )
 def test_arrays_that_are_no_images_are_a_sentence(by_hand, array, sentence):
     with pytest.raises(UserError, match=sentence):
@@ -157,6 +181,7 @@ def test_a_run_is_loaded_by_its_folder_and_computes_what_evaluate_computes(folde
     expected = predictions.of(Workdir(folder), trained, 'test', test).logits
     np.testing.assert_allclose(classifier.logits(test.images), expected, atol=1e-5)
     assert classifier.classes == tuple(map(str, range(10)))
+    assert trained.mesh.size == 1
 
 
 @pytest.mark.slow
