@@ -67,11 +67,12 @@ TESTS = {
     'inference/predictions.py': 'inference/test_kept_predictions.py inference/test_predictions.py',
     'inference/trained.py': 'inference/test_trained.py',
     'inference/classifier.py': 'inference/test_predictions.py experiment/test_workdir.py',
-    'inference/evaluation.py': 'inference/test_changed_data.py inference/test_other_data.py',
+    'inference/evaluation.py': 'inference/test_evaluation.py inference/test_changed_data.py '
+    'inference/test_other_data.py',
     'inference/features.py': 'inference/test_features.py',
     'inference/grad_cam.py': 'inference/test_features.py',
     'inference/new_images.py': 'inference/test_predict.py',
-    'inference/other_data.py': 'inference/test_other_data.py',
+    'inference/other_data.py': 'inference/test_other_parts.py inference/test_other_data.py',
 }
 
 

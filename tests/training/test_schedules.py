@@ -127,12 +127,13 @@ def test_a_factor_of_1_is_accepted(name: str, every: str) -> None:
         ('constant', {'rate': -0.1}, 'rate=-0.1 must be 0 or more, and finite'),
         ('constant', {'rate': math.nan}, 'rate=nan must be 0 or more'),
         ('constant', {'rate': math.inf}, 'rate=inf must be 0 or more, and finite'),
+        ('constant', {'decay': -1.0}, 'decay=-1.0 must be 0 or more'),
         ('constant', {'warmup': 'soon'}, "'soon' is not a duration"),
         ('cosine', {'end': 1.5}, 'end=1.5 must be from 0 to 1'),
         ('one_cycle', {'peak': -0.5}, 'peak=-0.5 must be from 0 to 1'),
         ('one_cycle', {'start': 2.0}, 'start=2.0 must be from 0 to 1'),
         ('inverse_time', {'decay': 0.0}, 'decay=0.0 must be above 0, such as 1e-6'),
-        ('step', {'decay': 10.0, 'at': ('1 epochs',)}, 'decay=10.0 must be above 0 and at most 1'),
+        ('step', {'decay': 1.5, 'at': ('1 epochs',)}, 'decay=1.5 must be above 0 and at most 1'),
         ('step', {'decay': 0.1, 'at': ()}, r'at=\(\) must be a list of durations'),
         ('step', {'decay': 0.1, 'at': ('1 epoc',)}, "'1 epoc' is not a duration"),
         ('exponential', {'decay': 0.0, 'every': '1 epochs'}, 'must be above 0 and at most 1'),
@@ -146,3 +147,8 @@ def test_an_impossible_schedule_is_refused(
     config.schedule.update({'name': name, **values})
     with pytest.raises(UserError, match=message):
         check(config)
+
+
+def test_a_drop_where_the_warmup_ends_applies_at_once() -> None:
+    schedule = schedule_of('step', warmup='2 epochs', at=('2 epochs',))
+    np.testing.assert_allclose(schedule(100), RATE * 0.1, rtol=1e-6)
