@@ -65,6 +65,7 @@ TESTS = {
     'training/numpy_network.py': 'training/test_numpy_trainer.py',
     'training/numpy_trainer.py': 'training/test_numpy_trainer.py training/test_trainers.py',
     'inference/predictions.py': 'inference/test_kept_predictions.py inference/test_predictions.py',
+    'inference/pretrained.py': 'inference/test_pretrained.py',
     'inference/trained.py': 'inference/test_trained.py',
     'inference/classifier.py': 'inference/test_predictions.py experiment/test_workdir.py',
     'inference/evaluation.py': 'inference/test_evaluation.py inference/test_changed_data.py '
