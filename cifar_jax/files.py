@@ -1,5 +1,6 @@
 """Atomic writes, and reads that do not trust the content of files."""
 
+import hashlib
 import io
 import json
 import math
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # NumPy is imported lazily, so that commands start fast.
     import numpy as np
 
 _TEMPORARY = '.tmp'
+_CHECKSUM = 'checksum'  # key of a sealed object
 _LARGEST_JSON = 64 * 2**20  # bytes
 # An .npz file of weights or logits is hardly compressible; more than this is a decompression bomb.
 _LARGEST_RATIO = 100
@@ -107,6 +109,27 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise FileError(path, f'is damaged (it holds a {type(value).__name__}, not an object)')
     return value
+
+
+def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an object for JSON with a checksum of the rest of it, which `unsealed` checks."""
+    return {**value, _CHECKSUM: _checksum(value)}
+
+
+def unsealed(value: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns an object from JSON without its checksum, or None if that does not match.
+
+    Objects that older versions wrote have none, and are returned as they are.
+    """
+    checksum = _checksum(value)
+    if value.get(_CHECKSUM, checksum) != checksum:
+        return None
+    return {key: item for key, item in value.items() if key != _CHECKSUM}
+
+
+def _checksum(value: Mapping[str, Any]) -> str:
+    rest = {key: item for key, item in value.items() if key != _CHECKSUM}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def write_arrays(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:

@@ -137,12 +137,11 @@ def _in_view(context: Any, workdir: pathlib.Path) -> Iterator[str]:
 
 def wrong_numbers(on_page: Mapping[str, str], workdir: pathlib.Path) -> Iterator[str]:
     """Yields the numbers of the page that differ from those in metrics.jsonl and summary.json."""
-    from cifar_jax import files
     from cifar_jax.experiment import workdir as workdirs
 
     run = workdirs.Workdir(workdir)
     lines = workdirs.read_metrics(run)
-    summary = files.read_json(run.summary) if run.summary.exists() else {}
+    summary = workdirs.read_summary(run)
     split = on_page['split']
     expected = {'epochs': len(lines)}
     if split in summary:

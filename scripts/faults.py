@@ -82,7 +82,8 @@ def campaign(name: str, folder: pathlib.Path) -> Case:
         reference = references[seed % len(references)]
         finished = seed // len(references) % 2 == 0
         source = reference.workdir if finished else damage.interrupted(reference, folder)
-        return damage.case(reference, source, scratch, seed)
+        answers = damage.answers(reference, scratch)
+        return damage.case(reference, answers, source, scratch, seed)
 
     return damaged
 

@@ -13,6 +13,8 @@ import json
 import pathlib
 
 from cifar_jax.experiment import console
+from cifar_jax.experiment import workdir as workdirs
+from cifar_jax.experiment.workdir import Workdir
 from tables import kept, pages, published
 
 FILES = ('config.json', 'metrics.jsonl', 'preprocessing.json', 'summary.json')
@@ -35,7 +37,7 @@ def keep(folder: pathlib.Path) -> None:
     (target / 'config.json').write_text(json.dumps(stored, indent=2) + '\n')
     if 'other' in run.summary:  # evaluations on data that are not the run's own
         summary = {key: value for key, value in run.summary.items() if key != 'other'}
-        (target / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
+        workdirs.write_summary(Workdir(target), summary)
 
 
 def main() -> None:

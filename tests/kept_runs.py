@@ -62,7 +62,7 @@ def make(
         summary = {'finished': True, 'sha256': SHA256}
         if test is not None:
             summary['test'] = {'split': 'test', 'accuracy': test, 'sha256': SHA256}
-        files.write_json(workdir.summary, summary)
+        workdirs.write_summary(workdir, summary)
     return folder
 
 

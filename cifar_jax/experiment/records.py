@@ -109,7 +109,7 @@ def read(folder: pathlib.Path) -> Run:
         if not _is_complete(line):
             raise _damaged(workdir.metrics, f' in line {number}')
     run = Run(workdir, config, str(stored.get('command', '')), environment, lines, {})
-    summary = files.read_json(workdir.summary) if workdir.summary.exists() else {}
+    summary = workdirs.read_summary(workdir)
     if not isinstance(summary.get('test', {}), dict):
         raise _damaged(workdir.summary)
     # A summary of fewer epochs was written before the run was extended.

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cifar_jax import IMPORTED_AT, files
+from cifar_jax import IMPORTED_AT
 from cifar_jax.data import paths, pipeline, splits
 from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
@@ -184,7 +184,7 @@ def _summarize(workdir: Workdir, result: Result, watcher: Watcher) -> dict[str, 
     }
     if watcher.first_step_at is not None:
         log.info('first step %.1f s after the start', watcher.first_step_at - IMPORTED_AT)
-    files.write_json(workdir.summary, {**_evaluations(workdir, summary), **summary})
+    workdirs.write_summary(workdir, {**_evaluations(workdir, summary), **summary})
     rows = [
         [
             name,
@@ -203,7 +203,5 @@ def _summarize(workdir: Workdir, result: Result, watcher: Watcher) -> dict[str, 
 
 def _evaluations(workdir: Workdir, summary: dict[str, Any]) -> dict[str, Any]:
     """Returns the evaluations in an earlier summary of the same weights."""
-    if not workdir.summary.exists():
-        return {}
-    before = files.read_json(workdir.summary)
+    before = workdirs.read_summary(workdir)
     return before if before.get('sha256') == summary['sha256'] else {}

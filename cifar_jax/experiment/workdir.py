@@ -13,7 +13,7 @@ from cifar_jax import files, machine
 from cifar_jax.data import paths
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as config_lib
-from cifar_jax.files import MissingFileError
+from cifar_jax.files import FileError, MissingFileError
 from cifar_jax.training import history as histories
 from cifar_jax.training.durations import steps
 
@@ -78,24 +78,44 @@ class Workdir(NamedTuple):
 
 def write_metrics(workdir: Workdir, history: list[dict[str, Any]]) -> None:
     """Replaces metrics.jsonl by the history from a resumed run's checkpoint."""
-    files.write(workdir.metrics, ''.join(files.to_json(line) + '\n' for line in history))
+    lines = (files.to_json(files.sealed(line)) + '\n' for line in history)
+    files.write(workdir.metrics, ''.join(lines))
 
 
 def append_metrics(workdir: Workdir, line: dict[str, Any]) -> None:
     """Appends one line to metrics.jsonl and waits until it is on disk."""
     with workdir.metrics.open('a') as file:
-        file.write(files.to_json(line) + '\n')
+        file.write(files.to_json(files.sealed(line)) + '\n')
         file.flush()
         os.fsync(file.fileno())
 
 
 def read_metrics(workdir: Workdir) -> list[dict[str, Any]]:
-    """Returns the lines of metrics.jsonl up to the first truncated or damaged one.
+    """Returns the lines of metrics.jsonl, without the last one if that is truncated.
 
     Raises:
-      UserError: a line is valid JSON but not a line of metrics.
+      UserError: a line is damaged, or is not a line of metrics.
     """
     return histories.read(workdir.metrics)
+
+
+def write_summary(workdir: Workdir, summary: Mapping[str, Any]) -> None:
+    """Writes summary.json, with a checksum."""
+    files.write_json(workdir.summary, files.sealed(summary))
+
+
+def read_summary(workdir: Workdir) -> dict[str, Any]:
+    """Returns what summary.json holds; nothing if the run has not finished.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    if not workdir.summary.exists():
+        return {}
+    summary = files.unsealed(files.read_json(workdir.summary))
+    if summary is None:
+        raise FileError(workdir.summary, 'does not match its own checksum')
+    return summary
 
 
 def read_config(workdir: Workdir) -> ConfigDict:

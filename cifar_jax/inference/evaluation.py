@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from cifar_jax import files
 from cifar_jax.data import paths, pipeline
 from cifar_jax.data.arrays import Arrays
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import preprocessing
+from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.inference import classifier as classifiers
 from cifar_jax.inference import other_data, predictions
@@ -204,7 +204,7 @@ def _evaluate_other(
         log.info('%s has images of %d of the %d classes.', other.source, present, classes)
     predicted = predictions.of(workdir, classifier, other.name, other.arrays)
     result = {'source': other.source, **_result(other.split, predicted)}
-    before = _summary(workdir).get('other', {})
+    before = workdirs.read_summary(workdir).get('other', {})
     by_split = before.get(other.source, {}) | {other.split: result}
     _add_to_summary(workdir, result['sha256'], {'other': before | {other.source: by_split}})
     return result
@@ -219,13 +219,9 @@ def _result(split: str, predicted: predictions.Predictions) -> dict[str, Any]:
     }
 
 
-def _summary(workdir: Workdir) -> dict[str, Any]:
-    return files.read_json(workdir.summary) if workdir.summary.exists() else {}
-
-
 def _add_to_summary(workdir: Workdir, sha256: str, results: dict[str, Any]) -> None:
     """Adds results to summary.json if it is that of the same weights."""
-    summary = _summary(workdir)
+    summary = workdirs.read_summary(workdir)
     if summary.get('sha256') == sha256:
         with predictions.may_be_unwritable(workdir, 'results'):
-            files.write_json(workdir.summary, summary | results)
+            workdirs.write_summary(workdir, summary | results)

@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-from cifar_jax import files
 from cifar_jax.data import paths
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import workdir as workdirs
@@ -44,7 +43,7 @@ def summary(task: Task) -> dict[str, Any] | None:
     # A run whose folder has moved compares its digests when it is started.
     if paths.absolute(before.data.source) != paths.absolute(task.config.data.source):
         return None
-    stored = files.read_json(workdir.summary)
+    stored = workdirs.read_summary(workdir)
     return stored if stored.get('finished') else None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from cifar_jax import files
 from cifar_jax.files import FileError
 
 Line = dict[str, Any]
@@ -17,20 +18,24 @@ _COUNTS = ('epoch', 'step', 'seconds')  # in every line
 
 
 def read(path: pathlib.Path) -> list[Line]:
-    """Returns the lines of a log up to the first truncated or damaged one.
+    """Returns the lines of a log, without the last one if that is truncated.
 
     Raises:
-      UserError: a line is valid JSON but not a line of a log.
+      UserError: a line is damaged, or is not a line of a log.
     """
     if not path.exists():
         return []
     lines: list[Line] = []
-    for number, text in enumerate(path.read_text(errors='replace').splitlines(), 1):
+    texts = path.read_text(errors='replace').splitlines()
+    for number, text in enumerate(texts, 1):
         try:
-            line = json.loads(text)
+            parsed = json.loads(text)
         except (ValueError, RecursionError):
-            break
-        if not isinstance(line, dict) or not all(is_number(line.get(key)) for key in _COUNTS):
+            if number == len(texts):  # a run was killed while it wrote this line
+                break
+            parsed = None
+        line = files.unsealed(parsed) if isinstance(parsed, dict) else None
+        if line is None or not all(is_number(line.get(key)) for key in _COUNTS):
             raise FileError(path, f'is damaged in line {number}')
         lines.append(line)
     return lines

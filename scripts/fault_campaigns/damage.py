@@ -6,12 +6,22 @@ import pathlib
 import random
 import shutil
 from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from fault_campaigns import processes, runs
 from fault_campaigns.judge import Verdict, judge
 
-# What a program of cifar_jax reads of a workdir, or lists.
-_COMMANDS = ('main', 'evaluate', 'evaluate', 'compare')
+# The commands that read a workdir, each with the part of its result that must be right.
+_ANSWERS = {
+    'main': ('finished', 'step', 'sha256', 'val_accuracy', 'val_loss', 'train_loss'),
+    'evaluate': ('split', 'images', 'loss', 'accuracy', 'top5', 'sha256'),
+    'compare': ('runs', 'pairs'),
+    'predict': ('top',),
+    'report': ('split', 'images', 'loss', 'accuracy', 'top5', 'sha256'),
+}
 
 
 def flip_bit(path: pathlib.Path, generator: random.Random) -> None:
@@ -61,12 +71,32 @@ DAMAGES: tuple[Callable[[pathlib.Path, random.Random], None], ...] = (
 )
 
 
+def answers(reference: runs.Reference, scratch: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """Returns what each command says of an undamaged copy, or reads what an earlier call left."""
+    kept = reference.workdir.with_name('answers.json')
+    if not kept.exists():
+        found = {}
+        for command, keys in _ANSWERS.items():
+            shutil.rmtree(scratch, ignore_errors=True)
+            shutil.copytree(reference.workdir, scratch / 'workdir')
+            arguments = _arguments(command, reference, scratch / 'workdir')
+            result = json.loads(processes.run(command, arguments, scratch / 'output').last_line)
+            found[command] = {key: result[key] for key in keys if key in result}
+        kept.write_text(json.dumps(found))
+    return json.loads(kept.read_text())
+
+
 def case(
-    reference: runs.Reference, source: pathlib.Path, scratch: pathlib.Path, seed: int
+    reference: runs.Reference,
+    answers: dict[str, dict[str, Any]],
+    source: pathlib.Path,
+    scratch: pathlib.Path,
+    seed: int,
 ) -> Verdict:
     """Damages one file of a copy of a workdir and runs one command on it.
 
     Args:
+      answers: the right ones.
       source: the workdir, finished or interrupted.
     """
     generator = random.Random(seed)
@@ -77,32 +107,28 @@ def case(
     path, damage = generator.choice(files), generator.choice(DAMAGES)
     before = path.read_bytes()
     damage(path, generator)
-    command = generator.choice(_COMMANDS)
+    command = generator.choice((*_ANSWERS, 'evaluate', 'compare'))  # the cheap ones more often
     finished = source == reference.workdir
-    outcome = processes.run(*_call(command, reference, workdir, scratch), scratch / 'output')
-    verdict = judge(outcome, _expected(command, reference) if finished or command == 'main' else {})
+    outcome = processes.run(command, _arguments(command, reference, workdir), scratch / 'output')
+    verdict = judge(outcome, answers[command] if finished or command == 'main' else {})
     name = path.relative_to(workdir)
     unchanged = path.is_file() and path.read_bytes() == before
     detail = f'{command} after {damage.__name__} of {name}: {verdict.detail or "fine"}'
     return Verdict(verdict.kind, detail + (' (nothing changed)' if unchanged else ''))
 
 
-def _call(
-    command: str, reference: runs.Reference, workdir: pathlib.Path, scratch: pathlib.Path
-) -> tuple[str, list[str]]:
+def _arguments(command: str, reference: runs.Reference, workdir: pathlib.Path) -> list[str]:
     if command == 'main':
-        return command, reference.kind.arguments(workdir)
-    if command == 'evaluate':
-        return command, ['--workdir', str(workdir), '--json']
-    others = [str(workdir), str(reference.workdir), '--out', str(scratch / 'comparison'), '--json']
-    return command, others
-
-
-def _expected(command: str, reference: runs.Reference) -> dict[str, object]:
-    if command == 'main':
-        return reference.expected
-    test = json.loads((reference.workdir / 'summary.json').read_text())['test']
-    return {} if command == 'compare' else test
+        return reference.kind.arguments(workdir)
+    if command == 'compare':
+        out = workdir.with_name('comparison')
+        return [str(workdir), str(reference.workdir), '--out', str(out), '--json']
+    arguments = ['--workdir', str(workdir), '--json']
+    if command == 'predict':
+        image = workdir.with_name('image.png')
+        Image.fromarray(np.arange(32 * 32 * 3).reshape(32, 32, 3).astype(np.uint8)).save(image)
+        arguments.append(str(image))
+    return arguments
 
 
 def interrupted(reference: runs.Reference, folder: pathlib.Path) -> pathlib.Path:

@@ -9,7 +9,9 @@ from fault_campaigns.processes import Outcome
 SENTENCE = re.compile(r'^cifar_jax: \S.*', re.MULTILINE)
 # A command that takes an older checkpoint, or computes predictions again, says so.
 SAID = re.compile(
-    r'damaged|cannot be read|trying the one before|restored|differ|computed again', re.IGNORECASE
+    r'damaged|cannot be read|trying the one before|restored|differ|computed again|has not finished'
+    r'|no predictions',
+    re.IGNORECASE,
 )
 
 

@@ -20,6 +20,7 @@ HEAVY = (
     'cifar_jax.experiment.run',
     'cifar_jax.inference.evaluation',
     'cifar_jax.inference.new_images',
+    'cifar_jax.reporting.build',
     'cifar_jax.reporting.live',
     'cifar_jax.reporting.comparisons.render',
     'cifar_jax.sweep',

@@ -13,6 +13,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from cifar_jax.experiment import workdir as workdirs
+from cifar_jax.experiment.workdir import Workdir
+from cifar_jax.training import history
+
 ROOT = pathlib.Path(__file__).parents[2]
 WALL_TIMES = ('seconds', 'images_per_second')
 PATIENCE = 300  # seconds, on a machine with much else to do
@@ -118,7 +122,7 @@ def last_object(done: Done) -> dict[str, Any]:
 
 def lines(workdir: pathlib.Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl, wall times aside."""
-    parsed = [json.loads(text) for text in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    parsed = history.read(workdir / history.FILE)
     for line in parsed:
         for key in WALL_TIMES:
             assert line.pop(key) > 0
@@ -166,7 +170,7 @@ def test_training_ends_with_one_object_of_its_results(unbroken):
     assert {'seconds', 'train_loss', 'train_accuracy', 'val_loss', 'val_accuracy'} <= set(summary)
     assert re.fullmatch('[0-9a-f]{64}', summary['sha256'])
     assert f'weights sha256 {summary["sha256"]}' in done.out
-    assert json.loads((workdir / 'summary.json').read_text()) == summary
+    assert workdirs.read_summary(Workdir(workdir)) == summary
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """Console output and metrics.jsonl of a run, without a terminal."""
 
-import json
 import os
 import signal
 import sys
@@ -11,6 +10,7 @@ import pytest
 
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import console, watcher
+from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
 
 Line = dict[str, Any]
@@ -34,7 +34,7 @@ def watcher_of(workdir: Workdir, **options: Any) -> watcher.Watcher:
 
 
 def written(workdir: Workdir) -> list[Line]:
-    return [json.loads(text) for text in workdir.metrics.read_text().splitlines()]
+    return workdirs.read_metrics(workdir)
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
 """The record of a run, read from its files."""
 
 import json
+import re
 
 import pytest
 from kept_runs import line, make
 
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import records
+from cifar_jax.experiment import workdir as workdirs
 
 
 def test_the_chosen_weights_and_the_time_to_the_best_ones(tmp_path):
@@ -50,6 +52,39 @@ def test_a_damaged_file_is_named(tmp_path, name, content):
     folder = make(tmp_path / 'w')
     (folder / name).write_text(content)
     with pytest.raises(UserError, match=name):
+        records.read(folder)
+
+
+def first_digit_changed(path):
+    text = path.read_text()
+    digit = re.search(r'(?<=accuracy": 0\.)\d', text)
+    path.write_text(f'{text[: digit.start()]}{9 - int(digit[0])}{text[digit.end() :]}')
+
+
+def test_a_changed_number_is_noticed(tmp_path):
+    folder = make(tmp_path / 'w')
+    workdir = workdirs.Workdir(folder)
+    lines = workdirs.read_metrics(workdir)
+    workdirs.write_metrics(workdir, lines)
+    workdirs.write_summary(workdir, workdirs.read_summary(workdir) | {'val_accuracy': 0.5})
+    assert records.read(folder).lines == lines
+    for name, problem in (
+        ('metrics.jsonl', 'is damaged in line 1'),
+        ('summary.json', 'does not match its own checksum'),
+    ):
+        kept = (folder / name).read_text()
+        first_digit_changed(folder / name)
+        with pytest.raises(UserError, match=rf'{name} {problem}: restore it from a copy'):
+            records.read(folder)
+        (folder / name).write_text(kept)
+
+
+def test_a_line_that_is_damaged_in_the_middle_does_not_hide_the_lines_after_it(tmp_path):
+    folder = make(tmp_path / 'w')
+    metrics = folder / 'metrics.jsonl'
+    first, *rest = metrics.read_text().splitlines(keepends=True)
+    metrics.write_text(''.join([first[:-5], '\n', *rest]))
+    with pytest.raises(UserError, match=r'metrics\.jsonl is damaged in line 1'):
         records.read(folder)
 
 

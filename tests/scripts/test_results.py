@@ -12,6 +12,8 @@ import results
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import records
+from cifar_jax.experiment import workdir as workdirs
+from cifar_jax.experiment.workdir import Workdir
 from tables import kept, pages, published
 
 
@@ -184,11 +186,11 @@ def test_a_run_is_stored_without_its_workdir_option(folder, tmp_path, monkeypatc
 
 def test_results_on_other_data_than_those_of_the_run_are_not_kept(folder, tmp_path, monkeypatch):
     workdir = with_seed(folder, 1)
-    summary = json.loads((workdir / 'summary.json').read_text())
-    (workdir / 'summary.json').write_text(json.dumps(summary | {'other': {'folder:/home/me': {}}}))
+    summary = workdirs.read_summary(Workdir(workdir))
+    workdirs.write_summary(Workdir(workdir), summary | {'other': {'folder:/home/me': {}}})
     monkeypatch.setattr(kept, 'RESULTS', tmp_path / 'kept')
     results.keep(workdir)
-    assert json.loads((tmp_path / 'kept' / workdir.name / 'summary.json').read_text()) == summary
+    assert workdirs.read_summary(Workdir(tmp_path / 'kept' / workdir.name)) == summary
 
 
 def test_numpy_runs_were_tested_with_the_weights_they_report(groups):

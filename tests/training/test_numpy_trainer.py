@@ -13,11 +13,13 @@ from cifar_jax.crosscheck import check as report
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import run, watcher
+from cifar_jax.experiment import workdir as workdirs
+from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.inference import evaluation
 from cifar_jax.models.image_model import head_name
 from cifar_jax.reference import specs
 from cifar_jax.reference.network import Network
-from cifar_jax.training import numpy_network
+from cifar_jax.training import history, numpy_network
 from cifar_jax.training.flax_network import ACTIVATIONS, FlaxNetwork
 
 CONFIG = pathlib.Path(__file__).parents[2] / 'configs' / 'numpy_cnn.py'
@@ -45,7 +47,7 @@ def config_of(**overrides):
 
 
 def lines(folder):
-    parsed = [json.loads(text) for text in (folder / 'metrics.jsonl').read_text().splitlines()]
+    parsed = history.read(folder / history.FILE)
     for line in parsed:
         for key in WALL_TIMES:
             assert line.pop(key) > 0
@@ -76,7 +78,7 @@ def test_a_run_leaves_the_files_of_any_other_run(unbroken):
         'run_id',
         'summary.json',
     }
-    assert json.loads((folder / 'summary.json').read_text()) == summary
+    assert workdirs.read_summary(Workdir(folder)) == summary
     assert summary['finished'] is True
     log = lines(folder)
     assert [line['epoch'] for line in log] == [1, 2, 3, 4]
