@@ -9,9 +9,9 @@ docs/numpy.md.
 """
 
 import argparse
-import json
 import pathlib
 
+from cifar_jax import files
 from cifar_jax.experiment import console
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
@@ -32,9 +32,8 @@ def keep(folder: pathlib.Path) -> None:
     for name in FILES:
         if (folder / name).exists():  # older results have no preprocessing.json
             (target / name).write_text((folder / name).read_text())
-    stored = json.loads((target / 'config.json').read_text())
-    stored['command'] = kept.command(run)
-    (target / 'config.json').write_text(json.dumps(stored, indent=2) + '\n')
+    stored = workdirs.read_config_file(run.workdir) | {'command': kept.command(run)}
+    files.write_json(target / 'config.json', files.sealed(stored))
     if 'other' in run.summary:  # evaluations on data that are not the run's own
         summary = {key: value for key, value in run.summary.items() if key != 'other'}
         workdirs.write_summary(Workdir(target), summary)

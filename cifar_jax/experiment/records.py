@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from cifar_jax import files
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.files import FileError
@@ -100,7 +99,7 @@ def read(folder: pathlib.Path) -> Run:
     """
     workdir = Workdir(folder)
     config = workdirs.read_config(workdir)
-    stored = files.read_json(workdir.config)
+    stored = workdirs.read_config_file(workdir)
     environment = stored.get('environment')
     if not isinstance(environment, dict):
         raise _damaged(workdir.config)

@@ -12,7 +12,7 @@ from cifar_jax import IMPORTED_AT
 from cifar_jax.data import paths, pipeline, splits
 from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
-from cifar_jax.experiment import console, first_weights, preprocessing
+from cifar_jax.experiment import console, first_weights, locks, preprocessing
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.preprocessing import Preprocessing
 from cifar_jax.experiment.watcher import Watcher
@@ -67,7 +67,7 @@ def train(
     plan = trainer.plan(config, data, new=new, read=first_weights.reader(config))
     variables, rows = model_summary.trace(plan.model, data.train.images.shape[1:])
     model_summary.require_memory(plan.model, variables)
-    with backend.use(**config.ops), workdirs.lock(workdir):
+    with backend.use(**config.ops), locks.lock(workdir):
         workdirs.remove_temporary(workdir)
         extension = _extension(workdir, plan, data.train.images.shape[1:], extend)
         for change in workdirs.prepare(workdir, config, command):

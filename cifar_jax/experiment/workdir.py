@@ -1,10 +1,9 @@
 """The workdir, which holds all files of a run."""
 
-import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -16,11 +15,6 @@ from cifar_jax.experiment import config as config_lib
 from cifar_jax.files import FileError, MissingFileError
 from cifar_jax.training import history as histories
 from cifar_jax.training.durations import steps
-
-try:
-    import fcntl
-except ImportError:  # Windows has none: there, two runs in one workdir are not noticed.
-    fcntl = None  # type: ignore[assignment]
 
 # Keys that may differ when a run resumes: they do not change its results.
 _MAY_CHANGE = ('mesh.', 'ops.', 'log.', 'data.dir', 'data.memory_gb', 'eval_batch_size')
@@ -110,12 +104,7 @@ def read_summary(workdir: Workdir) -> dict[str, Any]:
     Raises:
       UserError: the file is damaged.
     """
-    if not workdir.summary.exists():
-        return {}
-    summary = files.unsealed(files.read_json(workdir.summary))
-    if summary is None:
-        raise FileError(workdir.summary, 'does not match its own checksum')
-    return summary
+    return _read_sealed(workdir.summary) if workdir.summary.exists() else {}
 
 
 def read_config(workdir: Workdir) -> ConfigDict:
@@ -126,7 +115,7 @@ def read_config(workdir: Workdir) -> ConfigDict:
     """
     if not workdir.path.is_dir():
         raise UserError(f'No workdir {workdir.path}: --workdir names the folder of a run.')
-    stored = _read_config_file(workdir)
+    stored = read_config_file(workdir)
     problem = f'{workdir.config} is of another version of cifar_jax or damaged'
     try:
         values = _tuples(stored['config'])
@@ -148,13 +137,25 @@ def read_config(workdir: Workdir) -> ConfigDict:
     return config.lock()
 
 
-def _read_config_file(workdir: Workdir) -> dict[str, Any]:
+def read_config_file(workdir: Workdir) -> dict[str, Any]:
+    """Returns what config.json holds: the config, the environment and the command.
+
+    Raises:
+      UserError: the file is missing or damaged.
+    """
     try:
-        return files.read_json(workdir.config)
+        return _read_sealed(workdir.config)
     except MissingFileError as error:
         raise UserError(
             f'{error.path} is missing: {workdir.path} is not the workdir of a run.'
         ) from None
+
+
+def _read_sealed(path: pathlib.Path) -> dict[str, Any]:
+    value = files.unsealed(files.read_json(path))
+    if value is None:
+        raise FileError(path, 'does not match its own checksum')
+    return value
 
 
 def _tuples(value: Any) -> Any:
@@ -203,9 +204,9 @@ def prepare(workdir: Workdir, config: ConfigDict, command: str) -> list[str]:
             raise UserError(
                 f'{workdir.path} holds files but no config.json: choose an empty --workdir.'
             )
-        files.write_json(workdir.config, now | {'command': command})
+        files.write_json(workdir.config, files.sealed(now | {'command': command}))
         return []
-    before = _read_config_file(workdir)
+    before = read_config_file(workdir)
     stored = refuse_differences(workdir, config)
     changed = [
         f'{key} was {old!r} and is {now["environment"].get(key)!r}'
@@ -226,10 +227,10 @@ def update_config(
     Args:
       extension: the entry for a run that --extend extends.
     """
-    stored = _read_config_file(workdir)
+    stored = read_config_file(workdir)
     if extension:
         stored['extended'] = [*stored.get('extended', []), extension]
-    files.write_json(workdir.config, stored | {'config': _plain(config)})
+    files.write_json(workdir.config, files.sealed(stored | {'config': _plain(config)}))
 
 
 def remove_temporary(workdir: Workdir) -> None:
@@ -295,30 +296,3 @@ def _may_have_moved(workdir: Workdir, old: str, new: str) -> bool:
     return workdir.preprocessing.exists() and bool(
         files.read_json(workdir.preprocessing).get('digests')
     )
-
-
-@contextlib.contextmanager
-def lock(workdir: Workdir) -> Iterator[None]:
-    """Locks a workdir against other processes; the lock ends with the process.
-
-    Raises:
-      UserError: another process is training there.
-    """
-    workdir.path.mkdir(parents=True, exist_ok=True)
-    with (workdir.path / '.lock').open('w') as file:
-        try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f'Another process is training in {workdir.path}: wait for it, or choose another '
-                '--workdir.'
-            ) from None
-        try:
-            yield
-        except BaseException:
-            if not workdir.config.exists():  # A refused run leaves no files.
-                with contextlib.suppress(OSError):
-                    pathlib.Path(file.name).unlink()
-                    workdir.path.rmdir()
-            raise

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from cifar_jax.errors import UserError
-from cifar_jax.experiment import workdir as workdirs
+from cifar_jax.experiment import locks
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.sweeping import jobs as lib
 from cifar_jax.sweeping.jobs import Cores, Job
@@ -30,7 +30,7 @@ def sweep(jobs: list[Job], out: pathlib.Path, parallel: int, split: str) -> None
     out.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(workdirs.lock(Workdir(out)))
+            stack.enter_context(locks.lock(Workdir(out)))
         except UserError:
             raise UserError(
                 f'Another sweep is using {out}: wait for it, or choose another --out.'

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from cifar_jax.data import paths
 from cifar_jax.errors import UserError
+from cifar_jax.experiment import locks
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.sweeping.grid import Task
@@ -52,7 +53,7 @@ def is_training(workdir: Workdir) -> bool:
     if not workdir.path.is_dir():
         return False
     try:
-        with workdirs.lock(workdir):
+        with locks.lock(workdir):
             return False
     except UserError:
         return True

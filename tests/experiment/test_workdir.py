@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from ml_collections import ConfigDict
 
+from cifar_jax import files
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
-from cifar_jax.experiment import run
+from cifar_jax.experiment import locks, run
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.experiment.workdir import Workdir
@@ -49,11 +50,11 @@ def refusal(workdir: Workdir, **overrides: Any) -> str:
 
 
 def stored(workdir: Workdir) -> dict[str, Any]:
-    return json.loads(workdir.config.read_text())
+    return workdirs.read_config_file(workdir)
 
 
 def store(workdir: Workdir, **changes: Any) -> None:
-    workdir.config.write_text(json.dumps(stored(workdir) | changes))
+    files.write_json(workdir.config, files.sealed(stored(workdir) | changes))
 
 
 @pytest.mark.parametrize('name', ['a[b]', 'a*', '?', 'a\\b'])
@@ -165,6 +166,16 @@ def test_a_damaged_config_json_is_named(workdir, text):
     workdir.config.write_text(text)
     with pytest.raises(UserError, match=r'config\.json is damaged'):
         workdirs.read_config(workdir)
+
+
+def test_a_changed_value_in_config_json_is_noticed(workdir):
+    text = workdir.config.read_text()
+    workdir.config.write_text(text.replace('"seed": 0', '"seed": 1'))
+    message = r'config\.json does not match its own checksum: restore it from a copy'
+    with pytest.raises(UserError, match=message):
+        workdirs.read_config(workdir)
+    workdir.config.write_text(text)
+    assert workdirs.read_config(workdir).seed == 0
 
 
 @pytest.mark.parametrize('content', [[], {}, 3, {'config': {}}, {'config': []}, {'config': 'x'}])
@@ -310,7 +321,7 @@ def test_a_second_process_is_kept_out_until_the_first_ends(tmp_path):
         'print("locked", flush=True)\n'
         'sys.stdin.read()\n'
     )
-    with workdirs.lock(workdir):
+    with locks.lock(workdir):
         pass
     other = subprocess.Popen(
         [sys.executable, '-S', '-c', code, str(workdir.path / '.lock')],
@@ -321,13 +332,13 @@ def test_a_second_process_is_kept_out_until_the_first_ends(tmp_path):
         assert other.stdout.readline() == b'locked\n'
         with (
             pytest.raises(UserError, match='Another process is training in'),
-            workdirs.lock(workdir),
+            locks.lock(workdir),
         ):
             pass
     finally:
         other.kill()
         other.communicate()
-    with workdirs.lock(workdir):
+    with locks.lock(workdir):
         pass
 
 
@@ -340,7 +351,7 @@ def test_the_lock_is_held_against_other_processes(tmp_path):
         'except OSError:\n'
         '    print("kept out")\n'
     )
-    with workdirs.lock(Workdir(tmp_path)):
+    with locks.lock(Workdir(tmp_path)):
         command = [sys.executable, '-S', '-c', code, str(tmp_path / '.lock')]
         assert subprocess.check_output(command) == b'kept out\n'
 

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cifar_jax import files
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import run
+from cifar_jax.experiment import workdir as workdirs
+from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.inference.evaluation import evaluate
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
@@ -40,8 +43,9 @@ def root(finished, tmp_path):
     """A copy of the run, whose images may be changed; the run finds them by `data.source`."""
     for name in ('images', 'w'):
         shutil.copytree(finished / name, tmp_path / name)
-    config = tmp_path / 'w' / 'config.json'
-    config.write_text(config.read_text().replace(str(finished), str(tmp_path)))
+    workdir = Workdir(tmp_path / 'w')
+    text = json.dumps(workdirs.read_config_file(workdir)).replace(str(finished), str(tmp_path))
+    files.write_json(workdir.config, files.sealed(json.loads(text)))
     return tmp_path
 
 

@@ -10,11 +10,13 @@ from PIL import Image
 
 import cifar_jax
 from cifar_jax import evaluate as command
-from cifar_jax import report
+from cifar_jax import files, report
 from cifar_jax.data import cache, catalogue
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import run
+from cifar_jax.experiment import workdir as workdirs
+from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.inference.evaluation import evaluate
 from cifar_jax.reporting import facts
 
@@ -66,8 +68,9 @@ def root(finished, tmp_path):
     for name in ('images', 'w'):
         shutil.copytree(finished / name, tmp_path / name)
     (tmp_path / 'images').rename(tmp_path / 'moved')
-    config = tmp_path / 'w' / 'config.json'
-    config.write_text(config.read_text().replace(str(finished), str(tmp_path)))
+    workdir = Workdir(tmp_path / 'w')
+    text = json.dumps(workdirs.read_config_file(workdir)).replace(str(finished), str(tmp_path))
+    files.write_json(workdir.config, files.sealed(json.loads(text)))
     return tmp_path
 
 

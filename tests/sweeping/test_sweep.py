@@ -14,6 +14,7 @@ import pytest
 
 from cifar_jax import files, sweep
 from cifar_jax.errors import UserError
+from cifar_jax.experiment import locks
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.sweeping import estimate, grid, jobs, loop, show, state
@@ -292,7 +293,7 @@ def test_runs_without_an_epoch_take_what_others_take(tmp_path):
 def test_a_run_that_trains_elsewhere_is_waited_for(tmp_path):
     task = task_in(tmp_path)
     finished(task)
-    lock = workdirs.lock(task.workdir)
+    lock = locks.lock(task.workdir)
     states = []
 
     class Releases(show.Display):
@@ -304,7 +305,7 @@ def test_a_run_that_trains_elsewhere_is_waited_for(tmp_path):
     with lock:
         assert state.is_training(task.workdir)
     assert not state.is_training(task.workdir)
-    lock = workdirs.lock(task.workdir)
+    lock = locks.lock(task.workdir)
     lock.__enter__()
     job = Job(task)
     loop.run([job], [()], 'none', Releases([job], 1))
@@ -314,7 +315,7 @@ def test_a_run_that_trains_elsewhere_is_waited_for(tmp_path):
 def test_a_second_sweep_in_a_folder_is_refused(tmp_path):
     job = Job(task_in(tmp_path))
     with (
-        workdirs.lock(Workdir(tmp_path)),
+        locks.lock(Workdir(tmp_path)),
         pytest.raises(UserError, match=r'Another sweep .*--out'),
     ):
         loop.sweep([job], tmp_path, 1, 'none')

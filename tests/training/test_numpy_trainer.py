@@ -192,10 +192,11 @@ def test_a_damaged_best_checkpoint_is_one_sentence_with_one_remedy(tmp_path, dam
     assert str(caught.value).count('restore') == 1
 
 
-def test_a_changed_line_of_the_log_is_noticed(unbroken, tmp_path):
+def test_the_log_of_another_run_is_noticed(unbroken, tmp_path):
     shutil.copytree(unbroken[0], tmp_path / 'run')
-    log = tmp_path / 'run' / 'metrics.jsonl'
-    log.write_text(log.read_text().replace('"val_accuracy": 0.', '"val_accuracy": 0.9', 1))
+    workdir = Workdir(tmp_path / 'run')
+    first, *rest = workdirs.read_metrics(workdir)
+    workdirs.write_metrics(workdir, [first | {'val_accuracy': 0.9}, *rest])
     with pytest.raises(UserError, match='lacks the lines'):
         evaluation.evaluate(tmp_path / 'run', 'test')
 
