@@ -223,3 +223,20 @@ def test_the_whole_network_of_pytorch_has_the_same_outputs():
     with torch.no_grad():
         their_logits = theirs(torch.tensor(PIXELS.transpose(0, 3, 1, 2)))
     assert error(logits, their_logits.numpy()) < OUTPUTS
+
+
+IN_TIMM = {'EfficientNetB0': 'tf_efficientnet_b0', 'EfficientNetLite0': 'tf_efficientnet_lite0'}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', IN_TIMM)
+def test_the_names_of_timm_are_those_of_the_same_network(name):
+    timm = pytest.importorskip('timm', reason='timm is not installed')
+    import torch
+
+    theirs = timm.create_model(IN_TIMM[name], num_classes=CLASSES).eval()
+    model, variables = our_model(name, as_arrays(theirs.state_dict()))
+    logits = jax.jit(functools.partial(model.apply, train=False))(variables, PIXELS)
+    with torch.no_grad():
+        their_logits = theirs(torch.tensor(PIXELS.transpose(0, 3, 1, 2)))
+    assert error(logits, their_logits.numpy()) < OUTPUTS

@@ -7,6 +7,7 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
+from cifar_jax import models
 from cifar_jax.models import initializers
 from cifar_jax.models.inception import ConvUnit, InceptionModule
 from cifar_jax.models.inverted_residual import InvertedResidual
@@ -188,6 +189,20 @@ def test_an_inverted_residual_drops_its_branch_for_some_images_and_doubles_the_o
     assert 16 < dropped.sum() < 48
     np.testing.assert_allclose(kept[~dropped], 2 * branch[~dropped], rtol=1e-3, atol=1e-4)
     assert np.abs(evaluate(variables, x) - x).min((1, 2, 3)).max() > 0
+
+
+def test_the_blocks_of_efficientnet_are_dropped_more_and_more_often():
+    rates = []
+
+    def record(call, args, kwargs, context):
+        if isinstance(context.module, InvertedResidual):
+            rates.append(context.module.drop_path)
+        return call(*args, **kwargs)
+
+    model = models.create('EfficientNetB0', 10)
+    with nn.intercept_methods(record):
+        jax.eval_shape(lambda: model.init(KEY, jnp.zeros((1, 32, 32, 3)), train=False))
+    np.testing.assert_allclose(rates, 0.2 * np.arange(16) / 16)
 
 
 @pytest.mark.parametrize(('width', 'stride'), [(6, 1), (8, 2)])

@@ -192,3 +192,38 @@ def test_our_own_names_are_kept_for_every_model():
     kept = names.translate(models.create('ResNet50', 2), arrays)
     assert kept.keys() == arrays.keys()
     assert kept['params/stem/kernel'] is arrays['params/stem/kernel']
+
+
+def test_the_first_kernel_of_resnet_is_reversed_from_keras_bgr_to_rgb():
+    kernel = np.random.default_rng(0).normal(size=(7, 7, 3, 64))
+    translated = names.translate(models.create('ResNet50', 2), {'conv1_conv/kernel': kernel})
+    np.testing.assert_array_equal(translated['params/stem/kernel'], kernel[:, :, [2, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    ('theirs', 'ours'),
+    [
+        ('conv_stem.weight', 'params/stem/kernel'),
+        ('bn1.running_mean', 'batch_stats/stem_norm/mean'),
+        # A block whose first convolution is the depthwise one,
+        ('blocks.0.0.conv_dw.weight', 'params/stage1_block1/depthwise/kernel'),
+        ('blocks.0.0.bn1.bias', 'params/stage1_block1/depthwise_norm/bias'),
+        ('blocks.0.0.conv_pw.weight', 'params/stage1_block1/project/kernel'),
+        ('blocks.0.0.bn2.weight', 'params/stage1_block1/project_norm/scale'),
+        # and one that widens its input before it.
+        ('blocks.2.1.conv_pw.weight', 'params/stage3_block2/expand/kernel'),
+        ('blocks.2.1.bn1.weight', 'params/stage3_block2/expand_norm/scale'),
+        ('blocks.2.1.conv_dw.weight', 'params/stage3_block2/depthwise/kernel'),
+        ('blocks.2.1.bn2.running_var', 'batch_stats/stage3_block2/depthwise_norm/var'),
+        ('blocks.2.1.se.conv_reduce.bias', 'params/stage3_block2/se/squeeze/bias'),
+        ('blocks.2.1.se.conv_expand.weight', 'params/stage3_block2/se/excite/kernel'),
+        ('blocks.2.1.conv_pwl.weight', 'params/stage3_block2/project/kernel'),
+        ('blocks.2.1.bn3.running_mean', 'batch_stats/stage3_block2/project_norm/mean'),
+        ('conv_head.weight', 'params/top/kernel'),
+        ('bn2.bias', 'params/top_norm/bias'),
+        ('classifier.weight', 'params/head/kernel'),
+    ],
+)
+def test_a_name_of_timm_becomes_ours(theirs, ours):
+    model = models.create('EfficientNetB0', 2)
+    assert names.translate(model, {theirs: np.zeros(3)}).keys() == {ours}

@@ -2,7 +2,7 @@
 
 Arrays are named as our variables ('params/stem/kernel', 'batch_stats/stem_norm/mean'), as Keras
 names its layers ('stem_conv/kernel', 'stem_bn/moving_mean'), or as PyTorch its modules
-('_conv_stem.weight', '_bn0.running_mean'). What no rule translates keeps its name, so that whoever
+('_conv_stem.weight', 'bn1.running_mean'). What no rule translates keeps its name, so that whoever
 matches the arrays with a model finds that name too much.
 """
 
@@ -97,11 +97,13 @@ def _keras_modules(model: ImageModel) -> dict[str, str]:
 
 
 def _torch_modules(model: ImageModel) -> dict[str, str]:
-    """Returns the modules of a model by the names of `efficientnet_pytorch` and its relatives."""
+    """Returns the modules of a model by the names of `efficientnet_pytorch` and of `timm`."""
     if not isinstance(model, EfficientNetB0):
         return {}
     modules = {'_conv_stem': 'stem', '_bn0': 'stem_norm', '_fc': 'head'}
     modules |= {'_conv_head': 'top', '_bn1': 'top_norm'}
+    modules |= {'conv_stem': 'stem', 'bn1': 'stem_norm', 'classifier': 'head'}
+    modules |= {'conv_head': 'top', 'bn2': 'top_norm'}
     inner = {
         '_expand_conv': 'expand',
         '_bn0': 'expand_norm',
@@ -112,10 +114,26 @@ def _torch_modules(model: ImageModel) -> dict[str, str]:
         '_project_conv': 'project',
         '_bn2': 'project_norm',
     }
-    for number, (_, _, ours) in enumerate(_blocks(model.blocks)):
+    for number, (stage, block, ours) in enumerate(_blocks(model.blocks)):
         theirs = f'_blocks.{number}.'
         modules |= {theirs + name: f'{ours}/{module}' for name, module in inner.items()}
+        theirs, of_timm = f'blocks.{stage}.{block}.', _timm_block(model.expansions[stage] != 1)
+        modules |= {theirs + name: f'{ours}/{module}' for name, module in of_timm.items()}
     return modules
+
+
+def _timm_block(expands: bool) -> dict[str, str]:
+    """Returns the modules of a block of `timm`, which numbers its batch norms in their order."""
+    common = {
+        'conv_dw': 'depthwise',
+        'se.conv_reduce': 'se/squeeze',
+        'se.conv_expand': 'se/excite',
+    }
+    if not expands:
+        norms = {'bn1': 'depthwise_norm', 'bn2': 'project_norm'}
+        return common | norms | {'conv_pw': 'project'}
+    norms = {'bn1': 'expand_norm', 'bn2': 'depthwise_norm', 'bn3': 'project_norm'}
+    return common | norms | {'conv_pw': 'expand', 'conv_pwl': 'project'}
 
 
 def _blocks(counts: tuple[int, ...]) -> list[tuple[int, int, str]]:
