@@ -178,6 +178,13 @@ def test_a_changed_value_in_config_json_is_noticed(workdir):
     assert workdirs.read_config(workdir).seed == 0
 
 
+def test_whatever_writes_a_file_seals_it(workdir):
+    workdirs.append_metrics(workdir, {'epoch': 1, 'step': 8, 'seconds': 2.5})
+    workdirs.update_config(workdir, workdirs.read_config(workdir))
+    for path in (workdir.metrics, workdir.config):
+        assert len(json.loads(path.read_text())['checksum']) == 16
+
+
 @pytest.mark.parametrize('content', [[], {}, 3, {'config': {}}, {'config': []}, {'config': 'x'}])
 def test_a_config_json_of_another_shape_is_named(workdir, content):
     workdir.config.write_text(json.dumps(content))
