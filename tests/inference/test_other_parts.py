@@ -97,7 +97,8 @@ def test_all_classes_and_images_are_asked_for_whatever_the_run_had(tmp_path, ask
 
 
 @pytest.mark.parametrize(
-    ('source', 'labels'), [('tfds:x', 'fine'), ('cifar10', 'fine'), ('cifar100', 'coarse')]
+    ('source', 'labels'),
+    [('tfds:x', 'fine'), ('cifar10', 'fine'), ('cifar100', 'coarse'), ('archive:x', 'coarse')],
 )
 def test_coarse_labels_are_asked_of_the_sets_that_have_them(tmp_path, asked, source, labels):
     load(tmp_path, source, labels='coarse')
@@ -136,6 +137,12 @@ def test_a_folder_is_asked_for_by_its_resolved_path(tmp_path, monkeypatch):
     ((path, config, split),) = seen
     assert (path, config.image_size, split) == (tmp_path.resolve() / 'b', 8, 'all')
     assert loaded.arrays.labels.tolist() == [1]
+
+
+def test_a_source_is_checked_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, 'load_part', None)
+    with pytest.raises(UserError, match='folder:'):
+        load(tmp_path, 'folder:')
 
 
 def test_predictions_are_named_after_the_source_and_the_split():

@@ -127,6 +127,17 @@ def test_probabilities_are_the_softmax_in_descending_order():
     assert answer.rows(2) == [('x.png', 'b', '70.00%'), ('', 'c', '20.00%')]
 
 
+def test_a_name_that_is_no_text_is_shown_with_a_replacement():
+    answer = new_images.Prediction(pathlib.Path('a\udcff.png'), ('a',), np.zeros(1, np.float32))
+    assert answer.rows(1) == [('a\ufffd.png', 'a', '100.00%')]
+
+
+def test_of_equal_probabilities_the_lower_class_comes_first():
+    names = tuple(f'{label}' for label in range(100))
+    answer = new_images.Prediction(pathlib.Path('x.png'), names, np.zeros(100, np.float32))
+    assert [name for name, _ in answer.top(50)] == list(names[:50])
+
+
 def test_a_folder_stands_for_the_images_in_it_sorted_and_nothing_else(tmp_path):
     for name in ('b/2.PNG', 'b/10.jpg', 'a.webp', 'notes.txt', '.hidden/x.png', 'b/.x.png'):
         (tmp_path / name).parent.mkdir(exist_ok=True)

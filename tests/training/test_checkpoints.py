@@ -177,12 +177,13 @@ def test_a_reader_leaves_a_damaged_checkpoint_where_it_is(tmp_path):
     assert not (tmp_path / 'damaged').exists()
 
 
-def test_an_unfinished_checkpoint_is_ignored(tmp_path):
+def test_an_unfinished_checkpoint_is_ignored_and_removed(tmp_path):
     folder = tmp_path / 'c'
     save_steps(folder, {1: 0.1})
     shutil.copytree(folder / '1', folder / '2.orbax-checkpoint-tmp-0')
     truncate(folder / '2.orbax-checkpoint-tmp-0')
     assert int(restore_latest(folder).state.step) == 1
+    assert not (folder / '2.orbax-checkpoint-tmp-0').exists()
 
 
 def test_what_happens_to_the_state_after_a_save_does_not_reach_the_checkpoint(tmp_path):
@@ -286,3 +287,21 @@ def test_a_damaged_description_of_a_checkpoint_is_a_sentence(tmp_path, content, 
     restored = restore_latest(folder)
     assert restored is not None
     assert_same_bits(restored.state, state_at(1))
+
+
+@pytest.mark.parametrize('length', [200, 300])
+def test_the_first_200_letters_of_the_reason_of_a_damage_are_shown(
+    tmp_path, monkeypatch, caplog, length
+):
+    def refuse(*_):
+        raise ValueError('\n' + 'x' * length + '\nmore')
+
+    save_steps(tmp_path, {1: None})
+    monkeypatch.setattr(checkpoints, 'restore', refuse)
+    with checkpoints.manager(tmp_path, read_only=True) as manager:
+        with pytest.raises(UserError, match=rf'^The checkpoint of step 1 .* \({"x" * 200}\)'):
+            checkpoints.restore_step(manager, SHAPES, 1)
+        with pytest.raises(UserError, match='Every checkpoint'):
+            checkpoints.restore_latest(manager, SHAPES)
+    shown = 'x' * 200
+    assert f'checkpoint 1 is damaged ({shown}): trying the one before' in caplog.text

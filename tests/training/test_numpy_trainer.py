@@ -350,6 +350,17 @@ def test_without_a_dense_layer_at_its_end_the_features_of_the_flax_module_are_it
     np.testing.assert_array_equal(features, twin.apply({}, images, train=False))
 
 
+def test_the_modules_of_layers_are_named_after_their_places():
+    twin, images = FlaxNetwork(tuple(EVERY_LAYER)), jnp.ones((1, 9, 12, 2))
+    variables = jax.eval_shape(lambda: twin.init(jax.random.key(0), images, train=False))
+    variables = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), variables)
+    _, seen = twin.apply(variables, images, train=False, capture_intermediates=True)
+    names = {name for name in seen['intermediates'] if name not in ('__call__', 'features')}
+    assert names == {
+        *('1-conv', '2-batchnorm', '5-conv', '7-dropblock', '9-conv', '11-dropout', '13-dense')
+    }
+
+
 def test_every_activation_has_a_twin():
     assert ACTIVATIONS.keys() == specs.ACTIVATIONS.keys()
 
