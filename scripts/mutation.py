@@ -54,7 +54,8 @@ TESTS = {
     'training/precision.py': 'training/test_precision.py',
     'training/plan.py': 'training/test_plan.py training/test_independent_loop.py',
     'training/state.py': 'training/test_state.py training/test_independent_loop.py',
-    'training/step.py': 'training/test_step.py training/test_independent_loop.py training/test_loop.py',
+    'training/step.py': 'training/test_step.py training/test_independent_loop.py '
+    'training/test_loop.py',
     'training/loop.py': 'training/test_independent_loop.py training/test_loop.py',
     'training/algorithms.py': 'training/test_algorithms.py',
     'training/checkpoints.py': 'training/test_checkpoints.py training/test_loop.py',

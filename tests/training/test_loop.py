@@ -1,5 +1,8 @@
 """A run is a function of its config, not of devices or interruptions."""
 
+import itertools
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,6 +74,17 @@ def test_a_finished_run_goes_no_further(data, tmp_path, unbroken):
     watcher = Watcher()
     assert_same_run(run(data, tmp_path, watcher), unbroken)
     assert watcher.began == STEPS
+
+
+def test_the_speed_of_an_epoch_is_that_of_its_training_and_its_seconds_are_all(
+    data, tmp_path, monkeypatch
+):
+    """The clock is read at the start of an epoch, after its training, and after its validation."""
+    clock = types.SimpleNamespace(perf_counter=itertools.count(0.0, 3.0).__next__)
+    monkeypatch.setattr(loop, 'time', clock)
+    for line in run(data, tmp_path).history:
+        assert line['images_per_second'] == pytest.approx(PER_EPOCH * tiny_training.BATCH / 3)
+        assert line['seconds'] == 6
 
 
 def test_a_run_may_end_within_an_epoch(data, tmp_path):
