@@ -5,11 +5,11 @@ import pathlib
 import numpy as np
 import pytest
 
-from cifar_jax import files
 from cifar_jax.data import pipeline
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import run
+from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.inference import evaluation, other_data, predictions
 
@@ -96,22 +96,21 @@ def test_an_error_of_the_data_names_options_of_this_command(
 
 def test_the_result_of_the_run_s_weights_is_added_to_its_summary(trained, prepared):
     folder, _ = trained
-    summary = Workdir(folder).summary
-    before = files.read_json(summary)
+    before = workdirs.read_summary(Workdir(folder))
     result = evaluation.evaluate(folder)
     assert (result['split'], result['images']) == ('test', len(trained[1].test.labels))
-    assert files.read_json(summary) == before | {'test': result}
+    assert workdirs.read_summary(Workdir(folder)) == before | {'test': result}
 
 
 def test_the_result_of_other_weights_leaves_the_summary_as_it_is(trained, prepared):
     folder, _ = trained
     summary = Workdir(folder).summary
-    content = files.read_json(summary) | {'sha256': 'of other weights'}
+    content = workdirs.read_summary(Workdir(folder)) | {'sha256': 'of other weights'}
     before = summary.read_bytes()
     try:
-        files.write_json(summary, content)
+        workdirs.write_summary(Workdir(folder), content)
         evaluation.evaluate(folder, 'validation')
-        assert files.read_json(summary) == content
+        assert workdirs.read_summary(Workdir(folder)) == content
     finally:
         summary.write_bytes(before)
 
@@ -159,7 +158,7 @@ def test_other_data_are_loaded_with_an_absolute_path_and_kept_apart_by_source_an
     assert other[0][0].dir == 'elsewhere'
     assert other[1][0].dir == configs.load(CONFIG).data.dir
     assert first['images'] == (data.test.labels == 3).sum()
-    kept = files.read_json(Workdir(folder).summary)['other']
+    kept = workdirs.read_summary(Workdir(folder))['other']
     assert kept == {
         f'folder:{folder}/x': {'all': first, 'train': second},
         f'folder:{folder}/y': {'train': third},

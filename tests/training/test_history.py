@@ -1,11 +1,13 @@
 """The history of a run: the best epoch, the reported epoch, and early stopping."""
 
 import hashlib
+import json
 import math
 
 import pytest
 from ml_collections import ConfigDict
 
+from cifar_jax import files
 from cifar_jax.errors import UserError
 from cifar_jax.training import history
 
@@ -124,9 +126,25 @@ def test_the_lines_of_a_log_are_read(tmp_path):
     assert [line['epoch'] for line in lines] == [1, 2]
 
 
-@pytest.mark.parametrize('damaged', ['{"epoch": 2, "st', '', '\udcff\udcfe', '[' * 100_000])
-def test_a_log_is_read_up_to_a_truncated_or_damaged_line(tmp_path, damaged):
-    assert len(read(tmp_path, LINE, damaged, LINE)) == 1
+DAMAGED = ['{"epoch": 2, "st', ' ', '\udcff\udcfe', '[' * 100_000]
+
+
+@pytest.mark.parametrize('damaged', DAMAGED)
+def test_a_log_is_read_without_a_last_line_that_is_truncated(tmp_path, damaged):
+    assert len(read(tmp_path, LINE, damaged)) == 1
+
+
+@pytest.mark.parametrize('damaged', DAMAGED)
+def test_a_damaged_line_before_others_is_refused_with_its_number(tmp_path, damaged):
+    with pytest.raises(UserError, match=r'metrics\.jsonl is damaged in line 2'):
+        read(tmp_path, LINE, damaged, LINE)
+
+
+def test_a_line_is_read_without_its_checksum_and_refused_where_that_is_wrong(tmp_path):
+    sealed = json.dumps(files.sealed(json.loads(LINE)))
+    assert read(tmp_path, sealed) == [json.loads(LINE)]
+    with pytest.raises(UserError, match=r'metrics\.jsonl is damaged in line 1'):
+        read(tmp_path, sealed.replace('"val_loss": 1.0', '"val_loss": 0.1'))
 
 
 @pytest.mark.parametrize(
