@@ -29,7 +29,6 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--weights',
-        default='imagenet',
         metavar='SOURCE',
         help='of --pretrained: a file, or hf:OWNER/NAME (default: imagenet, the published ones)',
     )
@@ -46,7 +45,6 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--checkpoint',
-        default='chosen',
         choices=('chosen', 'best', 'latest'),
         help='default: chosen, the weights that the run reports',
     )
@@ -60,6 +58,10 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; a user's mistake ends it with one sentence and status 1."""
     args = parser().parse_args(arguments)
+    if args.workdir and args.weights:
+        parser().error('--weights needs --pretrained; a run has --checkpoint')
+    if args.pretrained and args.checkpoint:
+        parser().error('--checkpoint needs --workdir; a published network has --weights')
     if args.top < 1:
         parser().error(f'--top {args.top} must be 1 or more')
     console.show_log(sys.stderr)
@@ -69,9 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     files = new_images.files(args.images, sys.stdin.buffer.read)
     if args.pretrained:
-        answers = new_images.predict_pretrained(args.pretrained, args.weights, files)
+        answers = new_images.predict_pretrained(args.pretrained, args.weights or 'imagenet', files)
     else:
-        answers = new_images.predict(args.workdir, files, args.checkpoint)
+        answers = new_images.predict(args.workdir, files, args.checkpoint or 'chosen')
     if args.json:
         for answer in _without(problems, answers):
             print(json.dumps(answer.line(args.top)), flush=True)

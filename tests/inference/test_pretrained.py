@@ -125,10 +125,18 @@ def test_a_model_that_was_not_published_is_one_sentence(image, capsys):
 
 
 @pytest.mark.parametrize(
-    'arguments', [['--pretrained', NAME, '--workdir', 'runs/a'], []], ids=['both', 'neither']
+    ('arguments', 'message'),
+    [
+        ([], 'one of the arguments --workdir --pretrained is required'),
+        (['--pretrained', NAME, '--workdir', 'runs/a'], 'not allowed with argument'),
+        (['--workdir', 'runs/a', '--weights', 'a.h5'], '--weights needs --pretrained'),
+        (['--pretrained', NAME, '--checkpoint', 'best'], '--checkpoint needs --workdir'),
+    ],
 )
-def test_either_a_run_or_a_published_network_predicts(arguments, capsys):
-    assert run(capsys, *arguments, 'image.png')[0] == 2
+def test_options_of_runs_and_of_published_networks_are_kept_apart(arguments, message, capsys):
+    code, _, err = run(capsys, *arguments, 'image.png')
+    assert code == 2
+    assert message in err
 
 
 @pytest.mark.slow
