@@ -88,6 +88,12 @@ def test_an_empty_cache_of_keras_is_one_sentence(tmp_path, monkeypatch):
     assert 'keras.applications.ResNet50()' in sentence
 
 
+def test_the_cache_of_keras_is_in_the_home_folder_by_default(tmp_path, monkeypatch):
+    monkeypatch.delenv('KERAS_HOME', raising=False)
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert f' in {tmp_path}/.keras/models: ' in refusal(catalogue.find, 'EfficientNetB0')
+
+
 def test_another_file_in_the_cache_of_keras_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv('KERAS_HOME', str(tmp_path))
     (tmp_path / 'models').mkdir()
