@@ -167,3 +167,9 @@ def test_few_images_take_a_small_batch(own, largest, count, size, monkeypatch):
     )
     predictions.make_logits(own, count)
     assert sizes == [size]
+
+
+def test_batch_norm_uses_its_moving_statistics():
+    own, batch = narrow('ImprovedNet after', shape=SHAPE), images(4, SHAPE)
+    logits = predictions.make_logits(own, 4)
+    np.testing.assert_allclose(logits(batch[2:3]), logits(batch)[2:3], rtol=1e-5, atol=1e-5)

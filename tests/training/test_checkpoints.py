@@ -94,6 +94,7 @@ def test_what_is_restored_has_the_bits_and_the_history_that_were_saved(tmp_path)
     save_steps(tmp_path / 'c', {3: 0.3})
     restored = restore_latest(tmp_path / 'c')
     assert_same_bits(restored.state, state_at(3))
+    assert {leaf.devices().pop() for leaf in jax.tree.leaves(restored.state)} == {jax.devices()[0]}
     assert restored.history == lines_to(3)
 
 

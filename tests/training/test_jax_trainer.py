@@ -1,6 +1,7 @@
 """The trainer of JAX's models: what it prints, its errors, and the checkpoints that it loads."""
 
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +77,11 @@ def test_a_model_that_does_not_exist_or_lacks_an_option_is_refused():
     config.model.width = 3
     with pytest.raises(UserError, match="BaseNet has no option 'width': did you mean 'widths'"):
         jax_trainer.check(config, {})
+
+
+def test_a_model_has_the_options_of_the_config_and_computes_in_the_dtype():
+    model = jax_trainer.model(narrow(), CLASSES, jnp.bfloat16)
+    assert (model.classes, model.widths, model.dtype) == (CLASSES, (3,), jnp.bfloat16)
 
 
 def test_the_initial_variables_are_those_that_a_run_of_the_same_seed_draws(data):
@@ -155,3 +161,14 @@ def test_a_run_without_a_checkpoint_cannot_be_loaded(tmp_path, empty):
         (tmp_path / loop.CHECKPOINTS).mkdir()
     with pytest.raises(UserError, match='has no checkpoint yet: train it first'):
         load(narrow(), tmp_path, 'latest')
+
+
+def test_a_reader_changes_nothing_in_the_folder_of_a_run_that_may_still_train(kept, tmp_path):
+    shutil.copytree(kept, tmp_path / 'run')
+    folder = tmp_path / 'run' / loop.CHECKPOINTS
+    unfinished = folder / '25.orbax-checkpoint-tmp-0'
+    unfinished.mkdir()
+    shutil.rmtree(folder / '20' / 'meta')  # damaged
+    assert load(narrow(), tmp_path / 'run', 'latest').step == 15
+    assert (folder / '20').is_dir()
+    assert unfinished.is_dir()

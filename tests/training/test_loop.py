@@ -94,6 +94,12 @@ def test_a_run_may_end_within_an_epoch(data, tmp_path):
     assert result.chosen['step'] == 7
 
 
+def test_an_epoch_before_the_next_checkpoint_is_due_is_not_saved_but_the_end_is(data, tmp_path):
+    run(data._replace(validation=None), tmp_path, checkpoint__every='40 epochs')
+    with checkpoints.manager(tmp_path / loop.CHECKPOINTS, read_only=True) as manager:
+        assert list(manager.all_steps()) == [STEPS]
+
+
 class FromHost:
     """A training set whose batches are gathered on the host, as those of a stream would be."""
 

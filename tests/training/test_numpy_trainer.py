@@ -8,18 +8,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_training
 
 from cifar_jax.crosscheck import check as report
+from cifar_jax.data import pipeline
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
-from cifar_jax.experiment import run, watcher
+from cifar_jax.experiment import preprocessing, run, watcher
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.inference import evaluation
 from cifar_jax.models.image_model import head_name
 from cifar_jax.reference import specs
 from cifar_jax.reference.network import Network
-from cifar_jax.training import history, numpy_network
+from cifar_jax.training import history, numpy_network, numpy_trainer, parallel
+from cifar_jax.training import state as states
 from cifar_jax.training.flax_network import ACTIVATIONS, FlaxNetwork
 
 CONFIG = pathlib.Path(__file__).parents[2] / 'configs' / 'numpy_cnn.py'
@@ -52,6 +55,10 @@ def lines(folder):
         for key in WALL_TIMES:
             assert line.pop(key) > 0
     return parsed
+
+
+def accuracy_of(line):
+    return line['val_accuracy']
 
 
 def refusal(**overrides):
@@ -123,6 +130,34 @@ def test_an_interrupted_epoch_begins_again_and_the_run_ends_with_the_same_bits(
     assert stopped == {'finished': False, 'step': 13 // per_epoch * per_epoch}
     assert run.train(config_of(), tmp_path)['sha256'] == unbroken[1]['sha256']
     assert lines(tmp_path) == lines(unbroken[0])
+
+
+@pytest.mark.parametrize(
+    ('checkpoint', 'chosen'),
+    [('latest', lambda log: log[-1]), ('best', lambda log: max(log, key=accuracy_of))],
+)
+def test_a_checkpoint_is_loaded_by_its_role(unbroken, checkpoint, chosen):
+    folder, _ = unbroken
+    config, mesh = config_of(), parallel.make_mesh(1, 1)
+    image_shape = preprocessing.read(Workdir(folder)).image_shape
+    loaded = numpy_trainer.load(config, folder, checkpoint, 10, image_shape, mesh)
+    assert loaded.step == chosen(lines(folder))['step']
+
+
+def test_a_run_that_stops_within_an_epoch_has_the_weights_before_it(tmp_path):
+    class Logging(tiny_training.Watcher):
+        def epoch_ended(self, line, variables):
+            super().epoch_ended(line, variables)
+            with open(tmp_path / 'metrics.jsonl', 'a', encoding='utf-8') as file:
+                print(json.dumps(line), file=file)
+
+    config = config_of(model__layers=PLAIN)
+    plan = numpy_trainer.plan(config, pipeline.prepare(config.data))
+    watcher = Logging(stop_after=plan.steps_per_epoch + 2)
+    result = numpy_trainer.run(plan, tmp_path, watcher)
+    assert (result.step, result.chosen) == (plan.steps_per_epoch, None)
+    before = watcher.variables[plan.steps_per_epoch]
+    assert states.sha256(dict(result.variables)) == states.sha256(dict(before))
 
 
 def test_a_run_whose_schedule_spans_it_is_lengthened_by_extend_alone_which_is_recorded(tmp_path):
