@@ -20,13 +20,12 @@ class Layer(NamedTuple):
     height: int  # of its outputs
     width: int
 
-    def is_winograd(self) -> bool:
-        """Returns whether Winograd's algorithm computes it in float32."""
+    def is_winograd(self, images: int) -> bool:
+        """Returns whether Winograd's algorithm computes it in float32 for so many images."""
         module = self.module
         shape = (*module.kernel_size, self.channels // module.groups, module.features)
-        return onednn.chooses_winograd(
-            shape, module.strides, module.groups, self.height, self.width
-        )
+        output = (images, self.height, self.width)
+        return onednn.chooses_winograd(shape, module.strides, module.groups, output)
 
 
 def convolutions(trace: Callable[[], Any]) -> list[Layer]:
@@ -46,14 +45,15 @@ def convolutions(trace: Callable[[], Any]) -> list[Layer]:
     return list(layers.values())
 
 
-def describe(layers: list[Layer], dtype: DTypeLike) -> str:
+def describe(layers: list[Layer], images: int, dtype: DTypeLike) -> str:
     """Returns a line that says which convolutions Winograd's algorithm computes.
 
     Args:
+      images: the number of images of a batch on each device.
       dtype: what the network computes in.
     """
     fast = backend.chosen() == 'onednn' and backend.algorithm() == 'auto' and dtype == jnp.float32
-    winograd = [layer.name for layer in layers if fast and layer.is_winograd()]
+    winograd = [layer.name for layer in layers if fast and layer.is_winograd(images)]
     direct = [layer.name for layer in layers if layer.name not in winograd]
     parts = [
         f'{kind} for {len(names)} ({", ".join(names)})'

@@ -85,7 +85,8 @@ def describe(plan: Plan) -> list[str]:
     if device.platform != 'cpu':
         return lines
     layers = algorithms.convolutions(lambda: plans.shapes(plan))
-    return [*lines, backend.reason(), algorithms.describe(layers, plan.dtype)]
+    convolutions = algorithms.describe(layers, batch // plan.mesh.size, plan.dtype)
+    return [*lines, backend.reason(), convolutions]
 
 
 def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Result:

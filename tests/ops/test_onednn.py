@@ -69,7 +69,9 @@ def assert_close(actual, expected, tolerance):
         assert largest_error(a, b) <= tolerance
 
 
-def check(batch, size, window, strides, padding, channels, bias, relu, dtype, tolerance):
+def check(
+    batch, size, window, strides, padding, channels, bias, relu, dtype, tolerance, algorithm='auto'
+):
     inputs, features, groups = channels
     if padding != 'SAME':
         size = tuple(max(pair) for pair in zip(size, window, strict=True))
@@ -83,7 +85,7 @@ def check(batch, size, window, strides, padding, channels, bias, relu, dtype, to
     # lie at a ReLU's kink, only its float32 results are a fair comparison.
     in_float32 = [None if a is None else a.astype(jnp.float32) for a in (x, kernel, b)]
     expected = [a.astype(dtype) for a in by('xla', function)(*in_float32)]
-    assert_close(by('onednn', function)(x, kernel, b), expected, tolerance)
+    assert_close(by('onednn', function, algorithm)(x, kernel, b), expected, tolerance)
 
 
 SHAPES = dict(
@@ -139,7 +141,7 @@ def test_24_features_equal_xla(**drawn):
 # vectors that its products process at a time.
 WINOGRAD = SHAPES | dict(
     batch=st.integers(1, 5),
-    size=st.tuples(st.integers(3, 18), st.integers(3, 18)),
+    size=st.tuples(st.integers(1, 18), st.integers(1, 18)),
     strides=st.just((1, 1)),
     padding=st.sampled_from(['SAME', 'VALID', ((2, 1), (0, 3)), ((4, 0), (1, 1))]),
     channels=st.sampled_from(
@@ -152,14 +154,14 @@ WINOGRAD = SHAPES | dict(
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(**WINOGRAD | dict(window=st.just((3, 3))))
 def test_winograds_algorithm_for_3x3_kernels_equals_xla(**drawn):
-    check(**drawn, dtype=jnp.float32, tolerance=1e-5)
+    check(**drawn, dtype=jnp.float32, tolerance=1e-5, algorithm='winograd')
 
 
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(**WINOGRAD | dict(window=st.just((5, 5))))
 def test_winograds_algorithm_for_5x5_kernels_equals_xla(**drawn):
-    check(**drawn, dtype=jnp.float32, tolerance=2e-5)
+    check(**drawn, dtype=jnp.float32, tolerance=2e-5, algorithm='winograd')
 
 
 @pytest.mark.parametrize(
@@ -214,8 +216,11 @@ def test_the_direct_algorithm_differs_in_rounding_only(inputs, taps):
         ((2, 8, 8, 32), (3, 3, 16, 32), {'groups': 2}),
         ((2, 8, 8, 3), (3, 3, 3, 16), {}),
         ((2, 8, 8, 20), (3, 3, 20, 20), {}),
-        ((2, 2, 2, 16), (3, 3, 16, 16), {}),
-        ((2, 5, 5, 16), (3, 3, 16, 16), {}),
+        ((16, 2, 2, 16), (3, 3, 16, 16), {}),
+        ((16, 5, 5, 16), (3, 3, 16, 16), {}),
+        ((16, 3, 3, 128), (3, 3, 128, 128), {}),
+        ((1, 7, 7, 32), (3, 3, 32, 32), {}),
+        ((1, 8, 8, 256), (5, 5, 256, 256), {}),
     ],
 )
 def test_other_convolutions_are_direct_always(images, weights, options):
@@ -224,28 +229,48 @@ def test_other_convolutions_are_direct_always(images, weights, options):
     auto, direct = (by('onednn', step, name)(x, kernel) for name in ('auto', 'direct'))
     assert_close(auto, direct, 0)
     strides, groups = options.get('strides', (1, 1)), options.get('groups', 1)
-    assert not onednn.chooses_winograd(kernel.shape, strides, groups, *direct[0].shape[1:3])
+    assert not onednn.chooses_winograd(kernel.shape, strides, groups, direct[0].shape[:3])
 
 
 @pytest.mark.parametrize(
     ('images', 'weights'),
     [
-        ((2, 8, 8, 16), (3, 3, 16, 16)),
-        ((2, 3, 3, 24), (3, 3, 24, 16)),
-        ((2, 9, 9, 16), (5, 5, 16, 24)),
-        ((2, 5, 5, 16), (5, 5, 16, 16)),
-        ((2, 4, 4, 16), (5, 5, 16, 16)),
+        ((1, 3, 3, 16), (3, 3, 16, 16)),
+        ((16, 2, 2, 8), (3, 3, 8, 8)),
+        ((16, 3, 3, 64), (3, 3, 64, 64)),
+        ((2, 8, 8, 32), (3, 3, 32, 32)),
+        ((4, 8, 8, 256), (3, 3, 256, 256)),
+        ((8, 3, 3, 24), (3, 3, 24, 16)),
+        ((1, 9, 9, 16), (5, 5, 16, 24)),
+        ((3, 5, 5, 16), (5, 5, 16, 16)),
+        ((4, 4, 4, 16), (5, 5, 16, 16)),
     ],
 )
 def test_winograds_algorithm_is_chosen_for_3x3_and_5x5_kernels(images, weights):
     x, kernel = draw(images), draw(weights, 1)
     auto, direct = (by('onednn', conv, name)(x, kernel) for name in ('auto', 'direct'))
     assert (np.asarray(auto) != np.asarray(direct)).any()
-    assert onednn.chooses_winograd(kernel.shape, (1, 1), 1, *auto.shape[1:3])
+    assert onednn.chooses_winograd(kernel.shape, (1, 1), 1, auto.shape[:3])
+
+
+def test_gradients_need_twice_the_positions_for_winograds_algorithm():
+    step = functools.partial(outputs_and_gradients, bias=None)
+    kernel = draw((3, 3, 32, 32), 1)
+
+    def chosen(images, **direction):
+        return onednn.chooses_winograd(kernel.shape, (1, 1), 1, (images, 8, 8), **direction)
+
+    fewest = next(images for images in range(1, 9) if chosen(images))
+    for images, differs in ((fewest, False), (2 * fewest, True)):
+        x = draw((images, 8, 8, 32))
+        auto, direct = (by('onednn', step, name)(x, kernel) for name in ('auto', 'direct'))
+        different = [(np.asarray(a) != b).any() for a, b in zip(auto, direct, strict=True)]
+        assert different == [True, differs, differs]
+        assert chosen(images, gradient=True) == differs
 
 
 def test_winograds_algorithm_can_be_forced_where_it_does_not_pay():
-    x, kernel = draw((2, 2, 2, 16)), draw((3, 3, 16, 16), 1)
+    x, kernel = draw((16, 2, 2, 16)), draw((3, 3, 16, 16), 1)
     step = functools.partial(outputs_and_gradients, bias=None)
     forced, auto = (by('onednn', step, name)(x, kernel) for name in ('winograd', 'auto'))
     assert_close(forced, auto, 1e-5)

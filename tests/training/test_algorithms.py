@@ -19,9 +19,9 @@ def layers_of(name, size=32, **options):
     )
 
 
-def line(layers, dtype=jnp.float32, ops='onednn', algorithm='auto'):
+def line(layers, images=64, dtype=jnp.float32, ops='onednn', algorithm='auto'):
     with backend.use(ops, algorithm):
-        return algorithms.describe(layers, dtype)
+        return algorithms.describe(layers, images, dtype)
 
 
 def test_each_convolution_of_a_network_is_listed_once_in_its_order():
@@ -41,6 +41,10 @@ def test_the_line_separates_winograds_algorithm_from_direct_sums():
         "convolutions: Winograd's algorithm for 3 (Conv_1, Conv_2, Conv_3); "
         'direct sums for 2 (Conv_0, Conv_4)'
     )
+
+
+def test_a_small_batch_on_a_device_is_direct_where_maps_are_small():
+    assert 'direct sums for 3 (Conv_0, Conv_3, Conv_4)' in line(layers_of('PlainCNN'), images=2)
 
 
 def test_strides_and_1x1_kernels_are_direct():

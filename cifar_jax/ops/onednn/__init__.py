@@ -75,17 +75,21 @@ def chooses_winograd(
     kernel: tuple[int, int, int, int],
     strides: tuple[int, int],
     groups: int,
-    height: int,
-    width: int,
+    output: tuple[int, int, int],
+    *,
+    gradient: bool = False,
 ) -> bool:
     """Returns whether Winograd's algorithm computes a float32 convolution on this processor.
+
+    The outputs are as large as the inputs.
 
     Args:
       kernel: the shape of the HWIO kernel.
       strides, groups: as for `cifar_jax.ops.conv.conv`.
-      height, width: the size of the outputs.
+      output: the number of images on a device, and the height and width of the outputs.
+      gradient: whether its gradients are meant.
     """
     if problem() or strides != (1, 1) or groups > 1:
         return False
-    sizes = [ctypes.c_int64(size) for size in (height, width, *kernel)]
-    return bool(ctypes.CDLL(str(library())).chooses_winograd(*sizes))
+    sizes = [ctypes.c_int64(size) for size in (*output, *kernel)]
+    return bool(ctypes.CDLL(str(library())).chooses_winograd(*sizes, gradient))

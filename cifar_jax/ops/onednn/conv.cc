@@ -36,9 +36,9 @@ Shape shape_of(const ffi::AnyBuffer& x, const ffi::AnyBuffer& kernel, ffi::AnyBu
 
 // 'direct' never uses Winograd's algorithm, 'winograd' where it is supported, and 'auto' where it is
 // faster, too.
-bool uses_winograd(const Shape& s, std::string_view algorithm) {
+bool uses_winograd(const Shape& s, std::string_view algorithm, bool gradient) {
   if (algorithm == "direct" || !supports_winograd(s)) return false;
-  return algorithm == "winograd" || winograd_pays(s);
+  return algorithm == "winograd" || winograd_pays(s, gradient);
 }
 
 // The primitives of one shape, for `images` images at a time.
@@ -126,7 +126,7 @@ ffi::Error forward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::RemainingArgs r
                    std::string_view algorithm, int64_t threads) {
   return guarded([&] {
     const Shape s = shape_of(x, kernel, y->dimensions(), strides, pads, groups);
-    const bool winograd = uses_winograd(s, algorithm);
+    const bool winograd = uses_winograd(s, algorithm, false);
     thread_local Scratch for_transformed;
     float* transformed = nullptr;
     if (winograd) {
@@ -261,8 +261,8 @@ ffi::Error backward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::AnyBuffer grad
   return guarded([&] {
     const Shape s = shape_of(x, kernel, gradient.dimensions(), strides, pads, groups);
     const Shape turned = to_x_shape(s);
-    const bool winograd_to_kernel = uses_winograd(s, algorithm);
-    const bool winograd_to_x = to_input && uses_winograd(turned, algorithm);
+    const bool winograd_to_kernel = uses_winograd(s, algorithm, true);
+    const bool winograd_to_x = to_input && uses_winograd(turned, algorithm, true);
     void* y = relu ? rest.get<ffi::AnyBuffer>(0)->untyped_data() : nullptr;
     void* to_bias = bias ? (*more.get<ffi::AnyBuffer>(0))->untyped_data() : nullptr;
     void* to_x = to_input ? (*more.get<ffi::AnyBuffer>(bias))->untyped_data() : nullptr;
@@ -352,16 +352,17 @@ ffi::Error backward(ffi::AnyBuffer x, ffi::AnyBuffer kernel, ffi::AnyBuffer grad
 // Returns whether this processor, within ONEDNN_MAX_CPU_ISA, has bfloat16 instructions.
 extern "C" int has_bfloat16() { return cifar_jax::has_isa(dnnl::cpu_isa::avx512_core_bf16); }
 
-// Returns whether 'auto' uses Winograd's algorithm for a float32 convolution with stride 1.
-extern "C" int chooses_winograd(int64_t out_height, int64_t out_width, int64_t kernel_height,
-                                int64_t kernel_width, int64_t channels, int64_t features) {
-  cifar_jax::Shape s{};
-  s.channels = channels, s.features = features;
-  s.kernel_height = kernel_height, s.kernel_width = kernel_width;
-  s.out_height = out_height, s.out_width = out_width;
-  s.stride[0] = s.stride[1] = s.groups = 1;
-  s.type = cifar_jax::memory::data_type::f32;
-  return cifar_jax::uses_winograd(s, "auto");
+// Returns whether 'auto' uses Winograd's algorithm for a float32 convolution with stride 1 and
+// outputs as large as the inputs, forward or for its gradients.
+extern "C" int chooses_winograd(int64_t images, int64_t height, int64_t width,
+                                int64_t kernel_height, int64_t kernel_width, int64_t channels,
+                                int64_t features, int gradient) {
+  const int64_t top = (kernel_height - 1) / 2, left = (kernel_width - 1) / 2;
+  const cifar_jax::Shape s{images,        height,       width,    channels,
+                           kernel_height, kernel_width, features, height,
+                           width,         {1, 1},       {top, top, left, left},
+                           1,             cifar_jax::memory::data_type::f32};
+  return cifar_jax::uses_winograd(s, "auto", gradient);
 }
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(ConvForward, cifar_jax::forward,

@@ -63,17 +63,16 @@ void add_product(char a_stored, char b_stored, int64_t rows, int64_t columns, in
 
 }  // namespace
 
+int64_t pairs_inside(const Shape& s) {
+  return pairs_along(s.out_height, s.height, s.kernel_height, s.stride[0], s.pad[0]).size() *
+         pairs_along(s.out_width, s.width, s.kernel_width, s.stride[1], s.pad[2]).size();
+}
+
 bool is_small_map(const Shape& s, int64_t images) {
-  if (s.type != memory::data_type::f32 || s.groups > 1 || images < kFewestImages ||
-      std::min(s.channels, s.features) < kFewestChannels) {
-    return false;
-  }
-  const int64_t rows =
-      pairs_along(s.out_height, s.height, s.kernel_height, s.stride[0], s.pad[0]).size();
-  const int64_t columns =
-      pairs_along(s.out_width, s.width, s.kernel_width, s.stride[1], s.pad[2]).size();
   const int64_t all = s.out_height * s.out_width * s.kernel_height * s.kernel_width;
-  return rows * columns <= kMostInside * all;
+  return s.type == memory::data_type::f32 && s.groups == 1 && images >= kFewestImages &&
+         std::min(s.channels, s.features) >= kFewestChannels &&
+         pairs_inside(s) <= kMostInside * all;
 }
 
 void small_map_forward(const Shape& s, int64_t images, const float* x, const float* kernel,

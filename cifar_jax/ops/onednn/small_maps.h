@@ -7,6 +7,9 @@ namespace cifar_jax {
 
 struct Shape;
 
+// Returns the number of pairs of an output position and a tap of the kernel inside the map.
+int64_t pairs_inside(const Shape& shape);
+
 // Returns whether the functions below support this shape, and beat oneDNN's convolutions there.
 bool is_small_map(const Shape& shape, int64_t images);
 

@@ -5,16 +5,25 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 
+#include "small_maps.h"
 #include "winograd_tiles.h"
 
 namespace cifar_jax {
 namespace {
 
-// Below these, the transforms take longer than the products save (scripts/winograd_limits.py).
-constexpr int64_t kFewestChannels = 16, kSmallestMap = 3;
-// The largest ratio of computed to needed outputs, where maps are not multiples of a tile.
-constexpr double kMostWaste3 = 2.0, kMostWaste5 = 3.0;
+// Limits that scripts/winograd_limits.py measured: how many times as many products the direct sum
+// must have inside the map, below a number of channels. With few channels, direct sums are slow.
+struct Limit {
+  int64_t channels;
+  double ratio;
+};
+constexpr Limit kRatios[] = {{16, 0.4}, {32, 1.25}, {128, 1.3}, {INT64_MAX, 1.5}};
+// From this number of channels on, transforming a kernel takes as long as is saved at these many
+// positions of all images for each float of a vector, 1024 / 16 for AVX-512, or at one for these many
+// weights of a tap, which have to be read and written.
+constexpr int64_t kTransformChannels = 32, kPositions = 1024, kWeights = 32;
 // With fewer tiles at a time, reading the kernel's matrices takes longer than the products.
 constexpr int64_t kFewestTiles = 48;
 
@@ -66,13 +75,17 @@ bool supports_winograd(const Shape& s) {
          s.stride[0] == 1 && s.stride[1] == 1 && functions_for(s) != nullptr;
 }
 
-bool winograd_pays(const Shape& s) {
-  if (std::min(s.channels, s.features) < kFewestChannels ||
-      std::min(s.out_height, s.out_width) < kSmallestMap) {
+bool winograd_pays(const Shape& s, bool gradient) {
+  const int64_t outputs = s.out_height * s.out_width, least = std::min(s.channels, s.features);
+  // A gradient transforms twice: the kernel for the inputs, and the sum of products.
+  const int64_t positions = s.images * outputs / (gradient ? 2 : 1), lanes = functions_for(s)->lanes;
+  if (least >= kTransformChannels && (positions * lanes < kPositions ||
+                                      positions * lanes * kWeights < s.channels * s.features)) {
     return false;
   }
-  const double computed = kTile * kTile * tiles_of(s, 1).count;
-  return computed <= (s.kernel_width == 3 ? kMostWaste3 : kMostWaste5) * s.out_height * s.out_width;
+  const Limit* limit = kRatios;
+  while (least >= limit->channels) ++limit;
+  return pairs_inside(s) >= limit->ratio * products_of(s) * tiles_of(s, 1).per_image();
 }
 
 int64_t winograd_size(const Shape& s) { return products_of(s) * s.channels * s.features; }

@@ -11,8 +11,8 @@ namespace cifar_jax {
 // Returns whether the functions below support this shape and processor.
 bool supports_winograd(const Shape& shape);
 
-// Returns whether they beat the direct sums for a shape that they support.
-bool winograd_pays(const Shape& shape);
+// Returns whether they beat the direct sums for a shape that they support, forward or in gradients.
+bool winograd_pays(const Shape& shape, bool gradient);
 
 // The number of values of a transformed kernel, or of the products for its gradient.
 int64_t winograd_size(const Shape& shape);

@@ -177,4 +177,5 @@ void add_products(const Shape& s, const Tiles& tiles, const float* x, const floa
 }
 
 template <typename F>
-constexpr Winograd functions{transform_kernel<F>, forward<F>, add_products<F>, add_to_kernel<F>};
+constexpr Winograd functions{LANES, transform_kernel<F>, forward<F>, add_products<F>,
+                             add_to_kernel<F>};

@@ -27,6 +27,7 @@ struct Buffers {
 
 // The functions for one instruction set and size of kernels.
 struct Winograd {
+  int64_t lanes;
   void (*transform_kernel)(int64_t channels, int64_t features, const float* kernel, float* to);
   void (*forward)(const Shape& s, const Tiles& tiles, const float* x, const float* weights,
                   const float* bias, bool relu, float* y, const Buffers& buffers);
