@@ -630,3 +630,8 @@ def test_without_the_extension_auto_is_jax_and_the_log_says_why(monkeypatch):
     assert backend.reason().endswith('by jax: the C++ operations were not built')
     with pytest.raises(UserError, match='not available: the C'), backend.use('onednn'):
         pass
+
+
+def test_a_library_of_an_earlier_version_is_not_used(monkeypatch):
+    monkeypatch.setattr(onednn, 'library', onednn._onednn)  # a library without our functions
+    assert 'earlier version; `pip install -e . --no-deps`' in onednn.problem.__wrapped__()
