@@ -11,6 +11,7 @@ import pytest
 
 import reproduce
 import results
+from cifar_jax import files
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import records
 from tables import kept
@@ -29,7 +30,7 @@ def run(folder, *, sha256=kept_runs.SHA256, environment=HERE, **summary):
 
 
 def change(path: pathlib.Path, **values: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    files.write_json(path, files.sealed(json.loads(path.read_text()) | values))
 
 
 def test_equal_weights_are_reproduced_wherever_they_were_trained(tmp_path):
