@@ -62,6 +62,13 @@ def test_a_change_after_letters_of_several_bytes_is_in_its_place():
     assert changed("x = 'é', 1") == ["x = 'é', (2)"]
 
 
+def test_a_change_within_an_f_string_that_is_no_python_is_left_out():
+    sources = changed('x = f\'{a["k"] + 1}\'')
+    assert 'x = f\'{a["k"] + (2)}\'' in sources
+    for source in sources:  # Before Python 3.12, quotes cannot be nested.
+        compile(source, 'm.py', 'exec')
+
+
 def test_the_equivalent_mutants_are_mutants_of_the_code():
     known = {
         mutant.name
