@@ -87,7 +87,8 @@ def _validation(runs: Sequence[Run]) -> float:
 
 
 def _epochs(runs: Sequence[Run]) -> str:
-    return ' '.join(str(len(run.lines)) for run in runs)
+    counts = [str(len(run.lines)) for run in runs]
+    return counts[0] if len({*counts}) == 1 else ' '.join(counts)
 
 
 def _minutes(runs: Sequence[Run]) -> str:
