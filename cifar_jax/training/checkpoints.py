@@ -112,6 +112,7 @@ def save(
       score: the validation score of this step (higher is better), or None.
     """
     state = to_host(state)
+    history = [*history]  # orbax writes it later, and the loop may have added a line by then
     step = int(state.step)
     run_id = identity.read_or_create(_run_folder(checkpoints))
     with _write_errors(checkpoints):
