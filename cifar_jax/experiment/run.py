@@ -73,7 +73,7 @@ def train(
         for change in workdirs.prepare(workdir, config, command):
             log.warning('%s: this run will not continue with the same bits', change)
         log.info(model_summary.table(plan.model, variables, rows))
-        for line in trainer.describe(plan):
+        for line in trainer.describe(plan, rows):
             log.info(line)
         _describe_data(data)
 

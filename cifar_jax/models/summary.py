@@ -26,6 +26,7 @@ class Row(NamedTuple):
     input: tuple[int, ...]
     output: tuple[int, ...]
     multiply_adds: int
+    convolution: Conv | None  # its options, if it is one
 
 
 def multiply_adds(model: nn.Module, image_shape: Sequence[int]) -> int:
@@ -107,7 +108,9 @@ def trace(model: nn.Module, image_shape: Sequence[int]) -> tuple[dict[str, Any],
         count += sum(row.multiply_adds for row in rows[start:] if len(row.path) == depth)
         shapes = tuple(args[0].shape[1:]), tuple(output.shape[1:])
         rectifies = isinstance(module, ReLU) or getattr(module, 'relu', False)
-        rows.append(Row(module.path, type(module).__name__, rectifies, *shapes, count))
+        convolution = module.clone(parent=None) if isinstance(module, Conv) else None
+        kind = type(module).__name__
+        rows.append(Row(module.path, kind, rectifies, *shapes, count, convolution))
         return output
 
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)

@@ -2,7 +2,7 @@
 
 import functools
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from cifar_jax import models
 from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
 from cifar_jax.machine import use_compilation_cache
+from cifar_jax.models.summary import Row
 from cifar_jax.ops import backend
 from cifar_jax.training import (
     algorithms,
@@ -75,7 +76,7 @@ def plan(
     return plan
 
 
-def describe(plan: Plan) -> list[str]:
+def describe(plan: Plan, rows: Sequence[Row]) -> list[str]:
     """Returns lines on the devices, the batch, the groups of parameters and the operations."""
     device = plan.mesh.devices.flat[0]
     kind, batch = device.device_kind, plan.config.train.batch_size
@@ -84,8 +85,7 @@ def describe(plan: Plan) -> list[str]:
         lines.append(groups.table(parameter_groups, plans.shapes(plan)))
     if device.platform != 'cpu':
         return lines
-    layers = algorithms.convolutions(lambda: plans.shapes(plan))
-    convolutions = algorithms.describe(layers, batch // plan.mesh.size, plan.dtype)
+    convolutions = algorithms.describe(rows, batch // plan.mesh.size, plan.dtype)
     return [*lines, backend.reason(), convolutions]
 
 

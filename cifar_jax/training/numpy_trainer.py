@@ -6,7 +6,7 @@ See `Trainer` for what its functions do.
 import logging
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -23,6 +23,7 @@ from cifar_jax.data.arrays import Arrays
 from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
 from cifar_jax.files import FileError
+from cifar_jax.models.summary import Row
 from cifar_jax.reference.network import Network
 from cifar_jax.training import history, identity, numpy_network, optimizers, parallel, weights
 from cifar_jax.training import plan as plans
@@ -101,7 +102,7 @@ def plan(
     )
 
 
-def describe(plan: Plan) -> list[str]:
+def describe(plan: Plan, _: Sequence[Row]) -> list[str]:
     """Returns a line on the batch."""
     return [f'NumPy, batch {plan.config.train.batch_size}']
 

@@ -1,7 +1,7 @@
 """The interface of trainers (JAX or NumPy), and of what they need and return."""
 
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import optax
@@ -12,6 +12,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from cifar_jax.data.pipeline import Prepared
+from cifar_jax.models.summary import Row
 from cifar_jax.training import weights
 from cifar_jax.training.history import Line
 
@@ -128,8 +129,12 @@ class Trainer(Protocol):
         """
         ...
 
-    def describe(self, plan: Any) -> list[str]:
-        """Returns lines that describe the devices and the batch."""
+    def describe(self, plan: Any, rows: Sequence[Row], /) -> list[str]:
+        """Returns lines that describe the devices, the batch and the operations.
+
+        Args:
+          rows: the modules of the network, from `models.summary.trace`.
+        """
         ...
 
     def run(self, plan: Any, folder: pathlib.Path, watcher: Watcher) -> Result:

@@ -1,10 +1,10 @@
 """The log says which algorithm computes each convolution."""
 
-import jax
 import jax.numpy as jnp
 import pytest
 
 from cifar_jax import models
+from cifar_jax.models import summary
 from cifar_jax.ops import backend, onednn
 from cifar_jax.training import algorithms
 
@@ -13,10 +13,7 @@ pytestmark = pytest.mark.skipif(bool(onednn.problem()), reason=onednn.problem())
 
 def layers_of(name, size=32, **options):
     model = models.create(name, 10, **options)
-    images = jnp.zeros((1, size, size, 3))
-    return algorithms.convolutions(
-        lambda: jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
-    )
+    return summary.trace(model, (size, size, 3))[1]
 
 
 def line(layers, images=64, dtype=jnp.float32, ops='onednn', algorithm='auto'):
@@ -26,8 +23,9 @@ def line(layers, images=64, dtype=jnp.float32, ops='onednn', algorithm='auto'):
 
 def test_each_convolution_of_a_network_is_listed_once_in_its_order():
     layers = layers_of('PlainCNN')
-    assert [layer.name for layer in layers] == [f'Conv_{i}' for i in range(5)]
-    assert [(layer.channels, layer.height) for layer in layers] == [
+    layers = [row for row in layers if row.convolution]
+    assert ['/'.join(row.path) for row in layers] == [f'Conv_{i}' for i in range(5)]
+    assert [(row.input[-1], row.output[0]) for row in layers] == [
         (3, 32),
         (32, 16),
         (64, 8),

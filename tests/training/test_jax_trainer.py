@@ -11,6 +11,7 @@ import tiny_training
 from tiny_training import CLASSES, config_of
 
 from cifar_jax.errors import UserError
+from cifar_jax.models import summary
 from cifar_jax.ops import backend
 from cifar_jax.training import checkpoints, history, jax_trainer, loop, parallel
 from cifar_jax.training import plan as plans
@@ -31,8 +32,13 @@ def narrow(**overrides):
     return config
 
 
+def describe(plan):
+    _, rows = summary.trace(plan.model, plan.training.image_shape)
+    return jax_trainer.describe(plan, rows)
+
+
 def test_a_run_describes_its_devices_its_batch_and_its_operations(data):
-    lines = jax_trainer.describe(jax_trainer.plan(narrow(), data))
+    lines = describe(jax_trainer.plan(narrow(), data))
     kind = jax.devices()[0].device_kind
     assert lines[:2] == [f'1 x {kind}, batch {tiny_training.BATCH}', backend.reason()]
     assert lines[2].startswith('convolutions: ')
@@ -42,7 +48,7 @@ def test_a_run_describes_its_devices_its_batch_and_its_operations(data):
 
 def test_a_run_with_groups_describes_them_too(data):
     groups = ({'pattern': '*/bias', 'rate': 0.5},)
-    lines = jax_trainer.describe(jax_trainer.plan(narrow(optimizer__groups=groups), data))
+    lines = describe(jax_trainer.plan(narrow(optimizer__groups=groups), data))
     assert 'Parameter groups' in lines[1]
     assert '*/bias' in lines[1]
     assert len(lines) == 4
@@ -56,7 +62,7 @@ def test_operations_are_not_described_on_an_accelerator(data):
         size, devices = 1, np.array([Accelerator()])
 
     plan = jax_trainer.plan(narrow(), data)._replace(mesh=Devices())
-    assert jax_trainer.describe(plan) == [f'1 x Abacus 2000, batch {tiny_training.BATCH}']
+    assert describe(plan) == [f'1 x Abacus 2000, batch {tiny_training.BATCH}']
 
 
 def test_a_process_is_set_up_by_the_keys_of_the_config(monkeypatch):
