@@ -11,11 +11,9 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
-
 from cifar_jax import models
 from cifar_jax.experiment import console
+from cifar_jax.models import summary
 from cifar_jax.models.pretrained import safetensors_files, sources
 from cifar_jax.training import weights
 
@@ -42,8 +40,7 @@ def convert(name: str, source: str, output: pathlib.Path) -> tuple[int, str]:
     path, arrays = sources.read(source, models.create(name, 1))
     head = arrays.get('params/head/bias')
     model = models.create(name, 1 if head is None else len(head))
-    images = jax.ShapeDtypeStruct((1, _SIZE, _SIZE, 3), jnp.float32)
-    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    shapes, _ = summary.trace(model, (_SIZE, _SIZE, 3))
     matched = weights.match(weights.Source(str(path), arrays), shapes, head='head')
     checksum = safetensors_files.write(output, matched.arrays, model=name, source=path.name)
     return len(matched.arrays), checksum

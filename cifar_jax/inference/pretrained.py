@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -11,6 +10,7 @@ from cifar_jax.data.normalize import Normalizer
 from cifar_jax.errors import UserError
 from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.inference.classifier import Classifier
+from cifar_jax.models import summary
 from cifar_jax.models.pretrained import catalogue, sources
 from cifar_jax.training import parallel, weights
 
@@ -42,20 +42,17 @@ def load(name: str, source: str = sources.IMAGENET) -> Pretrained:
     mesh = parallel.make_mesh(0, _BATCH)
     model = models.create(name, len(classes))
     path, arrays = sources.read(source, model)
-    images = jax.ShapeDtypeStruct((1, published.size, published.size, 3), jnp.float32)
-    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    shapes, _ = summary.trace(model, (published.size, published.size, 3))
     expected = weights.named(shapes)
     different = [
-        f'{tensor} is {weights.kind(arrays.get(tensor))} there and '
-        f'{weights.kind(expected.get(tensor))} here'
+        weights.difference(tensor, arrays.get(tensor), expected.get(tensor))
         for tensor in sorted(expected.keys() | arrays.keys())
-        if weights.kind(expected.get(tensor)) != weights.kind(arrays.get(tensor))
+        if not weights.fits(arrays.get(tensor), expected.get(tensor))
     ]
     if different:
-        more = f', and {len(different) - _MAX_NAMES} more' if len(different) > _MAX_NAMES else ''
         raise UserError(
             f'{path} is not {name} with {len(classes):,} classes: '
-            f'{"; ".join(different[:_MAX_NAMES])}{more}; name another file.'
+            f'{weights.first_few(different, _MAX_NAMES)}; name another file.'
         )
     normalizer = Normalizer(
         *(np.asarray(constants, np.float32).reshape(1, 1, 3) for constants in published[1:3])

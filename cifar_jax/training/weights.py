@@ -152,7 +152,7 @@ def match(
         given = source.arrays[original[name]] if name in original else None
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in skip):
             accounts['unused' if expected is None else 'left fresh'].append(name)
-        elif expected is not None and given is not None and kind(expected) == kind(given):
+        elif given is not None and fits(given, expected):
             arrays[name] = given
             same = name == original[name]
             accounts['loaded' if same else 'renamed'].append(
@@ -163,7 +163,7 @@ def match(
         elif name.startswith(f'params/{head}/') and not has_head:
             accounts['left fresh'].append(f'{name} (absent there)')
         else:
-            refused.append(f'{name} is {kind(given)} there and {kind(expected)} here')
+            refused.append(difference(name, given, expected))
     if refused:
         raise UserError(_refusal(source, refused))
     return Match(arrays, [_line(status, lines) for status, lines in accounts.items() if lines])
@@ -208,10 +208,9 @@ def _other_classes(expected: Any, given: Any) -> str:
 
 
 def _refusal(source: Source, refused: list[str]) -> str:
-    more = f', and {len(refused) - _MAX_NAMES} more' if len(refused) > _MAX_NAMES else ''
     return (
         f'config.init_from: {source.where} is of another network: '
-        f'{"; ".join(refused[:_MAX_NAMES])}{more}. Rename them with config.init_rename, or '
+        f'{first_few(refused, _MAX_NAMES)}. Rename them with config.init_rename, or '
         'skip them with config.init_skip.'
     )
 
@@ -220,6 +219,21 @@ def _line(status: str, lines: list[str]) -> str:
     return f'{len(lines)} {status}: {", ".join(lines)}'
 
 
-def kind(leaf: Any) -> str:
-    """Returns the dtype and shape of an array for messages; 'absent' for None."""
+def fits(given: Any, expected: Any) -> bool:
+    """Returns whether an array of a source can take the place of one of the model."""
+    return given is not None and expected is not None and _kind(given) == _kind(expected)
+
+
+def difference(name: str, given: Any, expected: Any) -> str:
+    """Returns how an array of a source differs from that of the model; None is absent."""
+    return f'{name} is {_kind(given)} there and {_kind(expected)} here'
+
+
+def first_few(texts: Sequence[str], count: int) -> str:
+    """Returns the first `count` texts, and how many more there are."""
+    more = f', and {len(texts) - count} more' if len(texts) > count else ''
+    return '; '.join(texts[:count]) + more
+
+
+def _kind(leaf: Any) -> str:
     return 'absent' if leaf is None else f'{np.dtype(leaf.dtype)}{list(leaf.shape)}'
