@@ -32,7 +32,8 @@ def instructions() -> str:
 
     Processors of several generations have the same name.
     """
-    return ' '.join(name for name in _VECTORS if name in processor_flags())
+    flags = processor_flags()
+    return ' '.join(name for name in _VECTORS if name in flags)
 
 
 def _cpuinfo(field: str) -> str:

@@ -10,7 +10,6 @@ there is one seed. The test images are not looked at. The status is 0 if the run
 """
 
 import argparse
-import os
 import pathlib
 import shlex
 import statistics
@@ -19,7 +18,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cifar_jax import machine
+from bench.process import use_cores
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import console
 from cifar_jax.experiment.records import Run
@@ -112,16 +111,6 @@ def judge(run: Run, seeds: Sequence[Run], again: Run) -> Verdict:
     return Verdict(reproduced, f'{"; ".join(texts)} (differs: {", ".join(different)})')
 
 
-def use_cores(count: int) -> None:
-    """Limits this process and its children to a number of cores, if there are more.
-
-    The number of threads decides the order of sums.
-    """
-    cores = machine.cores()
-    if len(cores) > count and hasattr(os, 'sched_setaffinity'):
-        os.sched_setaffinity(0, cores[:count])
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Repeats the run; status 1 if it was not reproduced, or could not run."""
     parser = argparse.ArgumentParser(
@@ -136,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         workdir = args.workdir or pathlib.Path('runs') / f'again-{args.row}'
         words = command(run, workdir, args.data_dir)
         print(shlex.join(words), flush=True)
-        use_cores(run.environment['cores'])
+        use_cores(run.environment['cores'])  # the number of threads decides the order of sums
         if subprocess.run(words, cwd=kept.ROOT, check=False).returncode:
             raise UserError(f'The run has not ended; the same command continues it in {workdir}.')
         verdict = judge(run, seeds, kept.read(kept.ROOT / workdir))
