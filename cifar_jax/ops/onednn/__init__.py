@@ -92,7 +92,7 @@ def chooses_winograd(
       kernel: the shape of the HWIO kernel.
       strides, groups: as for `cifar_jax.ops.conv.conv`.
       output: the number of images on a device, and the height and width of the outputs.
-      gradient: whether its gradients are meant.
+      gradient: whether to answer for its gradients, and not for the forward pass.
     """
     if problem() or strides != (1, 1) or groups > 1:
         return False

@@ -13,16 +13,17 @@
 namespace cifar_jax {
 namespace {
 
-// Limits that scripts/winograd_limits.py measured: how many times as many products the direct sum
-// must have inside the map, below a number of channels. With few channels, direct sums are slow.
+// The limits below are from scripts/winograd_limits.py. With fewer than `channels` channels,
+// Winograd's algorithm is faster if the direct sum has `ratio` times its products inside the map.
+// Direct sums are slow for few channels.
 struct Limit {
   int64_t channels;
   double ratio;
 };
 constexpr Limit kRatios[] = {{16, 0.4}, {32, 1.25}, {128, 1.3}, {INT64_MAX, 1.5}};
-// From this number of channels on, transforming a kernel takes as long as is saved at these many
-// positions of all images for each float of a vector, 1024 / 16 for AVX-512, or at one for these many
-// weights of a tap, which have to be read and written.
+// From kTransformChannels on, transforming a kernel takes a notable time, which pays if a batch has
+// enough output positions: at least kPositions / lanes (64 with AVX-512, 128 with AVX2), and one for
+// every kWeights * lanes weights of a tap.
 constexpr int64_t kTransformChannels = 32, kPositions = 1024, kWeights = 32;
 // With fewer tiles at a time, reading the kernel's matrices takes longer than the products.
 constexpr int64_t kFewestTiles = 48;
@@ -37,11 +38,10 @@ int64_t products_of(const Shape& s) {
 const Winograd* functions_for(const Shape& s) {
   static const bool avx512 = has_isa(dnnl::cpu_isa::avx512_core);
   static const bool avx2 = has_isa(dnnl::cpu_isa::avx2);
-  const auto fits = [&](int64_t lanes) {
-    return s.channels % lanes == 0 && s.features % lanes == 0;
-  };
-  if (avx512 && fits(16)) return &winograd_avx512(s.kernel_height);
-  if (avx2 && fits(8)) return &winograd_avx2(s.kernel_height);
+  for (const Winograd* w : {avx512 ? &winograd_avx512(s.kernel_height) : nullptr,
+                            avx2 ? &winograd_avx2(s.kernel_height) : nullptr}) {
+    if (w && s.channels % w->lanes == 0 && s.features % w->lanes == 0) return w;
+  }
   return nullptr;
 }
 

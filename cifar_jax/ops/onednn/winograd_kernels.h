@@ -127,7 +127,7 @@ void transform_block_of_x(const Shape& s, const Tiles& tiles, int64_t first, int
   for_tiles(tiles, first, count, [&](int64_t image, int64_t row, int64_t column, int64_t index) {
     const float* at[kProducts<F>];
     pixels<kPatch<F>>(x + image * s.x_size(), s.height, s.width, s.channels, row - s.pad[0],
-              column - s.pad[2], zeros, at);
+                      column - s.pad[2], zeros, at);
     transform_tile<F, kPatch<F>>(s.channels, at, to + index * s.channels, step, of_inputs<F>);
   });
 }
@@ -147,7 +147,7 @@ void forward(const Shape& s, const Tiles& tiles, const float* x, const float* we
     for_tiles(tiles, first, count, [&](int64_t image, int64_t row, int64_t column, int64_t index) {
       float* at[kTile * kTile];
       pixels<kTile>(y + image * s.y_size(), s.out_height, s.out_width, s.features, row, column,
-                buffers.unused, at);
+                    buffers.unused, at);
       transform_y<F>(s.features, buffers.y + index * s.features, y_step, bias, relu, at);
     });
   }
@@ -164,8 +164,8 @@ void add_products(const Shape& s, const Tiles& tiles, const float* x, const floa
     transform_block_of_x<F>(s, tiles, first, count, x, buffers.zeros, buffers.x);
     for_tiles(tiles, first, count, [&](int64_t image, int64_t row, int64_t column, int64_t index) {
       const float* at[kTile * kTile];
-      pixels<kTile>(gradient + image * s.y_size(), s.out_height, s.out_width, s.features, row, column,
-                static_cast<const float*>(buffers.zeros), at);
+      pixels<kTile>(gradient + image * s.y_size(), s.out_height, s.out_width, s.features, row,
+                    column, static_cast<const float*>(buffers.zeros), at);
       transform_tile<F, kTile>(s.features, at, buffers.y + index * s.features, y_step,
                                evaluate<F, kTile, false>);
     });
