@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # NumPy is imported lazily, so that commands start fast.
     import numpy as np
 
 _TEMPORARY = '.tmp'
-_CHECKSUM = 'checksum'  # key of a sealed object
+_CHECKSUM = 'checksum'  # key of an object that has one
 _LARGEST_JSON = 64 * 2**20  # bytes
 # An .npz file of weights or logits is hardly compressible; more than this is a decompression bomb.
 _LARGEST_RATIO = 100
@@ -111,12 +111,12 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     return value
 
 
-def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns an object for JSON with a checksum of the rest of it, which `unsealed` checks."""
+def with_checksum(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an object for JSON with a checksum, which `without_checksum` compares."""
     return {**value, _CHECKSUM: _checksum(value)}
 
 
-def unsealed(value: Mapping[str, Any]) -> dict[str, Any] | None:
+def without_checksum(value: Mapping[str, Any]) -> dict[str, Any] | None:
     """Returns an object from JSON without its checksum, or None if that does not match.
 
     Objects that older versions wrote have none, and are returned as they are.

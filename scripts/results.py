@@ -33,7 +33,7 @@ def keep(folder: pathlib.Path) -> None:
         if (folder / name).exists():  # older results have no preprocessing.json
             (target / name).write_text((folder / name).read_text())
     stored = workdirs.read_config_file(run.workdir) | {'command': kept.command(run)}
-    files.write_json(target / 'config.json', files.sealed(stored))
+    files.write_json(target / 'config.json', files.with_checksum(stored))
     if 'other' in run.summary:  # evaluations on data that are not the run's own
         summary = {key: value for key, value in run.summary.items() if key != 'other'}
         workdirs.write_summary(Workdir(target), summary)

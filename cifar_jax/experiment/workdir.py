@@ -72,14 +72,14 @@ class Workdir(NamedTuple):
 
 def write_metrics(workdir: Workdir, history: list[dict[str, Any]]) -> None:
     """Replaces metrics.jsonl by the history from a resumed run's checkpoint."""
-    lines = (files.to_json(files.sealed(line)) + '\n' for line in history)
+    lines = (files.to_json(files.with_checksum(line)) + '\n' for line in history)
     files.write(workdir.metrics, ''.join(lines))
 
 
 def append_metrics(workdir: Workdir, line: dict[str, Any]) -> None:
     """Appends one line to metrics.jsonl and waits until it is on disk."""
     with workdir.metrics.open('a') as file:
-        file.write(files.to_json(files.sealed(line)) + '\n')
+        file.write(files.to_json(files.with_checksum(line)) + '\n')
         file.flush()
         os.fsync(file.fileno())
 
@@ -95,7 +95,7 @@ def read_metrics(workdir: Workdir) -> list[dict[str, Any]]:
 
 def write_summary(workdir: Workdir, summary: Mapping[str, Any]) -> None:
     """Writes summary.json, with a checksum."""
-    files.write_json(workdir.summary, files.sealed(summary))
+    files.write_json(workdir.summary, files.with_checksum(summary))
 
 
 def read_summary(workdir: Workdir) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def read_summary(workdir: Workdir) -> dict[str, Any]:
     Raises:
       UserError: the file is damaged.
     """
-    return _read_sealed(workdir.summary) if workdir.summary.exists() else {}
+    return _read_checked(workdir.summary) if workdir.summary.exists() else {}
 
 
 def read_config(workdir: Workdir) -> ConfigDict:
@@ -144,15 +144,15 @@ def read_config_file(workdir: Workdir) -> dict[str, Any]:
       UserError: the file is missing or damaged.
     """
     try:
-        return _read_sealed(workdir.config)
+        return _read_checked(workdir.config)
     except MissingFileError as error:
         raise UserError(
             f'{error.path} is missing: {workdir.path} is not the workdir of a run.'
         ) from None
 
 
-def _read_sealed(path: pathlib.Path) -> dict[str, Any]:
-    value = files.unsealed(files.read_json(path))
+def _read_checked(path: pathlib.Path) -> dict[str, Any]:
+    value = files.without_checksum(files.read_json(path))
     if value is None:
         raise FileError(path, 'does not match its own checksum')
     return value
@@ -204,7 +204,7 @@ def prepare(workdir: Workdir, config: ConfigDict, command: str) -> list[str]:
             raise UserError(
                 f'{workdir.path} holds files but no config.json: choose an empty --workdir.'
             )
-        files.write_json(workdir.config, files.sealed(now | {'command': command}))
+        files.write_json(workdir.config, files.with_checksum(now | {'command': command}))
         return []
     before = read_config_file(workdir)
     stored = refuse_differences(workdir, config)
@@ -230,7 +230,7 @@ def update_config(
     stored = read_config_file(workdir)
     if extension:
         stored['extended'] = [*stored.get('extended', []), extension]
-    files.write_json(workdir.config, files.sealed(stored | {'config': _plain(config)}))
+    files.write_json(workdir.config, files.with_checksum(stored | {'config': _plain(config)}))
 
 
 def remove_temporary(workdir: Workdir) -> None:

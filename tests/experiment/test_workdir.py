@@ -54,7 +54,7 @@ def stored(workdir: Workdir) -> dict[str, Any]:
 
 
 def store(workdir: Workdir, **changes: Any) -> None:
-    files.write_json(workdir.config, files.sealed(stored(workdir) | changes))
+    files.write_json(workdir.config, files.with_checksum(stored(workdir) | changes))
 
 
 @pytest.mark.parametrize('name', ['a[b]', 'a*', '?', 'a\\b'])
@@ -178,7 +178,7 @@ def test_a_changed_value_in_config_json_is_noticed(workdir):
     assert workdirs.read_config(workdir).seed == 0
 
 
-def test_whatever_writes_a_file_seals_it(workdir):
+def test_whatever_writes_a_file_adds_its_checksum(workdir):
     workdirs.append_metrics(workdir, {'epoch': 1, 'step': 8, 'seconds': 2.5})
     workdirs.update_config(workdir, workdirs.read_config(workdir))
     for path in (workdir.metrics, workdir.config):

@@ -45,7 +45,7 @@ def root(finished, tmp_path):
         shutil.copytree(finished / name, tmp_path / name)
     workdir = Workdir(tmp_path / 'w')
     text = json.dumps(workdirs.read_config_file(workdir)).replace(str(finished), str(tmp_path))
-    files.write_json(workdir.config, files.sealed(json.loads(text)))
+    files.write_json(workdir.config, files.with_checksum(json.loads(text)))
     return tmp_path
 
 

@@ -30,7 +30,7 @@ def run(folder, *, sha256=kept_runs.SHA256, environment=HERE, **summary):
 
 
 def change(path: pathlib.Path, **values: object) -> None:
-    files.write_json(path, files.sealed(json.loads(path.read_text()) | values))
+    files.write_json(path, files.with_checksum(json.loads(path.read_text()) | values))
 
 
 def test_equal_weights_are_reproduced_wherever_they_were_trained(tmp_path):

@@ -141,10 +141,10 @@ def test_a_damaged_line_before_others_is_refused_with_its_number(tmp_path, damag
 
 
 def test_a_line_is_read_without_its_checksum_and_refused_where_that_is_wrong(tmp_path):
-    sealed = json.dumps(files.sealed(json.loads(LINE)))
-    assert read(tmp_path, sealed) == [json.loads(LINE)]
+    with_checksum = json.dumps(files.with_checksum(json.loads(LINE)))
+    assert read(tmp_path, with_checksum) == [json.loads(LINE)]
     with pytest.raises(UserError, match=r'metrics\.jsonl is damaged in line 1'):
-        read(tmp_path, sealed.replace('"val_loss": 1.0', '"val_loss": 0.1'))
+        read(tmp_path, with_checksum.replace('"val_loss": 1.0', '"val_loss": 0.1'))
 
 
 @pytest.mark.parametrize(
