@@ -111,7 +111,7 @@ def mistakes_as_sentences() -> Iterator[None]:
         if not (isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error)):
             raise
         message = (
-            f'The memory is not enough ({first_line(error)}): make config.train.batch_size, '
+            f'There is not enough memory ({first_line(error)}): make config.train.batch_size, '
             'config.eval_batch_size, the images or the model smaller.'
         )
     else:

@@ -171,7 +171,7 @@ def loaded_variables(plan: Plan) -> Mapping[str, PyTree] | None:
         logging.getLogger('cifar_jax').info('config.init_from: %s', line)
 
     def missing() -> dict[str, Any]:
-        # To draw all of them would compile for a minute where a deep network lacks its head alone.
+        # Drawing all would take a minute to compile for a deep network that lacks only its head.
         drawn = weights.named(initial_state(plan).variables)
         return {name: leaf for name, leaf in drawn.items() if name not in matched.arrays}
 

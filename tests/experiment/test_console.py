@@ -229,7 +229,7 @@ def test_too_little_memory_is_one_sentence(capsys, error):
     assert end.value.code == 1
     problem = str(error).partition('\n')[0]
     assert capsys.readouterr().err == (
-        f'cifar_jax: The memory is not enough ({problem}): make config.train.batch_size, '
+        f'cifar_jax: There is not enough memory ({problem}): make config.train.batch_size, '
         'config.eval_batch_size, the images or the model smaller.\n'
     )
 

@@ -21,14 +21,15 @@ class Published(NamedTuple):
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    keras: Mapping[str, str] = {}  # MD5 sums of its files in Keras' cache, the best one first
+    keras: Mapping[str, str] = {}  # MD5 checksums of its files in Keras' cache, best first
 
 
 def find(name: str) -> pathlib.Path:
-    """Returns the file of a model's published weights on this machine, after a check of its sum.
+    """Returns the file of a model's published weights on this machine; compares its checksum.
 
     Raises:
-      UserError: the model has none, they are not on this machine, or the file is another one.
+      UserError: the model has none, they are not on this machine, or the file is not the published
+        one.
     """
     published = of(name)
     return _in_cache(name, published.keras) if published.keras else _in_package()
@@ -38,7 +39,7 @@ def of(name: str) -> Published:
     """Returns how a model was published.
 
     Raises:
-      UserError: this model was not.
+      UserError: there are no published weights of this model.
     """
     if name not in PUBLISHED:
         raise UserError(
@@ -69,7 +70,7 @@ def _in_package() -> pathlib.Path:
 
 
 def _in_cache(model: str, sums: Mapping[str, str]) -> pathlib.Path:
-    """Returns the first of these files, with their MD5 sums, that is in Keras' cache."""
+    """Returns the first of these files, given with their MD5, that is in Keras' cache."""
     home = os.environ.get('KERAS_HOME') or '~/.keras'
     folder = pathlib.Path(home).expanduser() / 'models'
     for name, md5 in sums.items():

@@ -1,4 +1,4 @@
-"""Files of weights in the formats of several libraries, which their content tells apart."""
+"""Files of weights of several libraries, whose format is recognised by their content."""
 
 import io
 import pathlib
@@ -21,7 +21,7 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
     The file is of safetensors, Keras or PyTorch, whatever its suffix.
 
     Raises:
-      UserError: there is no such file, it is damaged, or it is none of these.
+      UserError: there is no such file, it is damaged, or it has another format.
     """
     if not path.is_file():
         raise UserError(f'There is no file {path}: check its name and folder.')

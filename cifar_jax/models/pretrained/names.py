@@ -2,8 +2,8 @@
 
 Arrays are named as our variables ('params/stem/kernel', 'batch_stats/stem_norm/mean'), as Keras
 names its layers ('stem_conv/kernel', 'stem_bn/moving_mean'), or as PyTorch its modules
-('_conv_stem.weight', 'bn1.running_mean'). What no rule translates keeps its name, so that whoever
-matches the arrays with a model finds that name too much.
+('_conv_stem.weight', 'bn1.running_mean'). What no rule translates keeps its name, which is then
+reported when the arrays are matched with a model.
 """
 
 import re
@@ -42,7 +42,7 @@ def translate(model: ImageModel, arrays: Mapping[str, np.ndarray]) -> dict[str, 
 
     Args:
       model: a backbone; other models have weights with our names only.
-      arrays: by the names of one library, which their form tells.
+      arrays: by the names of one library, which is recognised by their form.
     """
     if any(name.startswith(_OURS) for name in arrays):
         return dict(arrays)

@@ -13,7 +13,7 @@ _CHECKSUM = 'sha256'  # its key in the metadata
 
 
 def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray], **metadata: str) -> str:
-    """Writes arrays and texts that describe them; returns the SHA-256 that it keeps of the arrays.
+    """Writes arrays with texts as metadata; returns the SHA-256 of the arrays, also written there.
 
     The file is written atomically.
     """
@@ -26,7 +26,7 @@ def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray], **metadata: str)
 
 
 def read(content: bytes) -> dict[str, np.ndarray]:
-    """Returns the arrays of a file's content; other programs need not have put a checksum there.
+    """Returns the arrays of a file's content. Files of other programs may have no checksum.
 
     Raises:
       Exception: the file is damaged, or is not of this format.

@@ -1,8 +1,8 @@
 """Reads PyTorch's files of weights as data, without PyTorch: nothing in them is executed.
 
 `torch.save` writes a pickle that describes tensors, and their values beside it: in a zip archive,
-or, before PyTorch 1.6, in a row after the pickle. The unpickler here knows the few names that a
-dictionary of tensors needs, and refuses every other.
+or, before PyTorch 1.6, one after the other behind the pickle. The unpickler here knows the few
+names that a dictionary of tensors needs, and refuses every other.
 """
 
 import collections
@@ -55,7 +55,7 @@ def read(content: bytes) -> dict[str, np.ndarray]:
     """
     if zipfile.is_zipfile(io.BytesIO(content)):
         return _read_archive(zipfile.ZipFile(io.BytesIO(content)))
-    return _read_row(io.BytesIO(content))
+    return _read_legacy(io.BytesIO(content))
 
 
 def _read_archive(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
@@ -81,7 +81,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     return archive.read(name)
 
 
-def _read_row(stream: io.BytesIO) -> dict[str, np.ndarray]:
+def _read_legacy(stream: io.BytesIO) -> dict[str, np.ndarray]:
     """Reads five pickles (a number, a version, the machine, the tensors, the keys of storages),
     and then the length and the values of each storage.
     """
