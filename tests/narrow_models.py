@@ -46,6 +46,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         expansions=(2, 3),
         top=8,
     ),
+    'DenseHead': dict(hidden=(6, 5), dropout=0.4),
     'ComplexNet': dict(widths=(3, 4), convs=(1, 2), dropouts=(0.2, 0.4), hidden=6),
 }
 # Height and width differ, to detect swapped axes; 9 is odd, so that 'same' pooling pads.

@@ -14,6 +14,7 @@ from cifar_jax.crosscheck import backbones
 from cifar_jax.errors import UserError
 from cifar_jax.models.base_net import BaseNet
 from cifar_jax.models.complex_net import ComplexNet
+from cifar_jax.models.dense_head import DenseHead
 from cifar_jax.models.improved_net import ImprovedNet
 from cifar_jax.models.inception import InceptionNet
 from cifar_jax.models.plain_cnn import PlainCNN
@@ -218,6 +219,16 @@ def complex_net(graph: Graph, model: ComplexNet) -> None:
     graph.add('Dense_1', Dense(model.classes))
 
 
+def dense_head(graph: Graph, model: DenseHead) -> None:
+    """See `cifar_jax.models.dense_head`."""
+    graph.add('flatten', Reshape())
+    for place, units in enumerate(model.hidden):
+        graph.add(f'hidden{place + 1}', Dense(units))
+        graph.add(f'relu_{place}', ReLU())
+        graph.add(f'Dropout_{place}', Dropout(model.dropout))
+    graph.add('head', Dense(model.classes))
+
+
 def _conv_relu(graph: Graph, name: str, conv: Conv) -> None:
     graph.add(f'{name}:conv', conv)
     graph.add(name, ReLU())
@@ -242,6 +253,7 @@ BUILDERS: dict[str, Callable[[Graph, Any], None]] = {
     'ImprovedNet': improved_net,
     'SimpleNet': simple_net,
     'ComplexNet': complex_net,
+    'DenseHead': dense_head,
     'ResNet50': backbones.resnet,
     'EfficientNetB0': backbones.efficientnet,
     'EfficientNetLite0': backbones.efficientnet,

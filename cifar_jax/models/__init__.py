@@ -9,6 +9,7 @@ from cifar_jax.checks import require_choice
 from cifar_jax.models import options as model_options
 from cifar_jax.models.base_net import BaseNet
 from cifar_jax.models.complex_net import ComplexNet
+from cifar_jax.models.dense_head import DenseHead
 from cifar_jax.models.efficientnet import EfficientNetB0, EfficientNetLite0
 from cifar_jax.models.image_model import ImageModel
 from cifar_jax.models.improved_net import ImprovedNet
@@ -22,6 +23,7 @@ from cifar_jax.models.small_vgg import SmallVGG
 MODELS: dict[str, type[ImageModel]] = {
     'BaseNet': BaseNet,
     'ComplexNet': ComplexNet,
+    'DenseHead': DenseHead,
     'EfficientNetB0': EfficientNetB0,
     'EfficientNetLite0': EfficientNetLite0,
     'ImprovedNet': ImprovedNet,

@@ -30,6 +30,7 @@ NARROW_EFFICIENTNET = {
 NARROW = {
     'BaseNet': {'widths': [4], 'hidden': 8},
     'ComplexNet': {'widths': [4, 4], 'convs': [1, 2], 'dropouts': [0.3, 0.4], 'hidden': 8},
+    'DenseHead': {'hidden': [8]},
     'EfficientNetB0': NARROW_EFFICIENTNET,
     'EfficientNetLite0': NARROW_EFFICIENTNET,
     'ImprovedNet': {'widths': [4], 'hidden': 8, 'batch_norm': 'before'},
@@ -102,6 +103,18 @@ def test_published_counts_on_cifar100_stand_in_the_table(
     statistics = with_statistics - trained
     assert total[:4] == ['total', name, f'{classes}', f'{trained:,}']
     assert total[4:-1] == ([f'{statistics:,}'] if statistics else [])
+
+
+@pytest.mark.parametrize(('hidden', 'count'), [((), 409_800), ((1024,), 2_303_176)])
+def test_s1_s_heads_have_the_parameters_of_dense_layers(hidden, count):
+    model = models.create('DenseHead', 200, hidden=hidden)
+    features = jax.ShapeDtypeStruct((1, 1, 1, 2048), jnp.float32)
+    assert sizes(jax.eval_shape(lambda x: model.init(KEY, x, train=False), features)) == count
+
+
+def test_dropout_of_a_head_needs_a_hidden_layer():
+    with pytest.raises(UserError, match='must be 0 without hidden layers'):
+        models.check('DenseHead', {'hidden': (), 'dropout': 0.75})
 
 
 def test_batch_norm_of_improved_net_stands_before_or_after_the_relu():
@@ -274,7 +287,11 @@ def test_no_dropblock_at_all_is_possible():
     ('name', 'options', 'message'),
     [
         ('SEnet', {}, "model.name='SEnet' is not valid: did you mean 'SENet'"),
-        ('', {}, 'known: BaseNet, ComplexNet, EfficientNetB0, EfficientNetLite0, ImprovedNet, '),
+        (
+            '',
+            {},
+            'known: BaseNet, ComplexNet, DenseHead, EfficientNetB0, EfficientNetLite0, ',
+        ),
         ('SENet', {'width': [8]}, "no option 'width': did you mean 'widths'"),
         ('SENet', {'classes': 5}, "no option 'classes'"),
         ('SENet', {'widths': [8, -8, 8, 8]}, 'whole number above 0'),
