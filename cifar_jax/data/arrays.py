@@ -5,16 +5,21 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int, Int32, UInt8
+from jaxtyping import Int, Int32, Num
 
 from cifar_jax.errors import UserError
 
 
 class Arrays(NamedTuple):
-    """Images and their labels."""
+    """Images and their labels: uint8 pixels, or features, float32 [n 1 1 features]."""
 
-    images: UInt8[np.ndarray, 'n h w c']
+    images: Num[np.ndarray, 'n h w c']
     labels: Int32[np.ndarray, ' n']
+
+    @property
+    def are_pixels(self) -> bool:
+        """Whether these are images that can be shown, and not features."""
+        return self.images.dtype == np.uint8
 
     def take(self, rows: Int[np.ndarray, ' some']) -> 'Arrays':
         """Returns the images and labels of some rows, in the given order."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, Int32, UInt8
+from jaxtyping import Array, Bool, Int, Int32, Num
 
 from cifar_jax.data.arrays import Arrays
 
@@ -15,7 +15,7 @@ from cifar_jax.data.arrays import Arrays
 class Batch(NamedTuple):
     """Images as stored, their labels, and their indices in the training set."""
 
-    images: UInt8[Array, 'batch h w c']
+    images: Num[Array, 'batch h w c']
     labels: Int32[Array, ' batch']
     indices: Int32[Array, ' batch']
 
@@ -59,7 +59,7 @@ class TrainingSet(Protocol):
 class Feed(NamedTuple):
     """The feed of a `Resident` set: all images and labels, and the order of the epoch."""
 
-    images: UInt8[Array, 'size h w c']
+    images: Num[Array, 'size h w c']
     labels: Int32[Array, ' size']
     order: Int32[Array, ' size']
 
@@ -120,10 +120,10 @@ def epoch_order(seed: int, epoch: int | Int[Array, ''], size: int) -> Int32[Arra
 
 
 def gather(
-    images: UInt8[Array, 'size h w c'],
+    images: Num[Array, 'size h w c'],
     labels: Int32[Array, ' size'],
     indices: Int32[Array, ' batch'],
-) -> tuple[UInt8[Array, 'batch h w c'], Int32[Array, ' batch']]:
+) -> tuple[Num[Array, 'batch h w c'], Int32[Array, ' batch']]:
     """Returns the images and labels at `indices`, which are clipped to the data set."""
     return (
         jnp.take(images, indices, axis=0, mode='clip'),

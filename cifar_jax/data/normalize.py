@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Float32, Int, Num, UInt8
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
@@ -27,11 +27,12 @@ class Normalizer(NamedTuple):
     whitening: np.ndarray | None = None
 
 
-def fit(images: UInt8[np.ndarray, 'n h w c'], config: ConfigDict) -> Normalizer:
+def fit(images: Num[np.ndarray, 'n h w c'], config: ConfigDict) -> Normalizer:
     """Returns the normaliser that `config.data` asks for.
 
     Args:
-      images: of the training part only: no other image may influence the inputs.
+      images: of the training part only: no other image may influence the inputs. uint8, or float32
+        for features in the place of pixels, which are scaled as they are, without 'zca'.
       config: `config.data`; `normalize` is 'scale' (pixels stay in [0, 1]), 'given' (`mean` and
         `std` of the config), 'channel' or 'pixel' (a mean and a population standard deviation for
         each channel, or each pixel of each channel), 'center' (a mean for each channel) or 'zca'
@@ -54,6 +55,8 @@ def fit(images: UInt8[np.ndarray, 'n h w c'], config: ConfigDict) -> Normalizer:
         return _constants(
             np.broadcast_to(config.mean, channels), np.broadcast_to(config.std, channels)
         )
+    if images.dtype == np.float32:
+        return _of_features(images, config.normalize)
     if config.normalize == 'zca':
         _check_whitening_memory(images[0].size, config.memory_gb)
     total, squares = _moments(images)
@@ -87,9 +90,9 @@ def apply(
     return (scaled.reshape(len(images), -1) @ whitening).reshape(images.shape)
 
 
-def to_unit(images: UInt8[Array, 'batch h w c']) -> Float[Array, 'batch h w c']:
-    """Returns pixels in [0, 1] as float32."""
-    return images.astype(jnp.float32) / 255
+def to_unit(images: Num[Array, 'batch h w c']) -> Float[Array, 'batch h w c']:
+    """Returns pixels in [0, 1] as float32; features, which are float32, as they are."""
+    return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
 
 
 def check(config: ConfigDict) -> None:
@@ -103,6 +106,16 @@ def check(config: ConfigDict) -> None:
         require(bool(numbers) and possible, f'data.{key}', numbers, rule)
     epsilon = config.zca_epsilon
     require(0 < epsilon < math.inf, 'data.zca_epsilon', epsilon, 'be above 0, such as 1e-6')
+
+
+def _of_features(features: Float32[np.ndarray, 'n h w c'], method: str) -> Normalizer:
+    if method == 'zca':
+        raise UserError('config.data.normalize=zca is for pixels: features can have channel.')
+    axes = 0 if method == 'pixel' else (0, 1, 2)
+    mean = features.mean(axes, dtype=np.float64, keepdims=True)[0]
+    std = features.std(axes, dtype=np.float64, keepdims=True)[0]
+    std = np.where((std > 0) & (method != 'center'), std, 1)
+    return Normalizer(mean.astype(np.float32), std.astype(np.float32))
 
 
 def _constants(mean: ArrayLike, std: ArrayLike) -> Normalizer:

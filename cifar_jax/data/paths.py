@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-ON_DISK = ('archive', 'folder')  # sources whose argument is a path
+ON_DISK = ('archive', 'features', 'folder')  # sources whose argument is a path
 
 
 def absolute(source: str) -> str:

@@ -9,7 +9,15 @@ from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from cifar_jax.checks import require, require_choice, require_home
-from cifar_jax.data import archives, cache, catalogue, folders, image_files, splits
+from cifar_jax.data import (
+    archives,
+    cache,
+    catalogue,
+    folders,
+    image_files,
+    kept_features,
+    splits,
+)
 from cifar_jax.data.arrays import Arrays, Dataset, check_memory
 from cifar_jax.errors import UserError
 
@@ -71,6 +79,11 @@ def tfds(name: str, config: ConfigDict) -> Dataset:
     return _prepared(_recipe(name), config)
 
 
+def features(path: str, config: ConfigDict) -> Dataset:
+    """Features that `python -m cifar_jax.features` keeps: see `kept_features.load`."""
+    return kept_features.load(Path(path).expanduser(), config)
+
+
 CIFAR10 = catalogue.Recipe(
     'cifar10', 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz', {'fine': 'label'}
 )
@@ -84,9 +97,9 @@ SOURCES: Mapping[str, Callable[[ConfigDict], Dataset]] = MappingProxyType(
 )
 # Sources with an argument, by the prefix before the colon.
 PREFIXES: Mapping[str, Callable[[str, ConfigDict], Dataset]] = MappingProxyType(
-    {'archive': archive, 'folder': folder, 'tfds': tfds}
+    {'archive': archive, 'features': features, 'folder': folder, 'tfds': tfds}
 )
-WRITTEN = ('archive:PATH', 'folder:PATH', 'tfds:NAME')
+WRITTEN = ('archive:PATH', 'features:PATH', 'folder:PATH', 'tfds:NAME')
 
 
 def load(config: ConfigDict) -> Dataset:
@@ -161,6 +174,8 @@ def check(config: ConfigDict) -> None:
         require_choice('data.source', config.source, [*SOURCES, *WRITTEN])
     if prefix == 'tfds':
         catalogue.check_name(rest)
+    if prefix == 'features':
+        require(not config.augment, 'data.augment', config.augment, 'be () for features')
     require_home('data.source', rest)
     require_home('data.dir', config.dir)
     require_choice('data.labels', config.labels, ('fine', 'coarse'))

@@ -14,7 +14,8 @@ def get_defaults() -> ConfigDict:
             seed=0,
             data=dict(
                 # A name in cifar_jax.data.sources.SOURCES, 'archive:PATH', 'folder:PATH' (class
-                # folders of images) or 'tfds:NAME' (of tensorflow-datasets' catalogue).
+                # folders of images), 'tfds:NAME' (of tensorflow-datasets' catalogue) or
+                # 'features:PATH' (that cifar_jax.features has computed).
                 source='cifar10',
                 dir='~/tensorflow_datasets',  # the folder of tensorflow-datasets' prepared sets
                 labels='fine',  # cifar100: 'fine' (100 classes) or 'coarse' (20)

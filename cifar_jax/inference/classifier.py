@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from cifar_jax.data.normalize import Normalizer
+from cifar_jax.errors import UserError
 from cifar_jax.experiment import preprocessing
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
@@ -51,3 +52,12 @@ def load(workdir: Workdir, checkpoint: str = 'chosen', mesh: Mesh | None = None)
         config, workdir.path, checkpoint, len(classes), image_shape, mesh
     )
     return Classifier(config, model, variables, normalizer, classes, dtype, mesh, step)
+
+
+def refuse_features(workdir: Workdir, config: ConfigDict) -> None:
+    """Raises UserError for a run on features, which cannot classify images."""
+    if config.data.source.startswith('features:'):
+        raise UserError(
+            f'{workdir.path} was trained on features, and does not read images: evaluate it with '
+            'python -m cifar_jax.evaluate.'
+        )

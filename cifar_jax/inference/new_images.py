@@ -103,11 +103,13 @@ def predict(
       checkpoint: as for `classifier.load`.
 
     Raises:
-      UserError: the workdir is missing or damaged, or its images are not square.
+      UserError: the workdir is missing or damaged, it was trained on features, or
+        its images are not square.
     """
     workdir = Workdir(folder)
     keep_freed_memory()
     classifier = classifiers.load(workdir, checkpoint)
+    classifiers.refuse_features(workdir, classifier.config)
     height, width, _ = preprocessing.read(workdir).image_shape
     if height != width:
         raise UserError(

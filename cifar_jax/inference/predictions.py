@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Float64, Int, PyTree, UInt8
+from jaxtyping import Array, Float, Float32, Float64, Int, Num, PyTree
 
 from cifar_jax import files
 from cifar_jax.data import normalize
@@ -119,7 +119,7 @@ def read(workdir: Workdir, split: str) -> Predictions | None:
 
 def make_logits(
     classifier: Classifier, count: int
-) -> Callable[[UInt8[np.ndarray, 'n height width channels']], Float32[np.ndarray, 'n classes']]:
+) -> Callable[[Num[np.ndarray, 'n height width channels']], Float32[np.ndarray, 'n classes']]:
     """Returns a compiled function from images to logits, which works in batches of one size.
 
     The images must have the classifier's size; they are normalised as in training.
@@ -150,7 +150,7 @@ def over_batches(
       batch_size: rounded up to a multiple of the number of devices.
 
     Returns:
-      A function of uint8 images [n h w c] and the further arrays; returns `compute`'s tree as NumPy
+      A function of images [n h w c] and the further arrays; returns `compute`'s tree as NumPy
       arrays.
     """
     mesh = classifier.mesh
@@ -158,7 +158,7 @@ def over_batches(
 
     def step(
         variables: Mapping[str, PyTree],
-        images: UInt8[Array, 'batch height width channels'],
+        images: Num[Array, 'batch height width channels'],
         *others: Array,
     ) -> PyTree:
         images = jax.lax.with_sharding_constraint(images, parallel.over_batch(mesh))

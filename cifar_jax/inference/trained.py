@@ -104,7 +104,8 @@ def load(workdir: Path, checkpoint: str = 'chosen') -> TrainedClassifier:
       checkpoint: 'chosen' (the weights that the run reports), 'best' or 'latest'.
 
     Raises:
-      UserError: the folder is not a workdir, is damaged, or has no such checkpoint yet.
+      UserError: the folder is not a workdir, is damaged, has no such checkpoint yet, or is a run on
+        features.
     """
     text = os.fspath(workdir)
     if '://' in text:
@@ -120,6 +121,7 @@ def load(workdir: Path, checkpoint: str = 'chosen') -> TrainedClassifier:
         )
     mesh = Mesh(np.array(jax.devices()[:1]), (parallel.AXIS,), axis_types=(AxisType.Auto,))
     classifier = classifiers.load(Workdir(folder), checkpoint, mesh)
+    classifiers.refuse_features(Workdir(folder), classifier.config)
     return TrainedClassifier(classifier, preprocessing.read(Workdir(folder)).image_shape)
 
 

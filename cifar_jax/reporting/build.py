@@ -40,7 +40,8 @@ def write(folder: pathlib.Path, split: str, data_dir: str | None = None) -> dict
                     paths.append(target / f'{picture.name}.{suffix}')
                     files.write(paths[-1], content)
                 embedded.append(page.embed(picture, images['svg']))
-        sections.append(page.Section(section.title, embedded))
+        if embedded:
+            sections.append(page.Section(section.title, embedded))
         log.info(
             '%d of %d: %s, %d pictures in %.1f s',
             *(number, len(pictures.SECTIONS), section.title, len(embedded)),

@@ -37,6 +37,8 @@ def draw_run(plan: Plan, data: Prepared, step: int, variables: Variables) -> Ite
 def draw(classifier: Classifier, arrays: Arrays) -> Iterator[Picture]:
     """Yields the confusion matrices, sample predictions, filters, feature maps and Grad-CAM.
 
+    For features in the place of images, the confusion matrices alone.
+
     Args:
       arrays: images that the network is not trained on, of which `IMAGES` are drawn over the
         classes.
@@ -48,6 +50,8 @@ def draw(classifier: Classifier, arrays: Arrays) -> Iterator[Picture]:
         yield from confusion.draw(
             scores.confusion(labels, predictions.classes, len(classes)), classes
         )
+        if not arrays.are_pixels:
+            return
         yield examples.sample(Arrays(images, labels), predictions, classes)
         yield filters.draw(classifier, images.shape[1:])
         yield feature_maps.draw(classifier, images[0], classes[labels[0]])

@@ -25,7 +25,10 @@ EXPLAINED = 5  # number of images with Grad-CAM
 
 
 class Section(NamedTuple):
-    """A heading of the page, and a function that draws the pictures below it."""
+    """A heading of the page, and a function that draws the pictures below it.
+
+    A section without pictures is left out, as those of images are for runs on features.
+    """
 
     title: str
     draw: Callable[[Report], Iterable[Picture]]
@@ -36,7 +39,8 @@ def _training(report: Report) -> Iterable[Picture]:
 
 
 def _data(report: Report) -> Iterable[Picture]:
-    yield samples.draw(report.evaluated.data.train, report.classes)
+    if report.evaluated.arrays.are_pixels:
+        yield samples.draw(report.evaluated.data.train, report.classes)
     yield class_counts.draw(report.evaluated.data)
 
 
@@ -54,6 +58,8 @@ def _confusion(report: Report) -> Iterable[Picture]:
 
 
 def _examples(report: Report) -> Iterable[Picture]:
+    if not report.evaluated.arrays.are_pixels:
+        return
     yield examples.sample(report.evaluated.arrays, report.evaluated.predictions, report.classes)
     yield from examples.mistakes(
         report.evaluated.arrays, report.evaluated.predictions, report.classes
@@ -63,11 +69,14 @@ def _examples(report: Report) -> Iterable[Picture]:
 def _network(report: Report) -> Iterable[Picture]:
     shape = report.evaluated.arrays.images.shape[1:]
     yield architecture.draw(report.evaluated.classifier, shape)
-    yield filters.draw(report.evaluated.classifier, shape)
+    if report.evaluated.arrays.are_pixels:
+        yield filters.draw(report.evaluated.classifier, shape)
 
 
 def _explanations(report: Report) -> Iterable[Picture]:
     classifier, arrays = report.evaluated.classifier, report.evaluated.arrays
+    if not arrays.are_pixels:
+        return
     rows = splits.sample(arrays.labels, EXPLAINED, SEED)
     images, labels = arrays.take(rows)
     description = f'{report.evaluated.split} image {rows[0]}, {report.classes[labels[0]]}'

@@ -7,7 +7,7 @@ import jax
 from flax import linen as nn
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Int, Int32, PyTree, UInt8
+from jaxtyping import Array, Bool, Int, Int32, Num, PyTree
 
 from cifar_jax.data import batches, normalize
 from cifar_jax.data.arrays import Arrays
@@ -17,7 +17,7 @@ from cifar_jax.training import losses, metrics, parallel
 class Images(NamedTuple):
     """A part of the data, replicated on all devices."""
 
-    images: UInt8[Array, 'n height width channels']
+    images: Num[Array, 'n height width channels']
     labels: Int32[Array, 'n']
 
 
