@@ -8,7 +8,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
-COMMANDS = ('main', 'evaluate', 'predict', 'compare', 'report', 'gradcheck', 'sweep')
+COMMANDS = ('main', 'evaluate', 'predict', 'compare', 'report', 'gradcheck', 'sweep', 'features')
 SLOW = {
     *('jax', 'jaxlib', 'flax', 'optax', 'orbax', 'numpy', 'scipy', 'sklearn'),
     *('tensorflow', 'tensorflow_datasets', 'matplotlib', 'PIL', 'rich'),
@@ -36,6 +36,7 @@ def test_help_imports_nothing_slow(command):
     [
         ('main', ('--config.train.lenght=3',)),
         ('gradcheck', ('--config.train.lenght=3',)),
+        ('features', ('--config.train.lenght=3',)),
         ('report', ('--augmentations', '--out', 'x.png', '--config.train.lenght=3')),
         ('sweep', ('--out', 'nowhere', '--set', 'train.lenght=3')),
     ],

@@ -1,0 +1,287 @@
+"""Features of data sets: their values, their keys, and computations that were interrupted."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from cifar_jax import features as command
+from cifar_jax import models
+from cifar_jax.data import image_files, kept_features, sources
+from cifar_jax.errors import UserError
+from cifar_jax.experiment import config as configs
+from cifar_jax.experiment.defaults import get_defaults
+from cifar_jax.inference import extraction
+from cifar_jax.models.efficientnet import EfficientNetLite0
+from cifar_jax.models.pretrained import safetensors_files
+from cifar_jax.training import weights
+
+NAME, SIZE, COUNT, WIDTH = 'EfficientNetLite0', 12, 6, 5
+
+
+class Narrow(EfficientNetLite0):
+    """The network with a hundredth of its features, under its name."""
+
+    stem: int = 4
+    widths: tuple[int, ...] = (4,)
+    blocks: tuple[int, ...] = (1,)
+    kernels: tuple[int, ...] = (3,)
+    strides: tuple[int, ...] = (2,)
+    expansions: tuple[int, ...] = (1,)
+    top: int = WIDTH
+
+
+def write_weights(path, seed=0, classes=3):
+    """Writes random weights of the narrow network, and returns them."""
+    model = Narrow(classes=classes)
+    images = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    rng = np.random.default_rng(seed)
+    variables = jax.tree.map(lambda a: np.abs(rng.normal(size=a.shape)).astype(a.dtype), shapes)
+    safetensors_files.write(path, weights.named(variables))
+    return variables
+
+
+def write_images(folder):
+    rng = np.random.default_rng(1)
+    for part in ('train', 'test'):
+        for kind in ('robin', 'wren'):
+            (folder / part / kind).mkdir(parents=True)
+            for number in range(COUNT // 2):
+                pixels = rng.integers(0, 256, (9, 9, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / part / kind / f'{number}.png')
+
+
+@pytest.fixture
+def config(monkeypatch, tmp_path):
+    """A config of six images in each part, and of the narrow network."""
+    monkeypatch.setitem(models.MODELS, NAME, Narrow)
+    write_weights(tmp_path / 'weights.safetensors')
+    write_images(tmp_path / 'birds')
+    config = get_defaults()
+    config.model.name = NAME
+    config.init_from = str(tmp_path / 'weights.safetensors')
+    config.data.source = f'folder:{tmp_path / "birds"}'
+    config.data.image_size = 9
+    return config
+
+
+def read(folder, part='train'):
+    return kept_features.read_part(folder, part, COUNT)
+
+
+def refusal(config, out, size=SIZE):
+    with pytest.raises(UserError) as caught:
+        extraction.extract(config, out, size)
+    message = str(caught.value)
+    assert '\n' not in message
+    return message
+
+
+def test_features_are_the_means_of_the_last_maps_of_resized_images(config, tmp_path):
+    folder = extraction.extract(config, tmp_path / 'out', SIZE).folder
+    variables = write_weights(tmp_path / 'weights.safetensors')
+    data = sources.load(config.data)
+    for part in ('train', 'test'):
+        images = getattr(data, part).images
+        resized = np.stack([image_files.from_array(image, (SIZE, SIZE)) for image in images])
+        inputs = (np.float32(resized) - 127) / 128
+        expected = jax.jit(
+            lambda v, x: Narrow(classes=3).apply(v, x, train=False, method='features')
+        )(variables, inputs)
+        features, labels = read(folder, part)
+        # Pillow rounds the resized pixels to whole numbers.
+        np.testing.assert_allclose(features[:, 0, 0], expected, rtol=0.02, atol=0.01)
+        np.testing.assert_array_equal(labels, getattr(data, part).labels)
+
+
+def test_features_are_those_of_the_images_alone_in_whatever_batch(config, tmp_path, monkeypatch):
+    whole = read(extraction.extract(config, tmp_path / 'one', SIZE).folder)
+    monkeypatch.setattr(extraction, 'BATCH', 4)
+    batches = read(extraction.extract(config, tmp_path / 'two', SIZE).folder)
+    np.testing.assert_allclose(batches.images, whole.images, rtol=1e-5)
+
+
+def test_kept_features_are_found_again(config, tmp_path, monkeypatch):
+    first = extraction.extract(config, tmp_path, SIZE)
+    monkeypatch.setattr(extraction, '_compute', None)
+    again = extraction.extract(config, tmp_path, SIZE)
+    assert (again.folder, again.images_per_second) == (first.folder, None)
+    assert again.contents.sha256 == first.contents.sha256
+    assert first.images_per_second > 0
+
+
+def test_whatever_changes_gives_other_features(config, tmp_path):
+    folders = [extraction.extract(config, tmp_path / 'out', SIZE).folder]
+    folders.append(extraction.extract(config, tmp_path / 'out', SIZE + 1).folder)
+    config.data.image_size = 8
+    folders.append(extraction.extract(config, tmp_path / 'out', SIZE).folder)
+    config.data.image_size = 9
+    config.model.drop_path = 0.5
+    folders.append(extraction.extract(config, tmp_path / 'out', SIZE).folder)
+    del config.model.drop_path
+    config.precision = 'bfloat16'
+    folders.append(extraction.extract(config, tmp_path / 'out', SIZE).folder)
+    config.precision = 'float32'
+    write_weights(tmp_path / 'weights.safetensors', seed=1)
+    folders.append(extraction.extract(config, tmp_path / 'out', SIZE).folder)
+    path = tmp_path / 'birds' / 'test' / 'wren' / '0.png'
+    Image.new('RGB', (9, 9)).save(path)
+    folders.append(extraction.extract(config, tmp_path / 'out', SIZE).folder)
+    path.with_name('2.png').rename(path.with_name('3.png'))
+    folders.append(extraction.extract(config, tmp_path / 'out', SIZE).folder)
+    for part in ('train', 'test'):
+        (tmp_path / 'birds' / part / 'wren').rename(tmp_path / 'birds' / part / 'wryneck')
+    folders.append(extraction.extract(config, tmp_path / 'out', SIZE).folder)
+    # The names of test images alone have no influence.
+    assert folders[-3] == folders[-2]
+    assert len({*folders}) == len(folders) - 1
+
+
+def test_the_head_of_the_weights_does_not_matter(config, tmp_path):
+    first = extraction.extract(config, tmp_path / 'out', SIZE).folder
+    path = tmp_path / 'weights.safetensors'
+    arrays = safetensors_files.read(path.read_bytes())
+    body = {name: a for name, a in arrays.items() if not name.startswith('params/head/')}
+    safetensors_files.write(path, body)
+    assert extraction.extract(config, tmp_path / 'out', SIZE).folder == first
+
+
+def test_an_interrupted_computation_continues(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(kept_features, 'CHUNK', 2)
+    whole = extraction.extract(config, tmp_path / 'whole', SIZE).folder
+    written = []
+
+    def write_chunk(folder, part, number, *arrays):
+        if len(written) == 4:
+            raise KeyboardInterrupt
+        written.append((part, number))
+        real(folder, part, number, *arrays)
+
+    real = kept_features.write_chunk
+    monkeypatch.setattr(kept_features, 'write_chunk', write_chunk)
+    with pytest.raises(KeyboardInterrupt):
+        extraction.extract(config, tmp_path / 'out', SIZE)
+    monkeypatch.setattr(kept_features, 'write_chunk', lambda *a: (written.append(a[1:3]), real(*a)))
+    continued = extraction.extract(config, tmp_path / 'out', SIZE).folder
+    assert written == [(part, number) for part in ('train', 'test') for number in range(3)]
+    for part in ('train', 'test'):
+        for ours, theirs in zip(read(continued, part), read(whole, part), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_damaged_file_is_computed_again(config, tmp_path):
+    folder = extraction.extract(config, tmp_path / 'out', SIZE).folder
+    before = read(folder).images
+    (folder / 'train-00000.npz').write_bytes(b'PK')
+    (folder / kept_features.INDEX).unlink()
+    extraction.extract(config, tmp_path / 'out', SIZE)
+    np.testing.assert_array_equal(read(folder).images, before)
+
+
+def test_photographs_are_read_at_the_size_of_the_network(config, tmp_path):
+    config.data.image_size = 0
+    by_default = extraction.extract(config, tmp_path, SIZE).folder
+    config.data.image_size = SIZE
+    assert extraction.extract(config, tmp_path, SIZE).folder == by_default
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'init_from': ''}, "config.init_from='' names no published weights: write --config."),
+        ({'init_from': 'runs/senet'}, "config.init_from='runs/senet' names no published weights"),
+        ({'init_from': 'nowhere.pth'}, 'There is no file nowhere.pth'),
+        ({'model.name': 'SENet'}, 'There are no published weights of SENet'),
+        ({'model.name': 'ResNet50'}, 'is of another network'),
+        ({'model.top': 7}, 'top_norm/bias is float32[5] there and float32[7] here'),
+        ({'init_skip': ('params/top/kernel',)}, 'leaves out params/top/kernel'),
+        ({'data.source': 'features:x'}, 'config.data.source names features'),
+        ({'data.source': 'folder:nowhere'}, 'There is no folder'),
+    ],
+)
+def test_what_gives_no_features_is_refused(config, tmp_path, changes, message):
+    with config.ignore_type(), config.model.unlocked(), config.model.ignore_type():
+        for key, value in changes.items():
+            group, _, leaf = key.rpartition('.')
+            (config[group] if group else config)[leaf] = value
+    assert message in refusal(config, tmp_path / 'out')
+
+
+def test_the_end_of_a_network_can_be_cut_off(config, tmp_path):
+    """As in S1's open question about ResNet50."""
+    model = models.create('ResNet50', 3, widths=(4, 8), blocks=(1, 1))
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    whole = jax.tree.map(lambda a: np.ones(a.shape, a.dtype), shapes)
+    safetensors_files.write(tmp_path / 'resnet.safetensors', weights.named(whole))
+    arguments = {
+        'data.source': config.data.source,
+        'init_from': tmp_path / 'resnet.safetensors',
+        'model.widths': '(4,)',
+        'model.blocks': '(1,)',
+        'init_skip': "['*/stage2_*']",
+    }
+    overrides = [f'--config.{key}={value}' for key, value in arguments.items()]
+    cut = configs.load('configs/birds.py:resnet50', overrides)
+    assert extraction.extract(cut, tmp_path / 'out', 32).contents.width == 16
+
+
+def test_a_folder_without_images_is_refused(config, tmp_path):
+    (tmp_path / 'empty' / 'train' / 'robin').mkdir(parents=True)
+    (tmp_path / 'empty' / 'test' / 'robin').mkdir(parents=True)
+    config.data.source = f'folder:{tmp_path / "empty"}'
+    assert 'robin' in refusal(config, tmp_path / 'out')
+
+
+def test_truncated_weights_are_refused(config, tmp_path):
+    path = tmp_path / 'weights.safetensors'
+    path.write_bytes(path.read_bytes()[:-50])
+    assert 'cannot be read as weights of safetensors, Keras or PyTorch' in refusal(config, tmp_path)
+
+
+def test_weights_that_are_not_finite_are_refused(config, tmp_path):
+    path = tmp_path / 'weights.safetensors'
+    arrays = safetensors_files.read(path.read_bytes())
+    arrays['params/top_norm/bias'] = np.full(WIDTH, np.nan, np.float32)
+    safetensors_files.write(path, arrays)
+    assert 'weights.safetensors is damaged (params/top_norm/bias is not finite)' in refusal(
+        config, tmp_path / 'out'
+    )
+
+
+def test_features_that_are_not_finite_are_refused(config, tmp_path):
+    path = tmp_path / 'weights.safetensors'
+    arrays = safetensors_files.read(path.read_bytes())
+    arrays['batch_stats/stem_norm/var'] = np.full(4, -1, np.float32)
+    safetensors_files.write(path, arrays)
+    config.model.activation = 'swish'
+    message = refusal(config, tmp_path / 'out')
+    assert 'features of the train images 0 to 5 are not finite' in message
+
+
+def test_the_command_prints_where_the_features_are(config, tmp_path, capsys):
+    overrides = {
+        'init_from': config.init_from,
+        'data.source': config.data.source,
+        'data.image_size': 9,
+        'data.validation_fraction': 0.34,
+    }
+    config_file = 'configs/birds.py'
+    arguments = [f'--config.{key}={value}' for key, value in overrides.items()]
+    out = ['--out', str(tmp_path / 'out'), '--size', str(SIZE), '--probe', '--json']
+    command.main(['--config', config_file, *out, *arguments])
+    lines = capsys.readouterr().out.splitlines()
+    result = json.loads(lines[-1])
+    assert lines[-2] == f'train on them with --config.data.source=features:{result["folder"]}'
+    assert (result['images'], result['features']) == ({'train': COUNT, 'test': COUNT}, WIDTH)
+    assert {*result['probes']} == {'linear', 'neighbours'}
+
+
+def test_the_command_refuses_a_negative_size(capsys):
+    with pytest.raises(SystemExit):
+        command.main(['--config', 'configs/birds.py', '--size', '-1'])
+    assert '--size -1 must be 1 or more' in capsys.readouterr().err
