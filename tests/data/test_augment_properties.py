@@ -32,6 +32,10 @@ OPTIONS = {
     'grid_distortion': {'steps': st.integers(1, 7), 'limit': st.floats(0, 0.9)},
     'mixup': {'alpha': st.floats(0.05, 10)},
     'rand_augment': {'operations': st.integers(1, 2), 'magnitude': st.floats(0, 30)},
+    'random_resized_crop': {
+        'scale': st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)).map(sorted).map(tuple),
+        'ratio': st.tuples(st.floats(0.1, 9), st.floats(0.1, 9)).map(sorted).map(tuple),
+    },
     'rotate': {'degrees': st.floats(0, 180), 'mode': MODES, 'fill': SHARE},
     'shift': {'fraction': st.one_of(SHARE, st.tuples(SHARE, SHARE)), 'mode': MODES, 'fill': SHARE},
     'translate': {'pixels': st.integers(0, 6), 'mode': st.sampled_from(['reflect', 'zero'])},

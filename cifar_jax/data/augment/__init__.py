@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from cifar_jax.data.augment.affine import rotate, shift, zoom
 from cifar_jax.data.augment.batch import Batch
 from cifar_jax.data.augment.color import color
+from cifar_jax.data.augment.crops import random_resized_crop
 from cifar_jax.data.augment.distortion import elastic, grid_distortion
 from cifar_jax.data.augment.erasing import erase
 from cifar_jax.data.augment.geometric import alternating_flip, cutout, flip, translate
@@ -30,6 +31,7 @@ AUGMENTATIONS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         'flip': flip,
         'grid_distortion': grid_distortion,
         'rand_augment': rand_augment,
+        'random_resized_crop': random_resized_crop,
         'rotate': rotate,
         'shift': shift,
         'translate': translate,
