@@ -15,6 +15,7 @@ from cifar_jax.crosscheck import comparison
 from cifar_jax.crosscheck.observe import Step
 from cifar_jax.data import normalize, pipeline
 from cifar_jax.errors import UserError
+from cifar_jax.models.image_model import ImageModel
 from cifar_jax.ops import backend
 from cifar_jax.training.trainers import trainer_of
 
@@ -50,11 +51,13 @@ def check(
     data = pipeline.prepare(config.data)
     if not 2 <= images <= len(data.train.labels):
         raise UserError(f'--images={images}: choose from 2 to the size of the training set.')
-    shape = data.train.images.shape[1:]
     with jax.enable_x64(True), backend.use('xla'):
         pixels = jnp.asarray(data.train.images[:images], jnp.float64) / 255
         inputs = normalize.apply(data.normalizer, pixels)
         model, initial = _initial(config, len(data.classes), inputs)
+        if isinstance(model, ImageModel):  # the reference begins with the resized images
+            inputs, model = model.inputs(inputs), model.clone(input_size=0)
+        shape = inputs.shape[1:]
         step = Step(
             model,
             inputs,

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from cifar_jax.checks import require_choice
+from cifar_jax.checks import require, require_choice
 from cifar_jax.models import options as model_options
 from cifar_jax.models.base_net import BaseNet
 from cifar_jax.models.complex_net import ComplexNet
@@ -34,6 +34,7 @@ MODELS: dict[str, type[ImageModel]] = {
     'SimpleNet': SimpleNet,
     'SmallVGG': SmallVGG,
 }
+LARGEST_INPUT = 4096  # height and width: a batch of 16 such images takes 3 GB in float32
 
 
 def create(name: str, classes: int, dtype: Any = jnp.float32, **options: Any) -> ImageModel:
@@ -59,4 +60,6 @@ def check(name: str, options: Mapping[str, Any]) -> None:
     """Raises UserError as `create` does."""
     require_choice('model.name', name, MODELS)
     model_options.check_types(MODELS[name], options)
+    size = options.get('input_size', 0)
+    require(size <= LARGEST_INPUT, 'model.input_size', size, f'be at most {LARGEST_INPUT}')
     MODELS[name](classes=1, **model_options.tuples(options)).check()

@@ -38,7 +38,7 @@ class BaseNet(ImageModel):
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
         """Returns the output of the dense layer before the head."""
-        x = images.astype(self.dtype)
+        x = self.inputs(images)
         for width in self.widths:
             x = Conv(
                 width,

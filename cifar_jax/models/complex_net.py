@@ -47,7 +47,7 @@ class ComplexNet(ImageModel):
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
         """Returns the output of the dense layer before the head."""
-        x = images.astype(self.dtype)
+        x = self.inputs(images)
         for width, count, rate in zip(self.widths, self.convs, self.dropouts, strict=True):
             for index in range(count):
                 if index:

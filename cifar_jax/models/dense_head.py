@@ -36,7 +36,7 @@ class DenseHead(ImageModel):
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
         """Returns the output of the last hidden layer."""
-        x = images.astype(self.dtype).reshape(images.shape[0], -1)
+        x = self.inputs(images).reshape(images.shape[0], -1)
         for place, units in enumerate(self.hidden):
             dense = Dense(
                 units, kernel_init=glorot_uniform, dtype=self.dtype, name=f'hidden{place + 1}'

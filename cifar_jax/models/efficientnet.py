@@ -57,9 +57,7 @@ class EfficientNetB0(ImageModel):
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
         """Returns the mean of each channel of the last feature map; in training, with dropout."""
-        x = conv(self.stem, (3, 3), (2, 2), dtype=self.dtype, name='stem')(
-            images.astype(self.dtype)
-        )
+        x = conv(self.stem, (3, 3), (2, 2), dtype=self.dtype, name='stem')(self.inputs(images))
         x = norm(dtype=self.dtype, name='stem_norm')(x, train=train)
         x = Activation(self.activation, name='stem_activation')(x)
         earlier, total = 0, sum(self.blocks)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from cifar_jax.data import resize
 from cifar_jax.models.layers import widened
 
 
@@ -17,10 +18,14 @@ class ImageModel(nn.Module):
     the same body with a head for 20 classes, and `head_name(model)` names its parameters.
 
     Fields of a subclass are its options; `check` refuses values of them that do not go together.
+    Every model has the option `input_size`: the height and width that images are resized to on the
+    device (bilinear), after augmentation and normalisation; 0, the default, keeps theirs. For that
+    `features` calls `inputs`.
     """
 
     classes: int
     dtype: Any = jnp.float32  # of the computation; parameters are float32
+    input_size: int = 0
 
     def __call__(
         self,
@@ -49,6 +54,14 @@ class ImageModel(nn.Module):
         method='features')`. The arguments are those of `__call__`.
         """
         raise NotImplementedError
+
+    @nn.nowrap
+    def inputs(
+        self, images: Float[Array, 'batch height width channels']
+    ) -> Float[Array, 'batch rows columns channels']:
+        """Returns the images at `input_size`, if that is given, in the dtype of the computation."""
+        images = images.astype(self.dtype)
+        return resize.bilinear(images, self.input_size) if self.input_size else images
 
     @nn.nowrap
     def check(self) -> None:

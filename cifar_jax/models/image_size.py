@@ -27,12 +27,16 @@ def explained(model: nn.Module, image_shape: Sequence[int]) -> Iterator[None]:
         yield
     except (TypeError, ValueError, ZeroDivisionError) as error:
         height, width, channels = image_shape
+        key = 'data.image_size'
+        if resized := getattr(model, 'input_size', 0):
+            height = width = resized
+            model, key = model.clone(input_size=0), 'model.input_size'
         smallest = _smallest(model, channels)
         if not min(height, width) < smallest <= _LARGEST:
             raise
         raise UserError(
             f'Images of {height}x{width} are too small for {type(model).__name__}: set '
-            f'config.data.image_size={smallest}, or more.'
+            f'config.{key}={smallest}, or more.'
         ) from error
 
 

@@ -47,7 +47,7 @@ class ImprovedNet(ImageModel):
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
         """Returns the output of the dense layer before the head."""
-        x = images.astype(self.dtype)
+        x = self.inputs(images)
         for block, width in enumerate(self.widths):
             for place, padding in ((2 * block, 'SAME'), (2 * block + 1, 'VALID')):
                 x = Conv(

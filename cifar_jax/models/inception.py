@@ -91,7 +91,7 @@ class InceptionNet(ImageModel):
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
         """Returns the mean of each channel of the last feature map."""
-        x = images.astype(self.dtype)
+        x = self.inputs(images)
         for index, width in enumerate(self.stem):
             x = ConvUnit(width, 3, dtype=self.dtype, name=f'stem{index + 1}')(x, train=train)
         for stage, (width, count) in enumerate(zip(self.widths, self.modules, strict=True)):

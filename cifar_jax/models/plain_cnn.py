@@ -53,7 +53,7 @@ class PlainCNN(ImageModel):
         """Returns the output of the dense layer before the head."""
         if self.dropblock_schedule == 'constant':
             progress = 1.0
-        x = images.astype(self.dtype)
+        x = self.inputs(images)
         for block, (width, kernel) in enumerate(zip(self.widths, self.kernels, strict=True)):
             x = Conv(width, (kernel, kernel), kernel_init=torch_uniform, dtype=self.dtype)(x)
             x = BatchNorm(dtype=self.dtype)(x, train=train)

@@ -77,7 +77,7 @@ class ResNet50(ImageModel):
         """Returns the mean of each channel of the last feature map."""
         border = ((3, 3), (3, 3))
         stem = _conv(self.widths[0], (7, 7), (2, 2), border, dtype=self.dtype, name='stem')
-        x = stem(images.astype(self.dtype))
+        x = stem(self.inputs(images))
         x = _norm(dtype=self.dtype, name='stem_norm')(x, train=train)
         x = ReLU(name='stem_relu')(x)
         # After a ReLU, zeros are as good as the -inf of `padding='SAME'`, which pads otherwise.

@@ -81,7 +81,7 @@ class SENet(ImageModel):
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
         """Returns the mean of each channel of the last feature map."""
-        x = _conv(self.widths[0], 3, 1, self.dtype, 'stem')(images.astype(self.dtype))
+        x = _conv(self.widths[0], 3, 1, self.dtype, 'stem')(self.inputs(images))
         x = BatchNorm(dtype=self.dtype, name='stem_norm')(x, train=train)
         x = ReLU(name='stem_relu')(x)
         for stage, (width, count) in enumerate(zip(self.widths, self.blocks, strict=True)):

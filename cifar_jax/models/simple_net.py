@@ -48,7 +48,7 @@ class SimpleNet(ImageModel):
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
         """Returns the output of the dense layer before the head."""
-        x = images.astype(self.dtype)
+        x = self.inputs(images)
         last = len(self.widths) - 1
         for index, width in enumerate(self.widths):
             x = Conv(

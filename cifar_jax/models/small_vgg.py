@@ -33,7 +33,7 @@ class SmallVGG(ImageModel):
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
         """Returns the last feature map, flattened."""
-        x = images.astype(self.dtype)
+        x = self.inputs(images)
         for width in self.widths:
             for _ in range(2):
                 x = Conv(width, relu=True, kernel_init=glorot_uniform, dtype=self.dtype)(x)

@@ -46,12 +46,14 @@ def draw(classifier: Classifier, image_shape: Sequence[int]) -> Picture:
     panels.write(figure, MARGIN, MARGIN + 0.25, '\n'.join(head))
     axes = panels.panel(figure, 0.0, 0.0, WIDTH, height_of_figure)
     axes.set(xlim=(0, WIDTH), ylim=(height_of_figure, 0))
-    _box(axes, start, 0.3, image_shape, image_shape, _PALE)
+    # Images may be resized before the first block.
+    inputs = network[0].input if len(network[0].input) == 3 else image_shape
+    _box(axes, start, 0.3, image_shape, inputs, _PALE)
     _heading(figure, start + 0.07, 'image', image_shape)
     top, previous = start + 0.3, tuple(image_shape)
     for block, height in zip(network, heights, strict=True):
         _arrow(figure, top, _size(block.input) if block.input != previous else '')
-        _draw(figure, top + _ARROW, height, block, image_shape)
+        _draw(figure, top + _ARROW, height, block, inputs)
         top, previous = top + _ARROW + height, block.output
     panels.write(figure, MARGIN, top + 0.12, '\n'.join(foot), color=GREY)
     title = f'Architecture: {name}, {total}'
@@ -81,11 +83,9 @@ def rounded(number: int) -> str:
     return f'{number:,}'
 
 
-def _draw(
-    figure: Figure, top: float, height: float, block: Block, image_shape: Sequence[int]
-) -> None:
+def _draw(figure: Figure, top: float, height: float, block: Block, inputs: Sequence[int]) -> None:
     colour = _BLUE if block.convolves else _ORANGE
-    _box(figure.axes[0], top, height, block.output, image_shape, colour)
+    _box(figure.axes[0], top, height, block.output, inputs, colour)
     _heading(figure, top, block.name, block.output)
     lines = _contents(block)
     panels.write(figure, _TEXT, top + _LINE, '\n'.join(lines))
@@ -102,10 +102,10 @@ def _box(
     top: float,
     height: float,
     shape: Sequence[int],
-    image_shape: Sequence[int],
+    inputs: Sequence[int],
     colour: str,
 ) -> None:
-    relative_width = shape[1] / image_shape[1] if len(shape) == 3 else 0
+    relative_width = shape[1] / inputs[1] if len(shape) == 3 else 0
     width, thick = max(_BOXES * relative_width, 0.07), _thickness(shape)
     corner = MARGIN + (_BOXES - width) / 2, top + (height - thick) / 2
     axes.add_patch(Rectangle(corner, width, thick, facecolor=colour, edgecolor='none'))

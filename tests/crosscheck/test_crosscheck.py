@@ -207,6 +207,12 @@ def test_a_model_without_a_reference_is_one_sentence():
         networks.graph_of(nn.Dense(3), (8, 8, 1))
 
 
+def test_a_model_that_resizes_images_is_compared_from_the_resized_ones():
+    sizes = ['--config.model.input_size=9', '--config.model.widths=(3,)']
+    result = report.check(configs.load(SMOKE, sizes), images=2, with_differences=False)
+    assert result['failures'] == []
+
+
 @pytest.mark.parametrize('images', [1, 10**6])
 def test_an_impossible_batch_size_is_one_sentence(images):
     with pytest.raises(

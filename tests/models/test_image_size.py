@@ -30,6 +30,12 @@ def test_the_smallest_possible_size_is_named(name):
         trace(model, int(smallest) - 1)
 
 
+def test_the_option_that_resizes_is_named_where_it_is_too_small():
+    model = models.create('SmallVGG', 10, widths=(2,) * 3, input_size=4)
+    with pytest.raises(UserError, match=r'Images of 4x4 .* config\.model\.input_size=8, or more'):
+        trace(model, 32)
+
+
 class Broken(nn.Module):
     @nn.compact
     def __call__(self, x, *, train):

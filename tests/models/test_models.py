@@ -117,6 +117,28 @@ def test_dropout_of_a_head_needs_a_hidden_layer():
         models.check('DenseHead', {'hidden': (), 'dropout': 0.75})
 
 
+@pytest.mark.parametrize('name', sorted(models.MODELS))
+def test_every_model_resizes_its_images(name):
+    model, variables, images = narrow(name, input_size=12)
+    resized = jax.image.resize(images, (2, 12, 12, 3), 'bilinear')
+    plain = model.clone(input_size=0)
+    features = functools.partial(model.apply, train=False, method='features')
+    expected = functools.partial(plain.apply, train=False, method='features')
+    np.testing.assert_allclose(
+        jax.jit(features)(variables, images),
+        jax.jit(expected)(variables, resized),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def test_the_size_of_resized_images_is_the_one_that_counts():
+    model = models.create('SmallVGG', 10, input_size=64)
+    assert summary.multiply_adds(model, IMAGE) == summary.multiply_adds(
+        model.clone(input_size=0), (64, 64, 3)
+    )
+
+
 def test_batch_norm_of_improved_net_stands_before_or_after_the_relu():
     images = jax.random.normal(KEY, (2, 8, 8, 3))
     negative = {}

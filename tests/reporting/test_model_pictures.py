@@ -63,6 +63,15 @@ def test_arrows_show_the_outputs_of_pooling_and_flattening(diagram):
     assert {'8x8x8', '1024'} <= set(words(diagram).split('\n'))
 
 
+def test_an_image_that_is_resized_is_narrower_than_the_first_map():
+    shape = (16, 16, 3)
+    model = models.create('SmallVGG', 5, widths=[8, 64], input_size=32)
+    drawn = architecture.draw(classifier(model, shape), shape)
+    image, first, *_ = (patch.get_width() for patch in drawn.figure.axes[0].patches)
+    assert 2 * image == first
+    assert '32x32x3' in words(drawn)
+
+
 def test_filters_are_scaled_around_grey():
     kernel = np.random.default_rng(0).normal(size=(3, 2, 3)).astype(np.float32)
     tile = filters.tile(kernel)
