@@ -33,6 +33,11 @@ def parser() -> argparse.ArgumentParser:
         help='of --pretrained: a file, or hf:OWNER/NAME (default: imagenet, the published ones)',
     )
     parser.add_argument(
+        '--resize',
+        choices=('stretch', 'crop', 'crop_bicubic'),
+        help='of --pretrained: crop keeps the middle, stretch all (default: as it was evaluated)',
+    )
+    parser.add_argument(
         'images',
         nargs='+',
         type=console.is_path,
@@ -60,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser().parse_args(arguments)
     if args.workdir and args.weights:
         parser().error('--weights needs --pretrained; a run has --checkpoint')
+    if args.workdir and args.resize:
+        parser().error('--resize needs --pretrained; files are resized as the images of a run')
     if args.pretrained and args.checkpoint:
         parser().error('--checkpoint needs --workdir; a published network has --weights')
     if args.top < 1:
@@ -71,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     files = new_images.files(args.images, sys.stdin.buffer.read)
     if args.pretrained:
-        answers = new_images.predict_pretrained(args.pretrained, args.weights or 'imagenet', files)
+        source = args.weights or 'imagenet'
+        answers = new_images.predict_pretrained(args.pretrained, source, files, args.resize)
     else:
         answers = new_images.predict(args.workdir, files, args.checkpoint or 'chosen')
     if args.json:

@@ -34,6 +34,15 @@ class Decoded(NamedTuple):
     classes: Mapping[str, list[str]]
 
 
+def suffix(image_size: int, resize: str) -> str:
+    """Returns the end of a cache's name, for images of a size that are resized in a way.
+
+    >>> suffix(0, 'stretch'), suffix(64, 'stretch'), suffix(64, 'crop')
+    ('', '-64', '-64-crop')
+    """
+    return f'-{image_size}' * bool(image_size) + f'-{resize}' * (resize != 'stretch')
+
+
 def newest(root: Path, file: str) -> Path | None:
     """Returns the newest version folder of `root` that holds `file` (or a folder), or None.
 

@@ -42,16 +42,22 @@ class Recipe(NamedTuple):
 
 
 def load(
-    recipe: Recipe, data_dir: str, memory_gb: float, image_size: int = 0, whole: bool = True
+    recipe: Recipe,
+    data_dir: str,
+    memory_gb: float,
+    image_size: int = 0,
+    resize: str = 'stretch',
+    whole: bool = True,
 ) -> cache.Decoded:
     """Returns the decoded data set from the cache, from the prepared set, or after downloading it.
 
     TensorFlow is imported only if there is no cache yet. The cache is written beside the prepared
-    set (`<data_dir>/<name>/<version>/cifar_jax-v1`, or `cifar_jax-v1-64` for images of size 64).
-    Images are converted to RGB and, unless `image_size` is 0, resized to that height and width: see
-    `image_files.pixels`.
+    set (`<data_dir>/<name>/<version>/cifar_jax-v1`, or `cifar_jax-v1-64` for images of size 64,
+    `cifar_jax-v1-64-crop` if they are cropped). Images are converted to RGB and, unless
+    `image_size` is 0, resized to that height and width: see `image_files.pixels`.
 
     Args:
+      resize: as for `image_files.pixels`, if `image_size` is not 0.
       whole: whether the set must have a training and a test part; otherwise one is enough.
 
     Raises:
@@ -61,7 +67,7 @@ def load(
         not checked here.
     """
     root = _root(Path(data_dir).expanduser() / recipe.name)
-    folder = f'{cache.FOLDER}-{image_size}' if image_size else cache.FOLDER
+    folder = cache.FOLDER + cache.suffix(image_size, resize)
     cached = cache.newest(root, folder)
     if cached is not None:
         decoded = _read(cached / folder, _of(cached / folder, data_dir))
@@ -77,7 +83,8 @@ def load(
     size = metadata.size(recipe.name, described.features.shape, image_size)
     check_memory(recipe.name, metadata.decoded_bytes(described, size), memory_gb)
     log.info('Decoding %s in %s, once.', recipe.name, version)
-    decoded = decode(version, described, recipe.labels or {'fine': described.features.label}, size)
+    labels = recipe.labels or {'fine': described.features.label}
+    decoded = decode(version, described, labels, size, resize)
     cache.write(version / folder, decoded, _of(version / folder, data_dir))
     return decoded
 
@@ -179,12 +186,13 @@ def decode(
     described: metadata.Metadata,
     labels: Mapping[str, str],
     size: tuple[int, int],
+    resize: str = 'stretch',
 ) -> cache.Decoded:
     """Decodes a prepared set, in record order, with tensorflow-datasets.
 
     Args:
       labels: our kind of labels -> the name of the feature.
-      size: height and width of the decoded images.
+      size, resize: of the decoded images, see `image_files.pixels`.
 
     Raises:
       UserError: a record is damaged, the format cannot be read, or an image has no label.
@@ -203,7 +211,8 @@ def decode(
             tracked = progress.track(records, count, f'decoding {split}')
             row = -1
             for row, record in enumerate(tracked):
-                images[row] = image_files.from_array(record[described.features.image], size)
+                image = record[described.features.image]
+                images[row] = image_files.from_array(image, size, resize)
                 for kind, feature in labels.items():
                     kinds[kind][row] = record[feature]
             if row + 1 != count:

@@ -39,7 +39,8 @@ def load(path: Path, config: ConfigDict) -> Dataset:
 
     Args:
       config: `config.data`, with these keys:
-        `image_size`: height and width of all images (0: 32), see `image_files.pixels`;
+        `image_size`, `resize`: height and width of all images (0: 32), and how they become so, see
+        `image_files.pixels`;
         `damaged`: an image that cannot be read ends the run ('stop') or is left out ('skip');
         `memory_gb`: maximum memory of the decoded images, in 2**30 bytes;
         `validation`: with 'none', a validation part is not read;
@@ -197,7 +198,7 @@ def _read(
     path: Path, part: str, files: Files, classes: list[str], config: ConfigDict
 ) -> tuple[Files, Arrays]:
     """Returns the readable files of a part, and their images."""
-    images, damaged = _decoded(files, config.image_size or SIZE, config.damaged)
+    images, damaged = _decoded(files, config.image_size or SIZE, config.resize, config.damaged)
     if damaged:
         readable = np.delete(np.arange(len(images)), damaged)
         images, files = images[readable], files.take(readable)
@@ -210,14 +211,14 @@ def _read(
     return files, Arrays(images, files.labels)
 
 
-def _decoded(files: Files, size: int, damaged: str) -> tuple[np.ndarray, list[int]]:
+def _decoded(files: Files, size: int, resize: str, damaged: str) -> tuple[np.ndarray, list[int]]:
     """Returns the images, and the rows of images that could not be read."""
     images = np.empty((len(files.paths), size, size, 3), np.uint8)
     problems: dict[int, UserError] = {}
 
     def read(row: int) -> None:
         try:
-            images[row] = image_files.read(files.paths[row], size)
+            images[row] = image_files.read(files.paths[row], size, resize)
         except UserError as error:
             if damaged == 'stop':
                 remedy = 'or skip such files with --config.data.damaged=skip.'

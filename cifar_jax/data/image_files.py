@@ -23,6 +23,8 @@ SUFFIXES = {
     'WEBP': ('.webp',),
 }
 LARGEST = 50_000_000  # pixels that are decoded: they take 150 MB
+RESIZES = ('stretch', 'crop', 'crop_bicubic')
+CROPPED = 0.875  # share of the shorter side that 'crop' keeps: 224 of 256 pixels
 
 
 def is_image(name: str) -> bool:
@@ -30,7 +32,7 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(tuple(end for ends in SUFFIXES.values() for end in ends))
 
 
-def read(path: Path, size: int) -> UInt8[np.ndarray, 'size size 3']:
+def read(path: Path, size: int, resize: str = 'stretch') -> UInt8[np.ndarray, 'size size 3']:
     """Reads an image file, turns it as its EXIF data say, and resizes it by `pixels`.
 
     The format is that of the content, whatever the name; of several pictures the first is taken. A
@@ -56,7 +58,7 @@ def read(path: Path, size: int) -> UInt8[np.ndarray, 'size size 3']:
             if image.width * image.height > LARGEST:
                 raise _too_large(path, f'{image.width:,} x {image.height:,}, ')
             ImageOps.exif_transpose(image, in_place=True)
-            return pixels(image, (size, size))
+            return pixels(image, (size, size), resize)
     except Image.DecompressionBombError as error:  # far too large, as the header says
         raise _too_large(path) from error
     except (MemoryError, UserError):
@@ -77,11 +79,17 @@ def _too_large(path: Path, size: str = '') -> UserError:
     )
 
 
-def pixels(image: Image.Image, size: tuple[int, int]) -> UInt8[np.ndarray, 'h w 3']:
-    """Returns an image as 8-bit RGB, resized to [h w] without regard to its proportions.
+def pixels(
+    image: Image.Image, size: tuple[int, int], resize: str = 'stretch'
+) -> UInt8[np.ndarray, 'h w 3']:
+    """Returns an image as 8-bit RGB of [h w].
 
     Grey becomes three equal channels, 16-bit grey is divided by 257, and what is transparent lies
-    over white, as on a page. Then it is resized: bilinear, with antialiasing where it shrinks.
+    over white, as on a page. Then it is resized, with antialiasing where it shrinks.
+
+    Args:
+      resize: 'stretch' (bilinear, without regard to its proportions), 'crop' or 'crop_bicubic': see
+        `_cropped`, which [h w] must be square for.
 
     Raises:
       ValueError: pixels are 32-bit numbers, whose white is unknown.
@@ -96,15 +104,38 @@ def pixels(image: Image.Image, size: tuple[int, int]) -> UInt8[np.ndarray, 'h w 
         image = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
     height, width = size
-    return np.asarray(image.convert('RGB').resize((width, height), Image.Resampling.BILINEAR))
+    rgb = image.convert('RGB')
+    if resize == 'stretch':
+        return np.asarray(rgb.resize((width, height), Image.Resampling.BILINEAR))
+    bicubic = resize == 'crop_bicubic'
+    return np.asarray(
+        _cropped(rgb, height, Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR)
+    )
+
+
+def _cropped(image: Image.Image, size: int, resample: Image.Resampling) -> Image.Image:
+    """Returns the middle of an image whose shorter side becomes size / `CROPPED`, 256 for 224.
+
+    As torchvision's `Resize` and `CenterCrop`, with their rounding; only the pixels of the middle
+    are computed, whatever the proportions.
+    """
+    shorter = int(size / CROPPED)
+    width, height = (int(shorter * side / min(image.size)) for side in image.size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    right, down = image.width / width, image.height / height  # pixels of the image for one
+    box = (left * right, top * down, (left + size) * right, (top + size) * down)
+    return image.resize((size, size), resample, box)
 
 
 def from_array(
-    array: UInt8[np.ndarray, 'rows columns channels'], size: tuple[int, int]
+    array: UInt8[np.ndarray, 'rows columns channels'],
+    size: tuple[int, int],
+    resize: str = 'stretch',
 ) -> UInt8[np.ndarray, 'h w 3']:
     """Returns `pixels` of an array with 1 (grey), 3 or 4 (the last: opacity) channels."""
     from PIL import Image
 
-    if array.shape == (*size, 3):
+    if array.shape == (*size, 3) and resize == 'stretch':
         return array
-    return pixels(Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array), size)
+    grey = array.shape[-1] == 1
+    return pixels(Image.fromarray(array[..., 0] if grey else array), size, resize)

@@ -49,10 +49,9 @@ def digits(config: ConfigDict) -> Dataset:
     bunch = load_digits()
     check_memory('digits', 3 * len(bunch.target) * size**2, config.memory_gb)
     grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
-    sizes = [
-        Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR) for image in grey
-    ]
-    images = np.repeat(np.stack([np.asarray(image) for image in sizes])[..., None], 3, axis=-1)
+    images = np.stack(
+        [image_files.pixels(Image.fromarray(image), (size, size), config.resize) for image in grey]
+    )
     labels = bunch.target.astype(np.int32)
     parts = train_test_split(
         np.arange(len(labels)), test_size=360, stratify=labels, random_state=DRAW
@@ -156,7 +155,7 @@ def load_parts(config: ConfigDict) -> tuple[dict[str, Arrays], tuple[str, ...]]:
         return {part: arrays for part, arrays in loaded.items() if arrays is not None}, data.classes
     check(config)
     decoded = catalogue.load(
-        _recipe(name), config.dir, config.memory_gb, config.image_size, whole=False
+        _recipe(name), config.dir, config.memory_gb, config.image_size, config.resize, whole=False
     )
     parts = _parts(decoded, config.labels)
     check_memory(config.source, sum(x.images.nbytes for x in parts.values()), config.memory_gb)
@@ -184,6 +183,12 @@ def check(config: ConfigDict) -> None:
     size, classes = config.image_size, config.classes
     rule = f"be from 1 to {LARGEST_SIZE}, or 0 for the set's own size"
     require(0 <= size <= LARGEST_SIZE, 'data.image_size', size, rule)
+    require_choice('data.resize', config.resize, image_files.RESIZES)
+    if config.resize != 'stretch' and not size:
+        raise UserError(
+            f"config.data.resize='{config.resize}' crops images to a size: set "
+            '--config.data.image_size, such as 224.'
+        )
     require_choice('data.damaged', config.damaged, folders.DAMAGED)
     require_choice('data.draw', config.draw, folders.DRAWS)
     require(0 < config.fraction <= 1, 'data.fraction', config.fraction, 'be above 0 and at most 1')
@@ -198,7 +203,7 @@ def _recipe(name: str) -> catalogue.Recipe:
 
 
 def _prepared(recipe: catalogue.Recipe, config: ConfigDict) -> Dataset:
-    decoded = catalogue.load(recipe, config.dir, config.memory_gb, config.image_size)
+    decoded = catalogue.load(recipe, config.dir, config.memory_gb, config.image_size, config.resize)
     return _dataset(recipe.name, decoded, config.labels)
 
 
@@ -219,13 +224,16 @@ def _parts(decoded: cache.Decoded, labels: str) -> dict[str, Arrays]:
 
 def _resized(dataset: Dataset, config: ConfigDict) -> Dataset:
     """Resizes the images of a set to `config.image_size`, unless that is 0."""
-    size = (config.image_size, config.image_size)
-    if not config.image_size or size == dataset.train.images.shape[1:3]:
+    size, resize = (config.image_size, config.image_size), config.resize
+    own = dataset.train.images.shape[1:3]
+    if not config.image_size or (resize == 'stretch' and size == own):
         return dataset
     count = len(dataset.train.labels) + len(dataset.test.labels)
     check_memory(dataset.name, 3 * count * config.image_size**2, config.memory_gb)
     train, test = (
-        Arrays(np.stack([image_files.from_array(x, size) for x in part.images]), part.labels)
+        Arrays(
+            np.stack([image_files.from_array(x, size, resize) for x in part.images]), part.labels
+        )
         for part in (dataset.train, dataset.test)
     )
     return dataset._replace(train=train, test=test)

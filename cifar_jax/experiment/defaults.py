@@ -20,6 +20,7 @@ def get_defaults() -> ConfigDict:
                 dir='~/tensorflow_datasets',  # the folder of tensorflow-datasets' prepared sets
                 labels='fine',  # cifar100: 'fine' (100 classes) or 'coarse' (20)
                 image_size=0,  # resize to this height and width; 0 keeps the set's (a folder: 32)
+                resize='stretch',  # 'stretch', or keep proportions: 'crop' or 'crop_bicubic'
                 damaged='stop',  # folder: 'stop' at an image that cannot be read, or 'skip' it
                 draw='names',  # folder: draw test and validation images by 'names', or by 'count'
                 classes=0,  # use the first k classes only; 0 uses all

@@ -23,6 +23,7 @@ _MAY_CHANGE = ('mesh.', 'ops.', 'log.', 'data.dir', 'data.memory_gb', 'eval_batc
 _ADDED = {
     'data.image_size': 0,
     'data.damaged': 'stop',
+    'data.resize': 'stretch',
     'data.zca_epsilon': 1e-6,
     'init_from': '',
     'init_rename': (),

@@ -94,7 +94,7 @@ def predict(
 ) -> Iterator[Prediction | str]:
     """Returns the prediction for each file, in order, or a sentence if it cannot be read.
 
-    Files are resized to the training's size by `image_files.read` and normalised as in training, at
+    Files are resized as in training by `image_files.read` and normalised as in training, at
     most `eval_batch_size` at a time as in `evaluate`. So memory does not grow with their number,
     and the images of a split get the same bits as there.
 
@@ -120,19 +120,21 @@ def predict(
 
 
 def predict_pretrained(
-    name: str, source: str, paths: Sequence[pathlib.Path | str]
+    name: str, source: str, paths: Sequence[pathlib.Path | str], resize: str | None = None
 ) -> Iterator[Prediction | str]:
     """Yields a published network's classes of ImageNet for each file, as `predict` does.
 
     Args:
       name, source: as for `pretrained.load`.
       paths: as for `predict`.
+      resize: of the files, see `image_files.pixels`; None as the network was evaluated.
 
     Raises:
       UserError: there are no such weights, or they are damaged or of another network.
     """
     keep_freed_memory()
     classifier, size = pretrained.load(name, source)
+    classifier.config.data.resize = resize or classifier.config.data.resize
     return _classify(classifier, size, paths)
 
 
@@ -141,13 +143,13 @@ def _classify(
 ) -> Iterator[Prediction | str]:
     use_compilation_cache()
     logits_of = predictions.make_logits(classifier, len(paths))
-    batch = classifier.config.eval_batch_size
+    batch, resize = classifier.config.eval_batch_size, classifier.config.data.resize
     # Pillow releases Python's global lock while decoding. Images with warnings are read too.
     with warnings.catch_warnings(), ThreadPoolExecutor(len(cores())) as pool:
         warnings.simplefilter('ignore')
         for start in range(0, len(paths), batch):
             chunk = paths[start : start + batch]
-            read = list(pool.map(lambda path: _read(path, size), chunk))
+            read = list(pool.map(lambda path: _read(path, size, resize), chunk))
             images = [image for image in read if not isinstance(image, str)]
             logits = iter(logits_of(np.stack(images)) if images else ())
             for path, image in zip(chunk, read, strict=True):
@@ -158,10 +160,12 @@ def _classify(
                     yield Prediction(path, classifier.classes, next(logits))
 
 
-def _read(path: pathlib.Path | str, size: int) -> UInt8[np.ndarray, 'size size 3'] | str:
+def _read(
+    path: pathlib.Path | str, size: int, resize: str
+) -> UInt8[np.ndarray, 'size size 3'] | str:
     if isinstance(path, str):
         return path
     try:
-        return image_files.read(path, size)
+        return image_files.read(path, size, resize)
     except UserError as error:
         return str(error)

@@ -73,8 +73,9 @@ def _part(
     config = config.copy_and_resolve_references()
     config.classes, config.fraction = 0, 1.0
     config.image_size = height if height == width else 0
-    if config.source in ('cifar10', 'cifar100') and height == width == 32:
-        config.image_size = 0  # their own size, which is cached
+    own_size = config.source in ('cifar10', 'cifar100') and height == width == 32
+    if own_size and config.resize == 'stretch':
+        config.image_size = 0  # which is cached
     if config.source != 'cifar100' and kind != 'archive':
         config.labels = 'fine'
     sources.check(config)

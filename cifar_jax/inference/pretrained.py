@@ -39,6 +39,7 @@ def load(name: str, source: str = sources.IMAGENET) -> Pretrained:
     config = get_defaults()
     config.model.name = name
     config.eval_batch_size = _BATCH
+    config.data.image_size, config.data.resize = published.size, published.resize
     mesh = parallel.make_mesh(0, _BATCH)
     model = models.create(name, len(classes))
     path, arrays = sources.read(source, model)

@@ -28,8 +28,8 @@ class TrainedClassifier:
     """A trained image classifier, including its preprocessing.
 
     Images are a batch of uint8 pixels [n height width channels], one image [height width channels],
-    the path of an image file, or a list of paths. Images of another size are resized. The results
-    for a single image have no axis n.
+    the path of an image file, or a list of paths. Files, and arrays of another size, are resized as
+    in training. The results for a single image have no axis n.
 
     Attributes:
       classes: the names of the classes, in the order of the logits.
@@ -74,7 +74,8 @@ class TrainedClassifier:
         return self._compute('features', images)
 
     def _compute(self, method: str, images: Images) -> np.ndarray:
-        batch, single = _batch(images, self.image_shape)
+        resize = self._classifier.config.data.resize
+        batch, single = _batch(images, self.image_shape, resize)
         size = evaluation_batch_size(len(batch), self._classifier.config.eval_batch_size)
         if (method, size) not in self._compiled:
             self._compiled[method, size] = self._compile(method, size)
@@ -126,20 +127,20 @@ def load(workdir: Path, checkpoint: str = 'chosen') -> TrainedClassifier:
 
 
 def _batch(
-    images: Images, shape: tuple[int, ...]
+    images: Images, shape: tuple[int, ...], resize: str
 ) -> tuple[UInt8[np.ndarray, 'n height width channels'], bool]:
     """Returns images of the training's size, and whether the argument is a single image."""
     height, width, _ = shape
     if isinstance(images, str | os.PathLike):
-        return _read([images], shape), True
+        return _read([images], shape, resize), True
     if not isinstance(images, np.ndarray) and images and isinstance(images[0], str | os.PathLike):
-        return _read(images, shape), False
+        return _read(images, shape, resize), False
     array = np.asarray(images)
     _check(array, shape)
     single = array.ndim == 3
     batch = array[None] if single else array
     if batch.shape[1:] != shape:
-        batch = np.stack([image_files.from_array(image, (height, width)) for image in batch])
+        batch = np.stack([image_files.from_array(x, (height, width), resize) for x in batch])
     return batch, single
 
 
@@ -162,11 +163,13 @@ def _check(array: np.ndarray, shape: tuple[int, ...]) -> None:
         raise UserError(f'An array of shape {array.shape} holds no image.')
 
 
-def _read(paths: Sequence[Path], shape: tuple[int, ...]) -> UInt8[np.ndarray, 'n h w 3']:
+def _read(
+    paths: Sequence[Path], shape: tuple[int, ...], resize: str
+) -> UInt8[np.ndarray, 'n h w 3']:
     height, width, _ = shape
     if height != width:
         raise UserError(
             f'The run was trained on images of {height} x {width}, and files are read as squares: '
             'give arrays.'
         )
-    return np.stack([image_files.read(pathlib.Path(path), height) for path in paths])
+    return np.stack([image_files.read(pathlib.Path(path), height, resize) for path in paths])

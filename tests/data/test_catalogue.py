@@ -109,7 +109,7 @@ def only_a_test_part(tmp_path, monkeypatch):
     """A prepared set of 40 test images, decoded as the tiny set; returns its config."""
     prepared(tmp_path / 'some_set', counts={'test': [40]})
 
-    def decode(version, described, labels, size):
+    def decode(version, described, labels, size, resize):
         whole = tiny_set(version)
         arrays = {k: v for k, v in whole.arrays.items() if k.startswith(tuple(described.splits))}
         return cache.Decoded(arrays, whole.classes)
@@ -185,7 +185,7 @@ def decoded(monkeypatch):
     """Replaces tensorflow-datasets; returns the sizes that were decoded at."""
     sizes = []
 
-    def decode(version, described, labels, size):
+    def decode(version, described, labels, size, resize):
         sizes.append((labels, size))
         return tiny_set(version)
 
@@ -200,6 +200,16 @@ def test_each_image_size_has_a_cache_of_its_own(tmp_path, decoded):
     assert [size for _, size in decoded] == [(28, 28), (16, 16), (20, 20)]
     caches = {path.name for path in folder.glob('cifar_jax-*')}
     assert caches == {cache.FOLDER, f'{cache.FOLDER}-16', f'{cache.FOLDER}-20'}
+
+
+def test_each_way_to_resize_has_a_cache_of_its_own(tmp_path, decoded):
+    folder = prepared(tmp_path / 'some_set')
+    for resize in ('stretch', 'crop', 'crop_bicubic', 'crop', 'stretch'):
+        keys = dict(dir=str(tmp_path), image_size=16, resize=resize)
+        sources.load(config(source='tfds:some_set', **keys))
+    assert len(decoded) == 3
+    caches = {path.name for path in folder.glob('cifar_jax-*')}
+    assert caches == {f'{cache.FOLDER}-16{end}' for end in ('', '-crop', '-crop_bicubic')}
 
 
 def test_tfds_cifar100_shares_the_cache_of_cifar100_with_both_kinds_of_labels(tmp_path, decoded):

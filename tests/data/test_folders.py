@@ -71,6 +71,17 @@ def test_images_are_32x32_where_no_size_is_given(tmp_path):
     assert sources.load(config(tmp_path, image_size=9)).train.images.shape == (8, 9, 9, 3)
 
 
+def test_images_are_cropped_where_the_config_says_so(tmp_path):
+    classes_of(tmp_path)
+    wide = np.zeros((20, 60, 3), np.uint8)
+    wide[:, 20:40] = 200
+    Image.fromarray(wide).save(tmp_path / 'cat' / '00.png')
+    cropped = sources.load(config(tmp_path, image_size=14, resize='crop'))
+    assert 200 in (*greys(cropped.train), *greys(cropped.test))
+    stretched = sources.load(config(tmp_path, image_size=14))
+    assert 200 not in (*greys(stretched.train), *greys(stretched.test))
+
+
 def test_about_a_fifth_of_each_class_is_the_test_set_whatever_the_split_seed(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     classes_of(tmp_path, count=20, names=('a', 'b', 'c'))

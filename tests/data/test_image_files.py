@@ -272,3 +272,54 @@ def test_an_image_that_may_not_be_read_is_named_once(tmp_path, monkeypatch):
         image_files.read(path, 8)
     message = f'{path} cannot be read as an image (Permission denied): repair or remove it.'
     assert str(caught.value) == message
+
+
+# Crops
+
+
+def by_torchvision(image, size, resample):
+    """The arithmetic of torchvision's Resize(256 for 224) and CenterCrop, on the whole image."""
+    width, height = image.size
+    short = size * 8 // 7
+    if width <= height:
+        width, height = short, int(short * height / width)
+    else:
+        width, height = int(short * width / height), short
+    left, top = round((width - size) / 2.0), round((height - size) / 2.0)
+    resized = image.resize((width, height), resample)
+    return np.asarray(resized.crop((left, top, left + size, top + size)))
+
+
+@pytest.mark.parametrize('shape', [(500, 333), (333, 500), (227, 227), (90, 61), (1201, 75)])
+@pytest.mark.parametrize('size', [224, 56])
+@pytest.mark.parametrize(
+    ('resize', 'resample'),
+    [('crop', Image.Resampling.BILINEAR), ('crop_bicubic', Image.Resampling.BICUBIC)],
+)
+def test_a_crop_is_that_of_torchvision(tmp_path, shape, size, resize, resample):
+    coarse = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    image = Image.fromarray(coarse).resize(shape)
+    ours = image_files.read(saved(image, tmp_path / 'a.png'), size, resize)
+    theirs = by_torchvision(image, size, resample)
+    # Pillow has the corners of a box in float32, and rounds the rows, and then the columns.
+    difference = np.abs(ours.astype(int) - theirs)
+    assert difference.max() <= 2
+    assert (difference > 0).mean() < 0.02
+
+
+def test_a_crop_keeps_proportions_whatever_they_are(tmp_path):
+    wide = np.zeros((20, 4000, 3), np.uint8)
+    wide[:, 1995:2005] = 255
+    path = saved(Image.fromarray(wide), tmp_path / 'a.png')
+    seen = image_files.read(path, 224, 'crop')
+    white = [*range(224 // 2 - 56, 224 // 2 + 56)]  # 10 of the 17.5 columns that are seen
+    assert seen[:, white].min() == 255
+    assert seen[:, :30].max() == seen[:, -30:].max() == 0
+
+
+def test_an_array_of_the_size_is_cropped_as_a_file_is(tmp_path):
+    array = np.random.default_rng(0).integers(0, 256, (14, 14, 3), np.uint8)
+    path = saved(Image.fromarray(array), tmp_path / 'a.png')
+    ours = image_files.from_array(array, (14, 14), 'crop')
+    np.testing.assert_array_equal(ours, image_files.read(path, 14, 'crop'))
+    assert (ours != array).any()

@@ -354,6 +354,8 @@ def test_digits_too_large_for_the_memory_are_refused_before_they_are_resized():
         ({'classes': 1}, 'classes=1 must be 2 or more, or 0 for all classes'),
         ({'memory_gb': 0.0}, 'memory_gb=0.0 must be above 0'),
         ({'image_size': -1}, 'image_size=-1 must be from 1 to 16384, or 0'),
+        ({'resize': 'crops'}, "resize='crops'.*crop"),
+        ({'resize': 'crop'}, 'to a size: set --config.data.image_size, such as 224'),
         ({'damaged': 'ignore'}, "damaged='ignore' is not valid: known: skip, stop"),
         ({'source': 'svhn_cropped'}, 'tfds:NAME'),
         ({'source': 'tfds:../mnist'}, "'../mnist' cannot be a set's name"),

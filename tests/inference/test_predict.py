@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import cifar_jax
 from cifar_jax import predict
-from cifar_jax.data import pipeline
+from cifar_jax.data import image_files, pipeline
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import run
@@ -79,6 +80,22 @@ def test_the_test_images_as_files_get_the_same_logits_as_in_evaluate(trained, tm
     assert [answer.top(1)[0][0] for answer in answers] == [
         answers[0].classes[label] for label in stored.classes
     ]
+
+
+def test_files_are_cropped_as_the_images_of_the_run_were(tmp_path):
+    overrides = ['image_size=20', 'resize=crop', 'fraction=0.2']
+    overrides = [f'--config.data.{text}' for text in overrides]
+    overrides += ['--config.train.length=2 epochs', '--config.train.batch_size=16']
+    folder = tmp_path / 'run'
+    run.train(configs.load(f'{CONFIGS}/numpy_cnn.py:smoke', overrides), folder)
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'a.png')
+    (answer,) = classify(folder, tmp_path / 'a.png')
+    classifier = classifiers.load(Workdir(folder))
+    cropped = image_files.from_array(pixels, (20, 20), 'crop')
+    expected = predictions.make_logits(classifier, 1)(cropped[None])
+    np.testing.assert_allclose(answer.logits, expected[0], rtol=1e-5)
+    np.testing.assert_array_equal(cifar_jax.load(folder).logits(pixels), answer.logits)
 
 
 def test_an_interrupted_run_answers_as_well(trained, tmp_path):

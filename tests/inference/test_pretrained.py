@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from cifar_jax import models, predict
+from cifar_jax.data import image_files
 from cifar_jax.errors import UserError
 from cifar_jax.inference import new_images, pretrained
 from cifar_jax.models.efficientnet import EfficientNetLite0
@@ -69,11 +70,24 @@ def test_a_published_network_gives_its_logits_of_imagenet_s_classes(narrow, imag
     variables, path = narrow
     pixels, file = image
     (answer,) = new_images.predict_pretrained(NAME, str(path), [file])
-    inputs = (np.float32(pixels)[None] - 127) / 128
+    cropped = image_files.from_array(pixels, (224, 224), 'crop_bicubic')  # as it was published
+    inputs = (np.float32(cropped)[None] - 127) / 128
     model = Narrow(classes=1000)
     expected = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, inputs)[0]
     np.testing.assert_allclose(answer.logits, expected, rtol=1e-4, atol=1e-4)
     assert answer.classes == catalogue.classes()
+
+
+def test_files_can_be_stretched_instead(narrow, image, tmp_path):
+    _, path = narrow
+    wide = tmp_path / 'wide.png'
+    Image.fromarray(image[0]).resize((500, 300)).save(wide)
+    answers = [
+        next(iter(new_images.predict_pretrained(NAME, str(path), [wide], resize))).logits
+        for resize in (None, 'crop_bicubic', 'stretch')
+    ]
+    np.testing.assert_array_equal(answers[0], answers[1])
+    assert (answers[0] != answers[2]).any()
 
 
 def run(capsys, *arguments):
@@ -130,6 +144,7 @@ def test_a_model_that_was_not_published_is_one_sentence(image, capsys):
         ([], 'one of the arguments --workdir --pretrained is required'),
         (['--pretrained', NAME, '--workdir', 'runs/a'], 'not allowed with argument'),
         (['--workdir', 'runs/a', '--weights', 'a.h5'], '--weights needs --pretrained'),
+        (['--workdir', 'runs/a', '--resize', 'crop'], '--resize needs --pretrained'),
         (['--pretrained', NAME, '--checkpoint', 'best'], '--checkpoint needs --workdir'),
     ],
 )

@@ -15,12 +15,14 @@ _CLASSES = pathlib.Path(__file__).with_name('imagenet_classes.txt')
 class Published(NamedTuple):
     """How a network was trained on ImageNet: square images of `size`, (x - mean) / std.
 
-    The constants are for RGB pixels in [0, 1].
+    The constants are for RGB pixels in [0, 1]. It was evaluated on images that are resized by
+    `resize`, see `cifar_jax.data.image_files.pixels`.
     """
 
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    resize: str
     keras: Mapping[str, str] = {}  # MD5 checksums of its files in Keras' cache, best first
 
 
@@ -96,11 +98,12 @@ def _checked(path: pathlib.Path, kind: str, expected: str) -> pathlib.Path:
 
 
 PUBLISHED: Mapping[str, Published] = {
-    'EfficientNetLite0': Published(224, (127 / 255,) * 3, (128 / 255,) * 3),
+    'EfficientNetLite0': Published(224, (127 / 255,) * 3, (128 / 255,) * 3, 'crop_bicubic'),
     'EfficientNetB0': Published(
         224,
         (0.485, 0.456, 0.406),
         (0.229, 0.224, 0.225),
+        'crop_bicubic',
         {
             'efficientnetb0.h5': '902e53a9f72be733fc0bcb005b3ebbac',
             'efficientnetb0_notop.h5': '50bc09e76180e00e4465e1a485ddc09d',
@@ -110,6 +113,7 @@ PUBLISHED: Mapping[str, Published] = {
         224,
         (123.68 / 255, 116.779 / 255, 103.939 / 255),
         (1 / 255,) * 3,
+        'crop',
         {
             'resnet50_weights_tf_dim_ordering_tf_kernels.h5': '2cb95161c43110f7111970584f804107',
             'resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5': (
