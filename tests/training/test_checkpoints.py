@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from cifar_jax.errors import UserError
-from cifar_jax.training import checkpoints, history, metrics
+from cifar_jax.training import checkpoints, history, metrics, parallel
 from cifar_jax.training.state import TrainState
 
 Line = dict[str, Any]
@@ -50,6 +50,17 @@ def save_steps(folder: pathlib.Path, scores: dict[int, float | None]) -> list[in
             checkpoints.save(manager, state_at(step), lines_to(step), score)
         manager.wait_until_finished()
         return sorted(manager.all_steps())
+
+
+def save_and_leave(
+    folder: pathlib.Path, steps: list[int], error: BaseException | None = None
+) -> None:
+    """Saves checkpoints, and leaves the manager at once, perhaps with an error."""
+    with checkpoints.manager(folder) as manager:
+        for step in steps:
+            checkpoints.save(manager, state_at(step), lines_to(step), None)
+        if error:
+            raise error
 
 
 def restore_latest(folder: pathlib.Path) -> checkpoints.Restored | None:
@@ -96,6 +107,21 @@ def test_what_is_restored_has_the_bits_and_the_history_that_were_saved(tmp_path)
     assert_same_bits(restored.state, state_at(3))
     assert {leaf.devices().pop() for leaf in jax.tree.leaves(restored.state)} == {jax.devices()[0]}
     assert restored.history == lines_to(3)
+
+
+def test_what_is_restored_is_sharded_as_asked(tmp_path):
+    save_steps(tmp_path / 'c', {3: 0.3})
+    sharding = parallel.replicated(parallel.make_mesh(2, 2))
+    with checkpoints.manager(tmp_path / 'c', read_only=True) as manager:
+        restored = checkpoints.restore(manager, SHAPES, 3, sharding)
+    assert_same_bits(restored.state, state_at(3))
+    assert {leaf.sharding for leaf in jax.tree.leaves(restored.state)} == {sharding}
+
+
+def test_a_reader_creates_no_folder(tmp_path):
+    with checkpoints.manager(tmp_path / 'c', read_only=True) as manager:
+        assert checkpoints.restore_latest(manager, SHAPES) is None
+    assert not (tmp_path / 'c').exists()
 
 
 def test_an_empty_folder_has_nothing_to_restore(tmp_path):
@@ -237,16 +263,35 @@ def test_a_checkpoint_from_before_runs_had_an_identity_is_restored(tmp_path, mon
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='needs a limit of the size of files')
-def test_a_checkpoint_that_cannot_be_written_is_a_sentence(tmp_path):
+@pytest.mark.parametrize('steps', [[1], [1, 2]])
+def test_a_checkpoint_that_cannot_be_written_is_a_sentence(tmp_path, steps):
+    """The error is that of the next checkpoint, or comes at the end."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, limit[1]))
     try:
         with pytest.raises(UserError, match=r'cannot be written .*: is the disk full\?'):
-            save_steps(tmp_path / 'checkpoints', {1: None, 2: None})
+            save_and_leave(tmp_path / 'checkpoints', steps)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_the_first_200_letters_of_the_reason_of_a_failed_write_are_shown(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise ValueError('x' * 300)
+
+    shown = 'x' * 200
+    with checkpoints.manager(tmp_path / 'checkpoints') as manager:
+        monkeypatch.setattr(manager, 'save', refuse)
+        with pytest.raises(UserError, match=rf'cannot be written \({shown}\): is the disk full'):
+            checkpoints.save(manager, state_at(1), [], None)
+
+
+def test_a_checkpoint_is_written_to_the_end_although_an_error_ends_the_run(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        save_and_leave(tmp_path / 'c', [1], KeyboardInterrupt())
+    assert_same_bits(restore_latest(tmp_path / 'c').state, state_at(1))
 
 
 @pytest.mark.parametrize(

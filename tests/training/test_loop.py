@@ -1,6 +1,9 @@
 """A run is a function of its config, not of devices or interruptions."""
 
 import itertools
+import resource
+import signal
+import sys
 import types
 
 import jax
@@ -13,7 +16,7 @@ from tiny_training import EPOCHS, SIZE, STEPS, Watcher, config_of, plan_of
 from cifar_jax.data import batches, pipeline
 from cifar_jax.errors import UserError
 from cifar_jax.experiment.defaults import get_defaults
-from cifar_jax.training import checkpoints, loop
+from cifar_jax.training import checkpoints, loop, weights
 from cifar_jax.training import plan as plans
 from cifar_jax.training import state as states
 from cifar_jax.training import step as steps
@@ -74,6 +77,23 @@ def test_a_finished_run_goes_no_further(data, tmp_path, unbroken):
     watcher = Watcher()
     assert_same_run(run(data, tmp_path, watcher), unbroken)
     assert watcher.began == STEPS
+
+
+def test_a_finished_run_that_ended_within_an_epoch_goes_no_further(data, tmp_path):
+    first = run(data, tmp_path, train__length='7 steps')
+    again = run(data, tmp_path, train__length='7 steps')
+    assert_same_run(again, first)
+    assert again.chosen == first.chosen
+
+
+def test_the_weights_at_the_start_are_kept(data, tmp_path):
+    plan = plan_of(config_of(train__length='1 steps'), data)
+    loop.run(plan, tmp_path, Watcher())
+    drawn = jax.jit(lambda: plans.initial_state(plan).variables)()
+    kept = weights.read(str(tmp_path)).arrays
+    assert kept.keys() == weights.named(drawn).keys()
+    for name, array in weights.named(drawn).items():
+        np.testing.assert_array_equal(kept[name], array)
 
 
 def test_the_speed_of_an_epoch_is_that_of_its_training_and_its_seconds_are_all(
@@ -201,6 +221,25 @@ def test_early_stopping_reports_the_best_weights_after_patience_epochs(data, tmp
     assert states.sha256(reported) == states.sha256(watcher.variables[result.chosen['step']])
 
 
+@pytest.mark.skipif(sys.platform != 'linux', reason='needs a limit of the size of files')
+def test_a_last_checkpoint_that_cannot_be_written_is_not_blamed_on_the_best_one(data, tmp_path):
+    class FillsTheDisk(Watcher):
+        def epoch_ended(self, line, variables):
+            line['val_loss'] = float(line['epoch'])  # the first is the best
+            if line['step'] == STEPS:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (500, limit[1]))
+
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    options = {'train__select': 'best', 'train__monitor': 'loss'}
+    try:
+        with pytest.raises(UserError, match=r'^A checkpoint in .* cannot be written'):
+            run(data, tmp_path, FillsTheDisk(), **options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
 def test_a_run_without_validation_reports_its_last_weights(data, tmp_path):
     result = run(data._replace(validation=None), tmp_path, train__length='3 steps')
     assert result.chosen is result.history[-1]
@@ -220,16 +259,42 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(data, tmp_pa
 
 
 class Uninterested(Watcher):
-    """Waits for no step but the last one of each epoch."""
+    """Waits for no step, and records those that it is told of."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
 
     def wants(self, step):
         return False
+
+    def stepped(self, step):
+        self.told.append(step)
+
+
+def test_a_watcher_is_told_of_checkpoints_and_the_ends_of_epochs_whatever_it_wants(data, tmp_path):
+    watcher = Uninterested()
+    run(data, tmp_path, watcher, checkpoint__every='3 steps')
+    assert watcher.told == [3, PER_EPOCH, 6, 9, STEPS]
 
 
 def test_the_first_of_several_steps_without_a_finite_loss_is_named(data, tmp_path):
     infinite = data.normalizer._replace(std=np.full((1, 1, 3), 1e-38, np.float32))
     with pytest.raises(UserError, match=r'^The loss of step 0 is not finite'):
         run(data._replace(normalizer=infinite), tmp_path, Uninterested())
+
+
+def test_a_run_that_is_stopped_saves_no_state_after_a_loss_that_is_not_finite(data, tmp_path):
+    class Interrupted(Uninterested):
+        """Is asked to stop during a step that nobody waits for."""
+
+        def wants(self, step):
+            self.stop = True
+            return False
+
+    infinite = data.normalizer._replace(std=np.full((1, 1, 3), 1e-38, np.float32))
+    with pytest.raises(UserError, match=r'^The loss of step 0 is not finite'):
+        run(data._replace(normalizer=infinite), tmp_path, Interrupted())
 
 
 def test_weights_that_diverge_in_the_last_update_stop_the_run(data, tmp_path):
@@ -253,10 +318,13 @@ def test_a_validation_loss_that_is_not_finite_stops_the_run(data, tmp_path):
         loop.run(plan, tmp_path, Watcher())
 
 
-def test_a_run_lengthened_within_an_epoch_has_one_line_for_each_epoch(data, tmp_path):
-    run(data, tmp_path, train__length='7 steps')
+@pytest.mark.parametrize(('first', 'then', 'ends'), [(3, 5, [5]), (7, 10, [5, 10])])
+def test_a_run_lengthened_within_an_epoch_has_one_line_for_each_epoch(
+    data, tmp_path, first, then, ends
+):
+    run(data, tmp_path, train__length=f'{first} steps')
     watcher = Watcher()
-    result = run(data, tmp_path, watcher, train__length='10 steps')
-    assert watcher.began == 7
-    assert [(line['epoch'], line['step']) for line in watcher.lines] == [(1, 5), (2, 10)]
+    result = run(data, tmp_path, watcher, train__length=f'{then} steps')
+    assert watcher.began == first
+    assert [(line['epoch'], line['step']) for line in watcher.lines] == [*enumerate(ends, 1)]
     assert result.history == watcher.lines
