@@ -190,8 +190,8 @@ def load(
 
 def _restore(network: Network, folder: pathlib.Path) -> list[Line]:
     """Loads the latest undamaged checkpoint, if any, and returns the log up to it."""
-    paths = sorted((folder / CHECKPOINTS).glob('*.npz'), key=_step, reverse=True)
-    for path in paths:
+    paths = _saved(folder / CHECKPOINTS)
+    for step, path in sorted(paths.items(), reverse=True):
         try:
             sha256 = _load(network, path)
         except (ValueError, FileError) as error:
@@ -199,7 +199,7 @@ def _restore(network: Network, folder: pathlib.Path) -> list[Line]:
             continue
         metrics = folder / history.FILE
         lines = history.read(metrics)[: network.epoch]
-        complete = bool(lines) and lines[-1].get('step') == _step(path)
+        complete = bool(lines) and lines[-1].get('step') == step
         if not complete or sha256 not in ('', history.sha256(lines)):
             raise UserError(
                 f'{metrics} lacks the lines up to {path.name}: restore it, or train again in '
@@ -250,10 +250,11 @@ def _tidy(folder: pathlib.Path, lines: list[Line], monitor: str) -> None:
     """Keeps the latest two checkpoints and the best one."""
     best = history.best(lines, monitor)
     steps = {line['step'] for line in (*lines[-2:], *([best] if best else []))}
-    for path in folder.glob('*.npz'):
-        if _step(path) not in steps:
+    for step, path in _saved(folder).items():
+        if step not in steps:
             path.unlink()
 
 
-def _step(path: pathlib.Path) -> int:
-    return int(path.stem) if path.stem.isdecimal() else -1
+def _saved(folder: pathlib.Path) -> dict[int, pathlib.Path]:
+    """Returns the checkpoints by their steps; other files are left alone."""
+    return {int(path.stem): path for path in folder.glob('*.npz') if path.stem.isdecimal()}

@@ -1,8 +1,10 @@
 """Runs of the NumPy trainer: its workdir, and interrupted epochs."""
 
+import itertools
 import json
 import pathlib
 import shutil
+import types
 
 import jax
 import jax.numpy as jnp
@@ -144,20 +146,133 @@ def test_a_checkpoint_is_loaded_by_its_role(unbroken, checkpoint, chosen):
     assert loaded.step == chosen(lines(folder))['step']
 
 
-def test_a_run_that_stops_within_an_epoch_has_the_weights_before_it(tmp_path):
-    class Logging(tiny_training.Watcher):
-        def epoch_ended(self, line, variables):
-            super().epoch_ended(line, variables)
-            with open(tmp_path / 'metrics.jsonl', 'a', encoding='utf-8') as file:
-                print(json.dumps(line), file=file)
+class Logging(tiny_training.Watcher):
+    """Keeps the log of a run as its workdir does, and waits for every step or for some."""
 
-    config = config_of(model__layers=PLAIN)
+    def __init__(self, folder, stop_after=None, wanted=None):
+        super().__init__(stop_after)
+        self.folder, self.wanted, self.told = folder, wanted, []
+
+    def wants(self, step):
+        return self.wanted is None or step in self.wanted
+
+    def stepped(self, step):
+        super().stepped(step)
+        self.told.append(step)
+
+    def epoch_ended(self, line, variables):
+        super().epoch_ended(line, variables)
+        with open(self.folder / 'metrics.jsonl', 'a', encoding='utf-8') as file:
+            print(json.dumps(line), file=file)
+
+
+def plan_of(**overrides):
+    """The plan of a run of two epochs of a single layer, of 7 steps each."""
+    overrides = {'model__layers': PLAIN, 'train__length': '2 epochs', 'optimizer__name': 'sgd'} | {
+        **overrides
+    }
+    config = config_of(**overrides)
     plan = numpy_trainer.plan(config, pipeline.prepare(config.data))
-    watcher = Logging(stop_after=plan.steps_per_epoch + 2)
+    assert 4 < plan.steps_per_epoch < 10
+    return plan
+
+
+def test_a_run_that_stops_within_an_epoch_has_the_weights_before_it(tmp_path):
+    plan = plan_of()
+    watcher = Logging(tmp_path, stop_after=plan.steps_per_epoch + 2)
     result = numpy_trainer.run(plan, tmp_path, watcher)
     assert (result.step, result.chosen) == (plan.steps_per_epoch, None)
     before = watcher.variables[plan.steps_per_epoch]
     assert states.sha256(dict(result.variables)) == states.sha256(dict(before))
+
+
+def test_a_run_that_is_stopped_at_the_end_of_an_epoch_keeps_it(tmp_path):
+    plan = plan_of()
+    watcher = Logging(tmp_path, stop_after=plan.steps_per_epoch, wanted={plan.steps_per_epoch})
+    result = numpy_trainer.run(plan, tmp_path, watcher)
+    assert (result.step, result.chosen) == (plan.steps_per_epoch, None)
+    assert [line['step'] for line in result.history] == [plan.steps_per_epoch]
+
+
+def test_a_watcher_is_told_of_the_steps_that_it_waits_for(tmp_path):
+    plan = plan_of()
+    wanted = {2, plan.steps_per_epoch + 3}
+    watcher = Logging(tmp_path, wanted=wanted)
+    numpy_trainer.run(plan, tmp_path, watcher)
+    assert watcher.told == sorted(wanted)
+
+
+def test_a_run_begins_at_its_latest_checkpoint(tmp_path):
+    """Which is not the first one by name: 7.npz, 14.npz."""
+    first = numpy_trainer.run(plan_of(), tmp_path, Logging(tmp_path))
+    plan, watcher = plan_of(train__length='3 epochs'), Logging(tmp_path)
+    result = numpy_trainer.run(plan, tmp_path, watcher)
+    assert watcher.began == first.step == 2 * plan.steps_per_epoch
+    assert watcher.lines[:2] == first.history
+    assert result.history == watcher.lines
+    assert result.step == 3 * plan.steps_per_epoch
+
+
+def test_each_step_has_the_rate_of_the_schedule(tmp_path, monkeypatch):
+    plan = plan_of(schedule__name='linear', schedule__rate=0.5)
+    rates, step = [], Network.step
+
+    def recording(self, images, labels, rate, rng):
+        rates.append(rate)
+        return step(self, images, labels, rate, rng)
+
+    monkeypatch.setattr(Network, 'step', recording)
+    result = numpy_trainer.run(plan, tmp_path, Logging(tmp_path))
+    total, ends = plan.total_steps, [plan.steps_per_epoch, plan.total_steps]
+    assert rates == pytest.approx([0.5 * (1 - done / total) for done in range(total)])
+    assert [line['rate'] for line in result.history] == [rates[end - 1] for end in ends]
+
+
+def test_the_seconds_of_an_epoch_are_those_since_it_began(tmp_path, monkeypatch):
+    clock = types.SimpleNamespace(perf_counter=itertools.count(5.0, 3.0).__next__)
+    monkeypatch.setattr(numpy_trainer, 'time', clock)
+    result = numpy_trainer.run(plan_of(), tmp_path, Logging(tmp_path))
+    assert [line['seconds'] for line in result.history] == [3, 3]
+
+
+def test_weights_that_diverge_in_the_last_update_stop_the_run(tmp_path):
+    plan = plan_of(train__length='1 epochs', schedule__rate=1e38)
+    images, labels = plan.data.train
+    data = plan.data._replace(
+        train=plan.data.train._replace(images=images[:8], labels=labels[:8]),
+        validation=None,
+        normalizer=plan.data.normalizer._replace(std=np.full((1, 1, 3), 1e-6, np.float32)),
+    )
+    config = plan.config.copy_and_resolve_references()
+    config.train.batch_size = 8
+    plan = numpy_trainer.plan(config, data)
+    assert plan.total_steps == 1
+    with pytest.raises(UserError, match=r'^After step 1 a weight is not finite: lower config'):
+        numpy_trainer.run(plan, tmp_path, Logging(tmp_path))
+
+
+def test_the_initial_variables_are_those_that_a_run_of_the_same_seed_draws():
+    plan = plan_of(seed=4)
+    shape = plan.data.train.images.shape[1:]
+    drawn = numpy_trainer.initial_variables(plan.config, 10, shape)
+    assert states.sha256(drawn) == states.sha256(numpy_network.variables(plan.network))
+    other = numpy_trainer.initial_variables(plan_of(seed=5).config, 10, shape)
+    assert states.sha256(drawn) != states.sha256(other)
+
+
+def test_the_latest_two_checkpoints_and_the_best_are_kept_of_many_and_other_files_left(tmp_path):
+    class FirstIsBest(Logging):
+        def epoch_ended(self, line, variables):
+            line['val_loss'] = float(line['epoch'])
+            super().epoch_ended(line, variables)
+
+    plan = plan_of(train__length='6 epochs', train__monitor='loss')
+    (tmp_path / 'checkpoints').mkdir()
+    (tmp_path / 'checkpoints' / 'copy of 7.npz').write_bytes(b'of a user')
+    numpy_trainer.run(plan, tmp_path, FirstIsBest(tmp_path))
+    kept = [f'{number * plan.steps_per_epoch}.npz' for number in (1, 5, 6)]
+    names = {path.name for path in (tmp_path / 'checkpoints').iterdir()}
+    assert names == {*kept, 'copy of 7.npz'}
 
 
 def test_a_run_whose_schedule_spans_it_is_lengthened_by_extend_alone_which_is_recorded(tmp_path):
@@ -234,6 +349,37 @@ def test_the_log_of_another_run_is_noticed(unbroken, tmp_path):
     workdirs.write_metrics(workdir, [first | {'val_accuracy': 0.9}, *rest])
     with pytest.raises(UserError, match='lacks the lines'):
         evaluation.evaluate(tmp_path / 'run', 'test')
+
+
+@pytest.mark.parametrize('kept', [0, 1])
+@pytest.mark.parametrize('older', [False, True])
+def test_a_log_without_the_lines_up_to_the_checkpoint_is_refused(
+    tmp_path, monkeypatch, kept, older
+):
+    """Older checkpoints lack the hash of the log."""
+    if older:
+        monkeypatch.setattr(history, 'sha256', lambda lines: '')
+    numpy_trainer.run(plan_of(), tmp_path, Logging(tmp_path))
+    monkeypatch.undo()
+    log = tmp_path / 'metrics.jsonl'
+    written = log.read_text().splitlines(keepends=True)
+    numpy_trainer.run(plan_of(), tmp_path, Logging(tmp_path))
+    log.write_text(''.join(written[:kept]))
+    with pytest.raises(UserError, match=r'metrics\.jsonl lacks the lines up to \d+\.npz: restore'):
+        numpy_trainer.run(plan_of(), tmp_path, Logging(tmp_path))
+
+
+def test_a_checkpoint_that_claims_to_be_far_larger_than_its_file_is_damaged(tmp_path, caplog):
+    plan = plan_of()
+    numpy_trainer.run(plan, tmp_path, Logging(tmp_path))
+    latest = tmp_path / 'checkpoints' / f'{plan.total_steps}.npz'
+    with np.load(latest) as archive:
+        arrays = dict(archive)
+    np.savez_compressed(latest, **arrays, zeros=np.zeros(10**7))
+    watcher = Logging(tmp_path)
+    numpy_trainer.run(plan_of(), tmp_path, watcher)
+    assert watcher.began == plan.steps_per_epoch
+    assert f'{latest} is damaged (it claims to hold far more than its size)' in caplog.text
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_is_one_sentence(tmp_path):
