@@ -16,7 +16,7 @@ from cifar_jax.errors import UserError
 from cifar_jax.inference import new_images, pretrained
 from cifar_jax.models.efficientnet import EfficientNetLite0
 from cifar_jax.models.pretrained import catalogue, safetensors_files
-from cifar_jax.training import weights
+from cifar_jax.training import parallel, weights
 
 NAME = 'EfficientNetLite0'
 ROOT = pathlib.Path(__file__).parents[2]
@@ -90,6 +90,14 @@ def test_files_can_be_stretched_instead(narrow, image, tmp_path):
     assert (answers[0] != answers[2]).any()
 
 
+def test_a_published_network_takes_32_images_at_a_time_on_all_cores(narrow, monkeypatch):
+    monkeypatch.setattr(parallel, 'cores', lambda: range(4))
+    classifier, size = pretrained.load(NAME, str(narrow[1]))
+    assert (classifier.config.model.name, classifier.config.eval_batch_size) == (NAME, 32)
+    assert classifier.mesh.size == 4
+    assert (classifier.step, size) == (0, 224)
+
+
 def run(capsys, *arguments):
     with pytest.raises(SystemExit) as ended:
         predict.main([*map(str, arguments)])
@@ -130,6 +138,17 @@ def test_weights_of_another_network_are_one_sentence(narrow, change, named):
     with pytest.raises(UserError, match='is not EfficientNetLite0 with 1,000 classes: ') as error:
         pretrained.load(NAME, str(path))
     assert named in str(error.value)
+
+
+def test_of_many_differences_three_are_named(narrow):
+    variables, path = narrow
+    arrays = weights.named(variables)
+    more = {f'params/more/{number}': np.zeros(1, np.float32) for number in range(5)}
+    safetensors_files.write(path, arrays | more)
+    with pytest.raises(UserError) as error:
+        pretrained.load(NAME, str(path))
+    named = '; '.join(f'params/more/{n} is float32[1] there and absent here' for n in range(3))
+    assert f'classes: {named}, and 2 more; name another file.' in str(error.value)
 
 
 def test_a_model_that_was_not_published_is_one_sentence(image, capsys):
