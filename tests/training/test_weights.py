@@ -159,6 +159,14 @@ def test_what_does_not_match_is_refused_by_name():
     )
 
 
+def test_a_head_that_the_source_has_not_is_left_fresh():
+    body = {name: array for name, array in THERE.items() if 'head' not in name}
+    assert matched(body, tree(THERE)).account == [
+        '1 loaded: params/stem/kernel',
+        '2 left fresh: params/head/bias (absent there), params/head/kernel (absent there)',
+    ]
+
+
 def test_a_head_that_differs_in_more_than_its_classes_is_refused():
     model = {**THERE, **arrays(params__head__kernel=(5, 2))}
     with pytest.raises(UserError, match=r'params/head/kernel is float32\[4, 7\] there'):
