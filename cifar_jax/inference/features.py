@@ -34,7 +34,6 @@ def feature_maps(
             inputs,
             train=False,
             capture_intermediates=lambda module, method: (method, module.path) in methods,
-            mutable=['intermediates'],
         )
         outputs = captured['intermediates']
         return {

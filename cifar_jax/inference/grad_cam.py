@@ -60,7 +60,7 @@ def cams(
         zeros = jnp.zeros((len(inputs), *block.output), classifier.dtype)
         logits, pull, maps = jax.vjp(run, zeros, has_aux=True)
         classes = _two_classes(logits, labels)
-        one_hot = jax.nn.one_hot(classes, logits.shape[-1], dtype=logits.dtype)
+        one_hot = jax.nn.one_hot(classes, logits.shape[-1])
         cams = [_weighted(maps, pull(one_hot[:, index])[0]) for index in range(2)]
         probabilities = jnp.take_along_axis(jax.nn.softmax(logits), classes, axis=-1)
         return Cams(classes, probabilities.astype(jnp.float32), jnp.stack(cams, axis=1))
