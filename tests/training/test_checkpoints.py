@@ -204,12 +204,13 @@ def test_a_reader_leaves_a_damaged_checkpoint_where_it_is(tmp_path):
     assert not (tmp_path / 'damaged').exists()
 
 
-def test_an_unfinished_checkpoint_is_ignored_and_removed(tmp_path):
+def test_an_unfinished_checkpoint_is_ignored_and_removed_before_the_next_is_saved(tmp_path):
     folder = tmp_path / 'c'
     save_steps(folder, {1: 0.1})
     shutil.copytree(folder / '1', folder / '2.orbax-checkpoint-tmp-0')
     truncate(folder / '2.orbax-checkpoint-tmp-0')
     assert int(restore_latest(folder).state.step) == 1
+    save_steps(folder, {2: 0.2})
     assert not (folder / '2.orbax-checkpoint-tmp-0').exists()
 
 
