@@ -75,7 +75,7 @@ TESTS = {
     'inference/test_other_data.py',
     'inference/features.py': 'inference/test_features.py',
     'inference/grad_cam.py': 'inference/test_features.py',
-    'inference/new_images.py': 'inference/test_predict.py',
+    'inference/new_images.py': 'inference/test_predict.py inference/test_pretrained.py',
     'inference/other_data.py': 'inference/test_other_parts.py inference/test_other_data.py',
 }
 

@@ -6,10 +6,12 @@ import pathlib
 import struct
 import sys
 import types
+import warnings
 import zlib
 
 import numpy as np
 import pytest
+from classifiers_by_hand import narrow
 from PIL import Image
 
 import cifar_jax
@@ -17,7 +19,7 @@ from cifar_jax import predict
 from cifar_jax.data import image_files, pipeline
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
-from cifar_jax.experiment import run
+from cifar_jax.experiment import preprocessing, run
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.inference import classifier as classifiers
 from cifar_jax.inference import new_images, predictions
@@ -142,6 +144,7 @@ def test_probabilities_are_the_softmax_in_descending_order():
     assert answer.top(2) == [('b', pytest.approx(0.7)), ('c', pytest.approx(0.2))]
     assert [name for name, _ in answer.top(9)] == ['b', 'c', 'a']
     assert answer.rows(2) == [('x.png', 'b', '70.00%'), ('', 'c', '20.00%')]
+    assert len(answer.rows(9)) == 3
 
 
 def test_a_name_that_is_no_text_is_shown_with_a_replacement():
@@ -151,8 +154,9 @@ def test_a_name_that_is_no_text_is_shown_with_a_replacement():
 
 def test_of_equal_probabilities_the_lower_class_comes_first():
     names = tuple(f'{label}' for label in range(100))
-    answer = new_images.Prediction(pathlib.Path('x.png'), names, np.zeros(100, np.float32))
-    assert [name for name, _ in answer.top(50)] == list(names[:50])
+    logits = np.tile(np.array([0, 1], np.float32), 50)
+    answer = new_images.Prediction(pathlib.Path('x.png'), names, logits)
+    assert [name for name, _ in answer.top(100)] == [*names[1::2], *names[::2]]
 
 
 def test_a_folder_stands_for_the_images_in_it_sorted_and_nothing_else(tmp_path):
@@ -195,6 +199,27 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_predicted(
     for path, problem in zip(bad, problems, strict=True):
         assert problem.startswith('cifar_jax: ')
         assert str(path) in problem
+
+
+def test_an_image_with_a_warning_is_read_too(trained, photograph, monkeypatch):
+    folder, _ = trained
+    read = image_files.read
+
+    def warning(*arguments):
+        warnings.warn('Corrupt EXIF data', stacklevel=1)
+        return read(*arguments)
+
+    monkeypatch.setattr(image_files, 'read', warning)
+    assert len(classify(folder, photograph)) == 1
+
+
+def test_a_run_on_images_that_are_not_square_takes_no_files(tmp_path, photograph, monkeypatch):
+    oblong = narrow('BaseNet', shape=(12, 8, 3))
+    monkeypatch.setattr(classifiers, 'load', lambda *_: oblong)
+    stored = preprocessing.Preprocessing(oblong.classes, (12, 8, 3), oblong.normalizer, {})
+    preprocessing.write(Workdir(tmp_path), stored)
+    with pytest.raises(UserError, match='trained on images of 12 x 8, and files are read as squ'):
+        classify(tmp_path, photograph)
 
 
 def test_the_table_has_a_line_per_class(trained, photograph, monkeypatch, capsys):
