@@ -73,6 +73,9 @@ TESTS = {
     'inference/classifier.py': 'inference/test_predictions.py experiment/test_workdir.py',
     'inference/evaluation.py': 'inference/test_evaluation.py inference/test_changed_data.py '
     'inference/test_other_data.py',
+    'inference/backbone.py': 'inference/test_extraction.py',
+    'inference/extraction.py': 'inference/test_extraction.py',
+    'inference/probes.py': 'inference/test_probes.py',
     'inference/features.py': 'inference/test_features.py',
     'inference/grad_cam.py': 'inference/test_features.py',
     'inference/new_images.py': 'inference/test_predict.py inference/test_pretrained.py',
