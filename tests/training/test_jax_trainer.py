@@ -13,7 +13,7 @@ from tiny_training import CLASSES, config_of
 from cifar_jax.errors import UserError
 from cifar_jax.models import summary
 from cifar_jax.ops import backend
-from cifar_jax.training import checkpoints, history, jax_trainer, loop, parallel
+from cifar_jax.training import algorithms, checkpoints, history, jax_trainer, loop, parallel
 from cifar_jax.training import plan as plans
 from cifar_jax.training import state as states
 
@@ -44,6 +44,12 @@ def test_a_run_describes_its_devices_its_batch_and_its_operations(data):
     assert lines[2].startswith('convolutions: ')
     assert 'Conv_0' in lines[2]
     assert len(lines) == 3
+
+
+def test_operations_are_described_for_the_images_of_a_device(data, monkeypatch):
+    monkeypatch.setattr(algorithms, 'describe', lambda rows, images, dtype: f'{images} images')
+    plan = jax_trainer.plan(narrow(mesh__devices=2), data)
+    assert describe(plan)[-1] == f'{tiny_training.BATCH // 2} images'
 
 
 def test_a_run_with_groups_describes_them_too(data):
