@@ -23,6 +23,10 @@ DAMAGED = (*files.DAMAGE, AttributeError)
 log = logging.getLogger('cifar_jax')
 
 
+class OtherError(ValueError):
+    """A cache belongs to something else."""
+
+
 class Decoded(NamedTuple):
     """A decoded data set.
 
@@ -67,7 +71,7 @@ def read(folder: Path, of: str = '') -> Decoded:
     except files.FileError as error:
         raise ValueError(f'{INDEX} {error.reason}') from None
     if of and index.get('of', of) != of:
-        raise ValueError(f'it is the cache of {index["of"]}')
+        raise OtherError(f'it is the cache of {index["of"]}')
     arrays = {name: _map(folder / f'{name}.npy', spec) for name, spec in index['arrays'].items()}
     decoded = Decoded(arrays, index['classes'])
     if index.keys() & {'of', 'sha256'}:

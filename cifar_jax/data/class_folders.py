@@ -15,18 +15,23 @@ log = logging.getLogger('cifar_jax')
 
 
 class Files(NamedTuple):
-    """The images of a part: their files, their names relative to it, and their labels int32[n]."""
+    """The images of a part: their files, their names relative to it, and their labels int32[n].
+
+    root: the folder of the class folders. drawn: the part that was drawn from it; '' for all.
+    """
 
     paths: list[Path]
     names: list[str]
     labels: np.ndarray
+    root: Path
+    drawn: str = ''
 
     def take(self, rows: np.ndarray) -> 'Files':
         """Returns the files of some rows."""
-        return Files(
-            [self.paths[row] for row in rows],
-            [self.names[row] for row in rows],
-            self.labels[rows],
+        return self._replace(
+            paths=[self.paths[row] for row in rows],
+            names=[self.names[row] for row in rows],
+            labels=self.labels[rows],
         )
 
 
@@ -60,7 +65,8 @@ def classes(folder: Path, fewest: int = 2) -> tuple[list[str], Files]:
         ignored += len(all_files) - len(images)
     if ignored:
         log.info('%s: %d hidden files and files that are not images are ignored.', folder, ignored)
-    return names, Files(paths, [_name(folder, path) for path in paths], np.array(labels, np.int32))
+    relative = [_name(folder, path) for path in paths]
+    return names, Files(paths, relative, np.array(labels, np.int32), folder)
 
 
 def _name(folder: Path, path: Path) -> str:

@@ -1,19 +1,17 @@
 """Loads a folder of class folders of images."""
 
 import logging
-import warnings
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from cifar_jax.data import class_folders, image_files, progress, splits
+from cifar_jax.data import class_folders, decoded_folders, splits
 from cifar_jax.data.arrays import Arrays, Dataset, check_memory, joined, no_part
 from cifar_jax.data.class_folders import Files
+from cifar_jax.data.decoded_folders import SIZE
 from cifar_jax.errors import UserError
-from cifar_jax.machine import cores
 
 DAMAGED = ('stop', 'skip')
 DRAWS = ('names', 'count')
@@ -23,7 +21,6 @@ PARTS = {  # part of a data set -> names of its folder, in lower case
     'test': ('test', 'testing'),
 }
 SHARE, SEED = 0.2, 0  # fraction of test images, and seed of the draw by count
-SIZE = 32  # default height and width of the images
 FEWEST = 5  # minimum number of images per class, so that a fifth can be drawn
 
 log = logging.getLogger('cifar_jax')
@@ -42,6 +39,7 @@ def load(path: Path, config: ConfigDict) -> Dataset:
         `image_size`, `resize`: height and width of all images (0: 32), and how they become so, see
         `image_files.pixels`;
         `damaged`: an image that cannot be read ends the run ('stop') or is left out ('skip');
+        `dir`: where decoded images are kept, see `decoded_folders.read`;
         `memory_gb`: maximum memory of the decoded images, in 2**30 bytes;
         `validation`: with 'none', a validation part is not read;
         `draw`: 'names' draws test and validation images by their names, so that new images do not
@@ -191,15 +189,18 @@ def _drawn(path: Path, classes: list[str], files: Files, draw: str) -> dict[str,
     else:
         train, test = splits.stratified(files.labels, SHARE, SEED)
     log.info('%s has no train and test folders: a fixed fifth of the images is the test set.', path)
-    return {'train': files.take(train), 'test': files.take(test)}
+    return {
+        part: files.take(rows)._replace(drawn=part)
+        for part, rows in {'train': train, 'test': test}.items()
+    }
 
 
 def _read(
     path: Path, part: str, files: Files, classes: list[str], config: ConfigDict
 ) -> tuple[Files, Arrays]:
     """Returns the readable files of a part, and their images."""
-    images, damaged = _decoded(files, config.image_size or SIZE, config.resize, config.damaged)
-    if damaged:
+    images, damaged = decoded_folders.read(files, config)
+    if len(damaged):
         readable = np.delete(np.arange(len(images)), damaged)
         images, files = images[readable], files.take(readable)
     for name, count in zip(classes, splits.class_counts(files.labels, len(classes)), strict=True):
@@ -209,30 +210,3 @@ def _read(
                 'remove the class.'
             )
     return files, Arrays(images, files.labels)
-
-
-def _decoded(files: Files, size: int, resize: str, damaged: str) -> tuple[np.ndarray, list[int]]:
-    """Returns the images, and the rows of images that could not be read."""
-    images = np.empty((len(files.paths), size, size, 3), np.uint8)
-    problems: dict[int, UserError] = {}
-
-    def read(row: int) -> None:
-        try:
-            images[row] = image_files.read(files.paths[row], size, resize)
-        except UserError as error:
-            if damaged == 'stop':
-                remedy = 'or skip such files with --config.data.damaged=skip.'
-                raise UserError(f'{str(error).removesuffix(".")}, {remedy}') from error
-            problems[row] = error
-
-    # Pillow releases Python's global lock while decoding. Images with warnings are read too.
-    with warnings.catch_warnings(), ThreadPoolExecutor(len(cores())) as pool:
-        warnings.simplefilter('ignore')
-        rows = range(len(files.paths))
-        for _ in progress.track(pool.map(read, rows), len(rows), 'reading images'):
-            pass
-    for row in sorted(problems):
-        log.warning('Skipped: %s', problems[row])
-    if problems:
-        log.warning('%d of %d images were skipped.', len(problems), len(files.paths))
-    return images, sorted(problems)

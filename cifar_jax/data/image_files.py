@@ -27,6 +27,15 @@ RESIZES = ('stretch', 'crop', 'crop_bicubic')
 CROPPED = 0.875  # share of the shorter side that 'crop' keeps: 224 of 256 pixels
 
 
+def decoders() -> tuple[str, ...]:
+    """Returns the versions of what decides about the pixels that are read from a file."""
+    import PIL
+    from PIL import features
+
+    codecs = [f'{name} {features.version(name)}' for name in ('jpg', 'libjpeg_turbo', 'webp')]
+    return (f'Pillow {PIL.__version__}', *codecs, f'libtiff {features.version("libtiff")}')
+
+
 def is_image(name: str) -> bool:
     """Returns whether a file's name has the suffix of an image."""
     return name.lower().endswith(tuple(end for ends in SUFFIXES.values() for end in ends))

@@ -17,7 +17,7 @@ def get_defaults() -> ConfigDict:
                 # folders of images), 'tfds:NAME' (of tensorflow-datasets' catalogue) or
                 # 'features:PATH' (that cifar_jax.features has computed).
                 source='cifar10',
-                dir='~/tensorflow_datasets',  # the folder of tensorflow-datasets' prepared sets
+                dir='~/tensorflow_datasets',  # of prepared sets, and of decoded images
                 labels='fine',  # cifar100: 'fine' (100 classes) or 'coarse' (20)
                 image_size=0,  # resize to this height and width; 0 keeps the set's (a folder: 32)
                 resize='stretch',  # 'stretch', or keep proportions: 'crop' or 'crop_bicubic'

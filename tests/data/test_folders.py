@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from test_image_files import claiming
 
-from cifar_jax.data import folders, pipeline, progress, sources, splits
+from cifar_jax.data import decoded_folders, pipeline, progress, sources, splits
 from cifar_jax.errors import UserError
 from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.experiment.run import train
@@ -250,7 +250,7 @@ def test_the_order_of_writing_and_the_number_of_threads_change_nothing(tmp_path,
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(path.read_bytes())
     one = sources.load(config(tmp_path / 'a'))
-    monkeypatch.setattr(folders, 'cores', lambda: [0])
+    monkeypatch.setattr(decoded_folders, 'cores', lambda: [0])
     two = sources.load(config(tmp_path / 'b'))
     for first, second in zip(one.train + one.test, two.train + two.test, strict=True):
         np.testing.assert_array_equal(first, second)
