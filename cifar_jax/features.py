@@ -6,6 +6,8 @@ Heads are then trained on them in seconds, with --config.data.source=features:DI
 import argparse
 import json
 import pathlib
+import shlex
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,13 +28,6 @@ def parser() -> argparse.ArgumentParser:
         '--out', type=console.is_path, help='default: features/<name of the config>'
     )
     parser.add_argument(
-        '--size',
-        type=int,
-        default=0,
-        metavar='N',
-        help='resize images to N x N on the device (default: as the network was published, 224)',
-    )
-    parser.add_argument(
         '--probe',
         action='store_true',
         help='also fit a linear probe and the nearest neighbours by scikit-learn',
@@ -45,8 +40,6 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command; a user's mistake ends it with one sentence and status 1."""
     args, overrides = parser().parse_known_args(arguments)
-    if args.size < 0:
-        parser().error(f'--size {args.size} must be 1 or more')
     console.show_log()
     from cifar_jax.experiment import config as configs
 
@@ -55,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from cifar_jax.inference import extraction, probes
 
     out = args.out or pathlib.Path('features') / configs.name(args.config)
-    folder, contents, speed = extraction.extract(config, out, args.size)
+    folder, contents, speed = extraction.extract(config, out)
     rows = [(part, count, contents.width) for part, count in contents.images.items()]
     console.table(str(folder), ('part', 'images', 'features'), rows)
     if speed:
@@ -66,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         'features': contents.width,
     }
     if args.probe:
-        result['probes'] = probes.probe(folder, config.data)
+        typed = sys.argv[1:] if arguments is None else arguments
+        command = shlex.join(['python', '-m', 'cifar_jax.features', *typed])
+        result['probes'] = probes.probe(folder, config.data, command)
         _show(result['probes'])
     print(f'train on them with --config.data.source=features:{folder}')
     if args.json:

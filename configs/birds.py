@@ -15,13 +15,19 @@ and images have to be downloaded (docs/transfer.md):
 
 In its place, '' and the heads without a prefix take any folder of photographs in class folders,
 and EfficientNetLite0, whose weights come with the extra `transfer`.
-Recipe of the heads: Adam at 1e-3, batches of 64, 30 epochs, standardised features. S1 does not
-report these, nor the width of the first of two layers: here 1,024, as in S1's fine-tuned network.
+Recipe of the heads: S1's SGD at 0.01 with inverse-time decay. S1 does not report the batch size,
+the length, the normalisation of the features and the width of the first of two layers: here 64, 30
+epochs, standardised, and 1,024 as in S1's fine-tuned network.
+Expected, for 100 classes of Caltech's birds of 2011 (2,999 training photographs) and
+EfficientNetLite0: 87.2 %, 88.0 % and 88.2 % test accuracy for S1's heads, 90.2 % for `ours`, 90.7 %
+for `ours` on all training images (--config.data.validation=none) and for the linear probe. On a
+core of an Intel Xeon with AVX-512, two minutes for the features, half a minute for a head.
 
 Variants, each also with the prefix resnet50_:
   dense           one dense layer.
   two_dense       two dense layers with ReLU between them.
   two_dense_dropout   the same with dropout of 0.75.
+  ours            one dense layer with L2 and a cosine rate.
   resnet50        as '', the data and the backbone of the features.
   digits, smoke   two_dense on the pixels of scikit-learn's digits; no download.
 """
@@ -37,6 +43,7 @@ HEADS: dict[str, dict[str, Any]] = {
     'dense': dict(hidden=()),
     'two_dense': dict(hidden=(1024,)),
     'two_dense_dropout': dict(hidden=(1024,), dropout=0.75),
+    'ours': dict(hidden=()),
 }
 VARIANTS = (
     *variants.SMALL,
@@ -59,11 +66,16 @@ def get_config(variant: str = '') -> ConfigDict:
     config.data.source = 'features:features/birds' + ('-resnet50' if s1 else '')
     config.data.normalize = 'channel'
     config.data.validation_fraction = 0.1
-    config.optimizer.name = 'adam'
-    config.schedule.rate = 1e-3
+    config.schedule.name = 'inverse_time'
+    config.schedule.rate = 0.01
+    config.schedule.decay = 1e-6
     config.train.batch_size = 64
     config.train.length = '30 epochs'
     config.train.select = 'best'
+    if head == 'ours':
+        config.optimizer.l2 = 0.03  # of 0.01, 0.03 and 0.1, the best on the validation images
+        config.schedule.name = 'cosine'
+        config.train.select = 'last'
     return variants.apply(config, head)
 
 

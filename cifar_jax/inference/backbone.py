@@ -21,13 +21,12 @@ from cifar_jax.training.trainers import trainer_of
 class Backbone(NamedTuple):
     """A network without its head, and the preprocessing that it was published with.
 
-    size: height and width of the images that it reads.
+    The model resizes images to its `input_size`.
     """
 
     model: ImageModel
     variables: Variables
     normalizer: Normalizer
-    size: int
     dtype: Any
 
     def facts(self) -> dict[str, Any]:
@@ -35,13 +34,13 @@ class Backbone(NamedTuple):
         options = {
             name: getattr(self.model, name)
             for name in self.model.__dataclass_fields__
-            if name not in ('classes', 'dtype', 'parent', 'name')
+            if name not in ('classes', 'dtype', 'input_size', 'parent', 'name')
         }
         return {
             'model': type(self.model).__name__,
             'options': options,
             'weights': states.sha256(self.variables),
-            'size': self.size,
+            'size': self.model.input_size,
             'resize': 'bilinear',
             'mean': self.normalizer.mean.reshape(-1).tolist(),
             'std': self.normalizer.std.reshape(-1).tolist(),
@@ -49,11 +48,11 @@ class Backbone(NamedTuple):
         }
 
 
-def load(config: ConfigDict, size: int = 0) -> Backbone:
+def load(config: ConfigDict) -> Backbone:
     """Returns the backbone of a config: `config.model`, with the weights of `config.init_from`.
 
-    Args:
-      size: height and width of the images; 0 for those that the network was published with.
+    Images are resized to `config.model.input_size`, or to the size that the network was published
+    with.
 
     Raises:
       UserError: the network was not published, there are no such weights, or they are damaged or of
@@ -65,17 +64,17 @@ def load(config: ConfigDict, size: int = 0) -> Backbone:
             f"config.init_from='{config.init_from}' names no published weights: write "
             '--config.init_from=imagenet, hf:OWNER/NAME or a file of safetensors, Keras or PyTorch.'
         )
-    size = size or published.size
     dtype, _ = precision.compute_dtype(config.precision)
     model = trainer_of(config.model.name).model(config, 1, dtype)
     assert isinstance(model, ImageModel)  # others were not published
+    model = model.clone(input_size=model.input_size or published.size)
     constants = (np.asarray(numbers, np.float32) for numbers in (published.mean, published.std))
     normalizer = Normalizer(*(numbers.reshape(1, 1, 3) for numbers in constants))
-    return Backbone(model, _variables(config, model, size), normalizer, size, dtype)
+    return Backbone(model, _variables(config, model), normalizer, dtype)
 
 
-def _variables(config: ConfigDict, model: ImageModel, size: int) -> Variables:
-    shapes, _ = summary.trace(model, (size, size, 3))
+def _variables(config: ConfigDict, model: ImageModel) -> Variables:
+    shapes, _ = summary.trace(model, (model.input_size, model.input_size, 3))
     head = head_name(model)
     source = first_weights.read(config.init_from, model)
     arrays = {k: a for k, a in source.arrays.items() if not k.startswith(f'params/{head}/')}

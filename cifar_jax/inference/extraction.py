@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Float32, PyTree, UInt8
 from ml_collections import ConfigDict
 
 from cifar_jax import files
-from cifar_jax.data import kept_features, progress, resize, sources
+from cifar_jax.data import kept_features, progress, sources
 from cifar_jax.data.arrays import Arrays, Dataset, digest
 from cifar_jax.data.kept_features import Index
 from cifar_jax.errors import UserError
@@ -41,7 +41,7 @@ class Extracted(NamedTuple):
     images_per_second: float | None
 
 
-def extract(config: ConfigDict, out: pathlib.Path, size: int = 0) -> Extracted:
+def extract(config: ConfigDict, out: pathlib.Path) -> Extracted:
     """Computes the features of a config's data set and backbone, or finds those that are kept.
 
     They are the input of the head, the means over the positions of the last feature map, of every
@@ -51,10 +51,9 @@ def extract(config: ConfigDict, out: pathlib.Path, size: int = 0) -> Extracted:
 
     Args:
       config: its model, initial weights, data and precision are used; images are normalized as the
-        weights were published, and not by `config.data.normalize`.
-      size: height and width to which images are resized on the device; 0 for the size that the
-        network was published with. A folder's images are read at `config.data.image_size`, by
-        default at this size.
+        weights were published, and not by `config.data.normalize`. On the device they become
+        squares of `config.model.input_size`, by default of the size that the network was published
+        with. A folder's images are read at `config.data.image_size`, by default at the same size.
 
     Raises:
       UserError: see `backbone.load` and `sources.load`; or there is a file in the place of `out`.
@@ -63,10 +62,10 @@ def extract(config: ConfigDict, out: pathlib.Path, size: int = 0) -> Extracted:
     # Before anything else uses JAX, whose devices it may set.
     mesh = parallel.make_mesh(config.mesh.devices, BATCH)
     use_compilation_cache()
-    backbone = backbones.load(config, size)
-    config = config.copy_and_resolve_references()
+    backbone = backbones.load(config)
+    size, config = backbone.model.input_size, config.copy_and_resolve_references()
     if config.data.source.startswith('folder:') and not config.data.image_size:
-        config.data.image_size = backbone.size
+        config.data.image_size = size
     config.data.augment = ()
     if config.data.source.startswith('features:'):
         raise UserError('config.data.source names features: name the images instead.')
@@ -81,7 +80,7 @@ def extract(config: ConfigDict, out: pathlib.Path, size: int = 0) -> Extracted:
     log.info(
         '%s: %d images of %dx%d, read at %dx%d',
         *(facts['model'], sum(len(part.labels) for part in parts.values())),
-        *(*dataset.train.images.shape[1:3], backbone.size, backbone.size),
+        *(*dataset.train.images.shape[1:3], size, size),
     )
     compute = _compute(backbone, config, mesh)
     speed = _write_chunks(folder, parts, compute)
@@ -112,9 +111,7 @@ def _compute(backbone: Backbone, config: ConfigDict, mesh: Any) -> Compute:
     def features(
         variables: Mapping[str, PyTree], images: Float[Array, 'batch h w c']
     ) -> Float32[Array, 'batch features']:
-        # Resizing is linear, and its weights add up to 1: normalizing before it changes nothing.
-        resized = resize.bilinear(images, backbone.size)
-        outputs = model.apply(variables, resized, train=False, method='features')
+        outputs = model.apply(variables, images, train=False, method='features')
         assert isinstance(outputs, jax.Array)  # and no pair: nothing is mutable
         return outputs.astype(jnp.float32)
 

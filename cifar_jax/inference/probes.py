@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Float32, Int32
 from ml_collections import ConfigDict
 
-from cifar_jax import files
-from cifar_jax.data import pipeline, progress
+from cifar_jax import files, machine
+from cifar_jax.data import kept_features, pipeline, progress
 from cifar_jax.data.arrays import Arrays
 from cifar_jax.errors import UserError
+from cifar_jax.ops import backend
 
 log = logging.getLogger('cifar_jax')
 
@@ -33,7 +34,7 @@ class Points(NamedTuple):
     labels: Int32[np.ndarray, 'n']
 
 
-def probe(folder: pathlib.Path, config: ConfigDict) -> dict[str, dict[str, Any]]:
+def probe(folder: pathlib.Path, config: ConfigDict, command: str = '') -> dict[str, dict[str, Any]]:
     """Returns the results of both probes, which are kept in the folder.
 
     The strength of the linear probe and the number of neighbours have the best accuracy on the
@@ -43,6 +44,7 @@ def probe(folder: pathlib.Path, config: ConfigDict) -> dict[str, dict[str, Any]]
     Args:
       folder: of features.
       config: `config.data`, which says how validation images are drawn.
+      command: the command line, kept with the results so that they can be repeated.
 
     Returns:
       By the name of a probe: value, validation (accuracy), test (accuracy), images (of the test
@@ -56,7 +58,7 @@ def probe(folder: pathlib.Path, config: ConfigDict) -> dict[str, dict[str, Any]]
             'config.data.validation=none leaves no images to choose the strength and the number of '
             "neighbours by: set it to 'stratified'."
         )
-    config = config.copy_and_resolve_references()
+    source, config = config.source, config.copy_and_resolve_references()
     config.source, config.augment, config.normalize = f'features:{folder}', (), 'channel'
     key = {name: config[name] for name in _DATA} | {
         'values': {k: list(v) for k, v in _VALUES.items()}
@@ -69,7 +71,15 @@ def probe(folder: pathlib.Path, config: ConfigDict) -> dict[str, dict[str, Any]]
     assert data.validation is not None  # since it is not 'none'
     points = [_points(part, data) for part in (data.train, data.validation, data.test)]
     results = {name: _choose(name, fit, *points) for name, fit in _PROBES.items()}
-    files.write_json(folder / FILE, files.with_checksum({'key': key, 'probes': results}))
+    kept = {
+        'key': key,
+        'source': source,
+        'features': dict(kept_features.read_index(folder).facts),
+        'probes': results,
+        'environment': machine.environment(backend.chosen()),
+        'command': command,
+    }
+    files.write_json(folder / FILE, files.with_checksum(kept))
     return results
 
 

@@ -65,7 +65,7 @@ def config(monkeypatch, tmp_path):
     config.model.name = NAME
     config.init_from = str(tmp_path / 'weights.safetensors')
     config.data.source = f'folder:{tmp_path / "birds"}'
-    config.data.image_size = 9
+    config.data.image_size, config.model.input_size = 9, SIZE
     return config
 
 
@@ -73,16 +73,16 @@ def read(folder, part='train'):
     return kept_features.read_part(folder, part, COUNT)
 
 
-def refusal(config, out, size=SIZE):
+def refusal(config, out):
     with pytest.raises(UserError) as caught:
-        extraction.extract(config, out, size)
+        extraction.extract(config, out)
     message = str(caught.value)
     assert '\n' not in message
     return message
 
 
 def test_features_are_the_means_of_the_last_maps_of_resized_images(config, tmp_path):
-    folder = extraction.extract(config, tmp_path / 'out', SIZE).folder
+    folder = extraction.extract(config, tmp_path / 'out').folder
     variables = write_weights(tmp_path / 'weights.safetensors')
     data = sources.load(config.data)
     for part in ('train', 'test'):
@@ -99,60 +99,61 @@ def test_features_are_the_means_of_the_last_maps_of_resized_images(config, tmp_p
 
 
 def test_features_are_those_of_the_images_alone_in_whatever_batch(config, tmp_path, monkeypatch):
-    whole = read(extraction.extract(config, tmp_path / 'one', SIZE).folder)
+    whole = read(extraction.extract(config, tmp_path / 'one').folder)
     monkeypatch.setattr(extraction, 'BATCH', 4)
-    batches = read(extraction.extract(config, tmp_path / 'two', SIZE).folder)
+    batches = read(extraction.extract(config, tmp_path / 'two').folder)
     np.testing.assert_allclose(batches.images, whole.images, rtol=1e-5)
 
 
 def test_kept_features_are_found_again(config, tmp_path, monkeypatch):
-    first = extraction.extract(config, tmp_path, SIZE)
+    first = extraction.extract(config, tmp_path)
     monkeypatch.setattr(extraction, '_compute', None)
-    again = extraction.extract(config, tmp_path, SIZE)
+    again = extraction.extract(config, tmp_path)
     assert (again.folder, again.images_per_second) == (first.folder, None)
     assert again.contents.sha256 == first.contents.sha256
     assert first.images_per_second > 0
 
 
 def test_whatever_changes_gives_other_features(config, tmp_path):
-    folders = [extraction.extract(config, tmp_path / 'out', SIZE).folder]
-    folders.append(extraction.extract(config, tmp_path / 'out', SIZE + 1).folder)
-    config.data.image_size = 8
-    folders.append(extraction.extract(config, tmp_path / 'out', SIZE).folder)
+    folders = [extraction.extract(config, tmp_path / 'out').folder]
+    config.model.input_size = SIZE + 1
+    folders.append(extraction.extract(config, tmp_path / 'out').folder)
+    config.model.input_size, config.data.image_size = SIZE, 8
+    folders.append(extraction.extract(config, tmp_path / 'out').folder)
     config.data.image_size = 9
     config.model.drop_path = 0.5
-    folders.append(extraction.extract(config, tmp_path / 'out', SIZE).folder)
+    folders.append(extraction.extract(config, tmp_path / 'out').folder)
     del config.model.drop_path
     config.precision = 'bfloat16'
-    folders.append(extraction.extract(config, tmp_path / 'out', SIZE).folder)
+    folders.append(extraction.extract(config, tmp_path / 'out').folder)
     config.precision = 'float32'
     write_weights(tmp_path / 'weights.safetensors', seed=1)
-    folders.append(extraction.extract(config, tmp_path / 'out', SIZE).folder)
+    folders.append(extraction.extract(config, tmp_path / 'out').folder)
     path = tmp_path / 'birds' / 'test' / 'wren' / '0.png'
     Image.new('RGB', (9, 9)).save(path)
-    folders.append(extraction.extract(config, tmp_path / 'out', SIZE).folder)
+    folders.append(extraction.extract(config, tmp_path / 'out').folder)
     path.with_name('2.png').rename(path.with_name('3.png'))
-    folders.append(extraction.extract(config, tmp_path / 'out', SIZE).folder)
+    folders.append(extraction.extract(config, tmp_path / 'out').folder)
     for part in ('train', 'test'):
         (tmp_path / 'birds' / part / 'wren').rename(tmp_path / 'birds' / part / 'wryneck')
-    folders.append(extraction.extract(config, tmp_path / 'out', SIZE).folder)
+    folders.append(extraction.extract(config, tmp_path / 'out').folder)
     # The names of test images alone have no influence.
     assert folders[-3] == folders[-2]
     assert len({*folders}) == len(folders) - 1
 
 
 def test_the_head_of_the_weights_does_not_matter(config, tmp_path):
-    first = extraction.extract(config, tmp_path / 'out', SIZE).folder
+    first = extraction.extract(config, tmp_path / 'out').folder
     path = tmp_path / 'weights.safetensors'
     arrays = safetensors_files.read(path.read_bytes())
     body = {name: a for name, a in arrays.items() if not name.startswith('params/head/')}
     safetensors_files.write(path, body)
-    assert extraction.extract(config, tmp_path / 'out', SIZE).folder == first
+    assert extraction.extract(config, tmp_path / 'out').folder == first
 
 
 def test_an_interrupted_computation_continues(config, tmp_path, monkeypatch):
     monkeypatch.setattr(kept_features, 'CHUNK', 2)
-    whole = extraction.extract(config, tmp_path / 'whole', SIZE).folder
+    whole = extraction.extract(config, tmp_path / 'whole').folder
     written = []
 
     def write_chunk(folder, part, number, *arrays):
@@ -164,9 +165,9 @@ def test_an_interrupted_computation_continues(config, tmp_path, monkeypatch):
     real = kept_features.write_chunk
     monkeypatch.setattr(kept_features, 'write_chunk', write_chunk)
     with pytest.raises(KeyboardInterrupt):
-        extraction.extract(config, tmp_path / 'out', SIZE)
+        extraction.extract(config, tmp_path / 'out')
     monkeypatch.setattr(kept_features, 'write_chunk', lambda *a: (written.append(a[1:3]), real(*a)))
-    continued = extraction.extract(config, tmp_path / 'out', SIZE).folder
+    continued = extraction.extract(config, tmp_path / 'out').folder
     assert written == [(part, number) for part in ('train', 'test') for number in range(3)]
     for part in ('train', 'test'):
         for ours, theirs in zip(read(continued, part), read(whole, part), strict=True):
@@ -174,19 +175,19 @@ def test_an_interrupted_computation_continues(config, tmp_path, monkeypatch):
 
 
 def test_a_damaged_file_is_computed_again(config, tmp_path):
-    folder = extraction.extract(config, tmp_path / 'out', SIZE).folder
+    folder = extraction.extract(config, tmp_path / 'out').folder
     before = read(folder).images
     (folder / 'train-00000.npz').write_bytes(b'PK')
     (folder / kept_features.INDEX).unlink()
-    extraction.extract(config, tmp_path / 'out', SIZE)
+    extraction.extract(config, tmp_path / 'out')
     np.testing.assert_array_equal(read(folder).images, before)
 
 
 def test_photographs_are_read_at_the_size_of_the_network(config, tmp_path):
     config.data.image_size = 0
-    by_default = extraction.extract(config, tmp_path, SIZE).folder
+    by_default = extraction.extract(config, tmp_path).folder
     config.data.image_size = SIZE
-    assert extraction.extract(config, tmp_path, SIZE).folder == by_default
+    assert extraction.extract(config, tmp_path).folder == by_default
 
 
 @pytest.mark.parametrize(
@@ -221,13 +222,14 @@ def test_the_end_of_a_network_can_be_cut_off(config, tmp_path):
     arguments = {
         'data.source': config.data.source,
         'init_from': tmp_path / 'resnet.safetensors',
+        'model.input_size': 32,
         'model.widths': '(4,)',
         'model.blocks': '(1,)',
         'init_skip': "['*/stage2_*']",
     }
     overrides = [f'--config.{key}={value}' for key, value in arguments.items()]
     cut = configs.load('configs/birds.py:resnet50', overrides)
-    assert extraction.extract(cut, tmp_path / 'out', 32).contents.width == 16
+    assert extraction.extract(cut, tmp_path / 'out').contents.width == 16
 
 
 def test_a_folder_without_images_is_refused(config, tmp_path):
@@ -268,20 +270,15 @@ def test_the_command_prints_where_the_features_are(config, tmp_path, capsys):
         'init_from': config.init_from,
         'data.source': config.data.source,
         'data.image_size': 9,
+        'model.input_size': SIZE,
         'data.validation_fraction': 0.34,
     }
     config_file = 'configs/birds.py'
     arguments = [f'--config.{key}={value}' for key, value in overrides.items()]
-    out = ['--out', str(tmp_path / 'out'), '--size', str(SIZE), '--probe', '--json']
+    out = ['--out', str(tmp_path / 'out'), '--probe', '--json']
     command.main(['--config', config_file, *out, *arguments])
     lines = capsys.readouterr().out.splitlines()
     result = json.loads(lines[-1])
     assert lines[-2] == f'train on them with --config.data.source=features:{result["folder"]}'
     assert (result['images'], result['features']) == ({'train': COUNT, 'test': COUNT}, WIDTH)
     assert {*result['probes']} == {'linear', 'neighbours'}
-
-
-def test_the_command_refuses_a_negative_size(capsys):
-    with pytest.raises(SystemExit):
-        command.main(['--config', 'configs/birds.py', '--size', '-1'])
-    assert '--size -1 must be 1 or more' in capsys.readouterr().err
