@@ -50,7 +50,7 @@ def find(name: str, results: pathlib.Path) -> tuple[Run, list[Run]]:
         for run in runs:
             if run.workdir.path.name == name:
                 return run, runs
-    names = ', '.join(sorted(path.name for path in results.iterdir()))
+    names = ', '.join(sorted(path.name for path in results.iterdir() if path.is_dir()))
     raise UserError(f'{results} has no run {name!r}; it has {names}.')
 
 

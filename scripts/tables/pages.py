@@ -1,12 +1,15 @@
-"""The generated tables in README.md, docs/cifar10.md and docs/numpy.md."""
+"""The generated tables in README.md, docs/cifar10.md, docs/numpy.md and
+docs/transfer.md."""
 
 import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 from cifar_jax.experiment.records import Run, percent
+from tables import kept
 from tables.kept import table
 
+_PROBES = {'linear': 'logistic regression', 'neighbours': 'nearest neighbours'}
 Groups = Mapping[str, Sequence[Run]]
 
 
@@ -76,6 +79,31 @@ def in_numpy(groups: Groups) -> str:
     return table(columns, rows)
 
 
+def probes(groups: Groups) -> str:
+    """Returns a row per classifier by scikit-learn on a set of features in results/."""
+    columns = 'images network >size probe >chosen >validation >test >seconds processor command'
+    rows = []
+    for path in sorted(kept.RESULTS.glob('probes_*.json')):
+        stored = kept.read_probes(path)
+        cores = stored['environment']['cores']
+        for name, probe in stored['probes'].items():
+            rows.append(
+                (
+                    stored['source'],
+                    stored['features']['model'],
+                    stored['features']['size'],
+                    _PROBES[name],
+                    f'{probe["value"]:g}',
+                    f'{probe["validation"]:.2%}',
+                    f'{probe["test"]:.2%}',
+                    f'{probe["seconds"]:.0f}',
+                    f'{stored["environment"]["processor"]}, {cores} core{"s" * (cores > 1)}',
+                    f'`{stored["command"]}`',
+                )
+            )
+    return table(columns, rows)
+
+
 def _on_cifar10(groups: Groups) -> Iterator[tuple[str, Sequence[Run]]]:
     for command, runs in groups.items():
         if runs[0].config['data']['source'] == 'cifar10' and not runs[0].in_numpy:
@@ -106,4 +134,5 @@ TABLES = (  # page, name of its marks, function for its table
     ('README.md', 'headline', headline),
     ('docs/cifar10.md', 'results', networks),
     ('docs/numpy.md', 'NumPy results', in_numpy),
+    ('docs/transfer.md', 'probes', probes),
 )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import results
+from cifar_jax import files
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import records
@@ -109,7 +110,7 @@ def test_rows_without_a_run_say_so():
     page = published.page({})
     commands = [*published.commands()]
     assert page.count('not run yet') == len(commands)
-    assert page.count('| later |') == 7  # S1's transfer twice three rows, and S2's
+    assert page.count('| later |') == 4  # S1's three rows of fine-tuning, and S2's transfer
     assert 'seeds' in page
     assert 'AMD' not in page
 
@@ -191,6 +192,57 @@ def test_results_on_other_data_than_those_of_the_run_are_not_kept(folder, tmp_pa
     monkeypatch.setattr(kept, 'RESULTS', tmp_path / 'kept')
     results.keep(workdir)
     assert workdirs.read_summary(Workdir(tmp_path / 'kept' / workdir.name)) == summary
+
+
+def test_a_run_on_files_is_kept_with_their_path_as_it_was_typed(folder, tmp_path, monkeypatch):
+    text = (folder / 'config.json').read_text()
+    text = text.replace('"source": "cifar10"', '"source": "folder:/home/me/birds"')
+    text = text.replace("'--config.train", "--config.data.source=folder:birds '--config.train")
+    (folder / 'config.json').write_text(text)
+    monkeypatch.setattr(kept, 'RESULTS', tmp_path / 'kept')
+    results.keep(folder)
+    stored = (tmp_path / 'kept' / 'senet' / 'config.json').read_text()
+    assert '"source": "folder:birds"' in stored
+    assert '/home/me' not in stored
+
+
+@pytest.fixture
+def probed(tmp_path):
+    """A folder of features with results of probes, by a command with options of its machine."""
+    folder = tmp_path / 'features' / 'birds' / '1b9d02c8a4f5e6d7'
+    probe = {'value': 0.01, 'validation': 0.8, 'test': 0.75, 'seconds': 41.6}
+    command = (
+        'python -m cifar_jax.features --config configs/birds.py --config.data.source folder:birds '
+        '--probe --json --out /home/me'
+    )
+    stored = {
+        'source': 'folder:birds',
+        'features': {'model': 'EfficientNetLite0', 'size': 96},
+        'probes': {'linear': probe},
+        'environment': {'processor': 'Abacus 2000', 'cores': 2},
+        'command': command,
+    }
+    files.write_json(folder / 'probes.json', files.with_checksum(stored))
+    return folder
+
+
+def test_probes_are_kept_with_a_command_that_repeats_them(probed, tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, 'RESULTS', tmp_path / 'kept')
+    results.keep_probes(probed)
+    row = pages.probes({}).splitlines()[2]
+    command = (
+        '`python -m cifar_jax.features --config configs/birds.py --config.data.source folder:birds '
+        '--probe`'
+    )
+    cells = ['folder:birds', 'EfficientNetLite0', '96', 'logistic regression', '0.01', '80.00%']
+    assert row[2:-2].split(' | ') == [*cells, '75.00%', '42', 'Abacus 2000, 2 cores', command]
+
+
+def test_changed_probes_are_not_kept(probed):
+    path = probed / 'probes.json'
+    path.write_text(path.read_text().replace('0.75', '0.95'))
+    with pytest.raises(UserError, match='does not match its own checksum'):
+        results.keep_probes(probed)
 
 
 def test_numpy_runs_were_tested_with_the_weights_they_report(groups):
