@@ -148,6 +148,7 @@ OWNERS: dict[Any, dict[str, str]] = {
         'data.dir': '~nobody_of_this_name/data',
         'data.labels': 'coarse',
         'data.image_size': '-1',
+        'data.resize': 'squash',
         'data.damaged': 'ignore',
         'data.draw': 'date',
         'data.classes': '1',
