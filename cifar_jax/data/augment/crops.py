@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Int32, Key
 
 from cifar_jax.data.augment.options import sometimes
+from cifar_jax.data.augment.warp import warp
 from cifar_jax.errors import UserError
 
 _ATTEMPTS = 10
@@ -87,29 +88,25 @@ def resized(
     Bilinear in float32. What surrounds a box has no influence.
     """
     _, height, width, _ = images.shape
-    tops, lefts, heights, widths = boxes.T
-    rows = jax.vmap(lambda start, length: _weights(start, length, height))(tops, heights)
-    columns = jax.vmap(lambda start, length: _weights(start, length, width))(lefts, widths)
-    enlarged = jnp.einsum(
-        'nor,npq,nrqc->nopc',
-        rows,
-        columns,
-        images.astype(jnp.float32),
-        precision=jax.lax.Precision.HIGHEST,
-    )
-    # Rounding errors of the weights can leave the range.
-    return jnp.clip(enlarged, 0, 1).astype(images.dtype)
+
+    def enlarged(image: Float[Array, 'h w c'], box: Int32[Array, '4']) -> Float[Array, 'h w c']:
+        top, left, h, w = box
+        rows, columns = jnp.meshgrid(
+            _places(top, h, height), _places(left, w, width), indexing='ij'
+        )
+        return warp(image, rows, columns, 'nearest')
+
+    return jax.vmap(enlarged)(images, boxes)
 
 
-def _weights(
+def _places(
     start: Int32[Array, ''], length: Int32[Array, ''], size: int
-) -> Float32[Array, 'size size']:
-    """Returns the weights of all pixels of a side, for each pixel of a part that is enlarged."""
+) -> Float32[Array, ' size']:
+    """Returns where the pixels of a side are read, for a part that is enlarged to the side."""
     pixels = jnp.arange(size, dtype=jnp.float32)
     length = length.astype(jnp.float32)
     places = jnp.clip((pixels + 0.5) * (length / size) - 0.5, 0, length - 1)
-    places = places + start.astype(jnp.float32)
-    return jnp.maximum(0, 1 - jnp.abs(places[:, None] - pixels[None]))
+    return places + start.astype(jnp.float32)
 
 
 def _middle(size: tuple[int, int], limits: Sequence[int | float]) -> tuple[int, int, int, int]:
