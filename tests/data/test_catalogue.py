@@ -284,7 +284,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from test_sources import config
-from cifar_jax.data import catalogue, sources
+from cifar_jax.data import catalogue, image_files, sources
 from cifar_jax.errors import UserError
 
 tfds = catalogue.tensorflow_datasets()
@@ -315,13 +315,18 @@ def define(own, shape, pictures, splits, unlabelled=None):
                 yield i, {'picture': picture, 'kind': kind, 'mask': [0.0, 1.0]}
 
 
-def check(name, pictures, size, image_size):
-    data = sources.load(config(source=f'tfds:{name}', dir=folder, image_size=image_size))
+def check(name, pictures, size, image_size, resize='stretch'):
+    keys = dict(image_size=image_size, resize=resize)
+    data = sources.load(config(source=f'tfds:{name}', dir=folder, **keys))
     assert data.classes == ('cat', 'dog')
     expected = {}
     for i, picture in enumerate(pictures):
         image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
-        image = image.convert('RGB').resize(size, Image.Resampling.BILINEAR)
+        image = image.convert('RGB')
+        if resize == 'stretch':
+            image = image.resize(size, Image.Resampling.BILINEAR)
+        else:
+            image = image_files.pixels(image, size, resize)
         expected[np.asarray(image).tobytes()] = i % 2
     for part in (data.train, data.test):
         assert (part.images.dtype, part.labels.dtype) == (np.uint8, np.int32)
@@ -342,6 +347,7 @@ check('made_up_grey', grey, (14, 14), 14)
 sizes = [picture(10 + i, 30 - i, 3) for i in range(12)]
 define('made_up_sizes', (None, None, 3), sizes, ['train', 'test'])
 check('made_up_sizes', sizes, (16, 16), 16)
+check('made_up_sizes', sizes, (16, 16), 16, 'crop')
 define('made_up_secret', (28, 28, 1), grey, ['train', 'test'], unlabelled='test')
 define('made_up_count', (28, 28, 1), grey, ['train', 'test'])
 check('made_up_count', grey, (28, 28), 0)
