@@ -10,7 +10,7 @@ from cifar_jax.errors import UserError
 from cifar_jax.training import checkpoints, history, metrics, parallel, weights
 from cifar_jax.training import state as states
 from cifar_jax.training.history import Line
-from cifar_jax.training.plan import Plan, initial_state, loaded_variables
+from cifar_jax.training.plan import Plan, loaded_variables
 from cifar_jax.training.state import TrainState
 from cifar_jax.training.step import Programs, programs
 from cifar_jax.training.trainer import Watcher
@@ -39,7 +39,7 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Trained:
     """
     train, per_epoch = plan.config.train, plan.steps_per_epoch
     program = programs(plan)
-    shapes = jax.eval_shape(lambda: initial_state(plan))
+    shapes = jax.eval_shape(program.init, None)
     everywhere = parallel.replicated(plan.mesh)
     validation = plan.validation and on_device(plan.validation, plan.mesh)
 
