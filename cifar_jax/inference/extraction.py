@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Float32, PyTree, UInt8
 from ml_collections import ConfigDict
 
@@ -82,7 +83,7 @@ def extract(config: ConfigDict, out: pathlib.Path) -> Extracted:
         *(facts['model'], sum(len(part.labels) for part in parts.values())),
         *(*dataset.train.images.shape[1:3], size, size),
     )
-    compute = _compute(backbone, config, mesh)
+    compute = program(backbone, config, mesh)
     speed = _write_chunks(folder, parts, compute)
     index = _index(folder, facts, dataset, parts)
     kept_features.write_index(folder, index)
@@ -105,7 +106,13 @@ def _facts(backbone: Backbone, dataset: Dataset, parts: Mapping[str, Arrays]) ->
     }
 
 
-def _compute(backbone: Backbone, config: ConfigDict, mesh: Any) -> Compute:
+def program(backbone: Backbone, config: ConfigDict, mesh: Mesh) -> Compute:
+    """Returns a function that computes the features of images, `BATCH` at a time.
+
+    Args:
+      config: of the run that the backbone is from.
+      mesh: the devices that share a batch.
+    """
     model = backbone.model
 
     def features(

@@ -107,7 +107,7 @@ def test_features_are_those_of_the_images_alone_in_whatever_batch(config, tmp_pa
 
 def test_kept_features_are_found_again(config, tmp_path, monkeypatch):
     first = extraction.extract(config, tmp_path)
-    monkeypatch.setattr(extraction, '_compute', None)
+    monkeypatch.setattr(extraction, 'program', None)
     again = extraction.extract(config, tmp_path)
     assert (again.folder, again.images_per_second) == (first.folder, None)
     assert again.contents.sha256 == first.contents.sha256
