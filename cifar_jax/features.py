@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = args.out or pathlib.Path('features') / configs.name(args.config)
     folder, contents, speed = extraction.extract(config, out)
     rows = [(part, count, contents.width) for part, count in contents.images.items()]
-    console.table(str(folder), ('part', 'images', 'features'), rows)
+    console.table(contents.facts['model'], ('part', 'images', 'features'), rows)
     if speed:
         print(f'{speed:.0f} images/s')
     result: dict[str, Any] = {

@@ -58,7 +58,8 @@ def keep_probes(folder: pathlib.Path) -> None:
     stored = kept.read_probes(folder / probes.FILE)
     words = shlex.split(stored['command'])
     args, overrides = features.parser().parse_known_args(words[3:])
-    again = [*words[:3], '--config', args.config, *overrides, '--probe']
+    out = ['--out', str(args.out)] if args.out and not args.out.is_absolute() else []
+    again = [*words[:3], '--config', args.config, *overrides, *out, '--probe']
     stored['command'] = shlex.join(again)
     target = kept.RESULTS / f'probes_{folder.resolve().parent.name}.json'
     files.write_json(target, files.with_checksum(stored))

@@ -3,8 +3,9 @@
     python scripts/smoke.py [--config FILE ...] [--jobs N]
 
 Networks have their full size. JAX networks train for three steps of eight images, NumPy networks
-for one epoch, on two percent of the data. The variants `digits` and `smoke` are left to the tests.
-Prints a table of times. If a variant fails, its error is printed and the status is 1.
+for one epoch, on two percent of the data. The variants `digits` and `smoke` are left to the tests,
+and those whose folder or prepared set is not on this machine, as S1's birds, are left out and
+named. Prints a table of times. If a variant fails, its error is printed and the status is 1.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 
+from cifar_jax.data import paths
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import config_files, console, variants
 from cifar_jax.experiment.workdir import Workdir
@@ -46,20 +48,33 @@ def task(spec: str, out: pathlib.Path) -> grid.Task:
     return single._replace(workdir=Workdir(out / configs.name(spec)))
 
 
+def is_here(spec: str) -> bool:
+    """Returns whether the data of a variant are on this machine; CIFAR can be downloaded."""
+    data = configs.load(spec).data
+    kind, _, rest = data.source.partition(':')
+    if kind == 'tfds':
+        return (pathlib.Path(data.dir).expanduser() / rest).is_dir()
+    return kind not in paths.ON_DISK or pathlib.Path(rest).expanduser().exists()
+
+
 def main() -> None:
     """Runs the script; user errors end it with one sentence and status 1."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--config', nargs='+', type=pathlib.Path, metavar='FILE')
     parser.add_argument('--jobs', type=int, default=len(lib.cores()), help='default: one per core')
     args = parser.parse_args()
-    paths = args.config or sorted((ROOT / 'configs').glob('*.py'))
+    files = args.config or sorted((ROOT / 'configs').glob('*.py'))
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, console.mistakes_as_sentences():
-        jobs = [Job(task(spec, pathlib.Path(folder))) for spec in specs(paths)]
+        chosen = {spec: is_here(spec) for spec in specs(files)}
+        jobs = [Job(task(spec, pathlib.Path(folder))) for spec, here in chosen.items() if here]
         loop.run(jobs, lib.shares(args.jobs), 'none', show.Display(jobs, args.jobs))
     title = f'{len(jobs)} variants, {console.duration(time.monotonic() - start)}'
     rows = [(job.task.name, console.duration(job.seconds), job.state) for job in jobs]
     console.table(title, ('variant', 'time', 'state'), rows)
+    for spec, here in chosen.items():
+        if not here:
+            print(f'{spec} was left out: its data are not on this machine', file=sys.stderr)
     for job in jobs:
         if job.state == 'failed':
             print(f'{job.task.spec} failed: {job.error}', file=sys.stderr)
