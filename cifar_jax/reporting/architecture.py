@@ -39,8 +39,11 @@ def draw(classifier: Classifier, image_shape: Sequence[int]) -> Picture:
         68,
     )
     heights = [_height(block) for block in network]
+    first = max(0.3, _thickness(image_shape))  # features have hundreds of channels
     start = MARGIN + 0.25 + _LINE * len(head) + 0.1
-    height_of_figure = start + 0.3 + sum(heights) + _ARROW * len(network) + _LINE * len(foot) + 0.2
+    height_of_figure = (
+        start + first + sum(heights) + _ARROW * len(network) + _LINE * len(foot) + 0.2
+    )
     figure = panels.figure(height_of_figure)
     panels.write(figure, MARGIN, MARGIN, name, fontsize=12, fontweight='bold')
     panels.write(figure, MARGIN, MARGIN + 0.25, '\n'.join(head))
@@ -48,9 +51,9 @@ def draw(classifier: Classifier, image_shape: Sequence[int]) -> Picture:
     axes.set(xlim=(0, WIDTH), ylim=(height_of_figure, 0))
     # Images may be resized before the first block.
     inputs = network[0].input if len(network[0].input) == 3 else image_shape
-    _box(axes, start, 0.3, image_shape, inputs, _PALE)
+    _box(axes, start, first, image_shape, inputs, _PALE)
     _heading(figure, start + 0.07, 'image', image_shape)
-    top, previous = start + 0.3, tuple(image_shape)
+    top, previous = start + first, tuple(image_shape)
     for block, height in zip(network, heights, strict=True):
         _arrow(figure, top, _size(block.input) if block.input != previous else '')
         _draw(figure, top + _ARROW, height, block, inputs)

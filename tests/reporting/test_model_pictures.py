@@ -72,6 +72,14 @@ def test_an_image_that_is_resized_is_narrower_than_the_first_map():
     assert '32x32x3' in words(drawn)
 
 
+def test_features_have_room_above_the_first_layer():
+    shape = (1, 1, 2048)
+    drawn = architecture.draw(classifier(models.create('DenseHead', 5), shape), shape)
+    features, hidden, _ = drawn.figure.axes[0].patches
+    # The axis of the figure points down.
+    assert hidden.get_y() - (features.get_y() + features.get_height()) > 0.2
+
+
 def test_filters_are_scaled_around_grey():
     kernel = np.random.default_rng(0).normal(size=(3, 2, 3)).astype(np.float32)
     tile = filters.tile(kernel)
