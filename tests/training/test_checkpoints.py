@@ -181,6 +181,16 @@ def test_the_step_of_a_damaged_checkpoint_can_be_saved_again(tmp_path):
     assert sorted(path.name for path in (tmp_path / 'damaged').iterdir()) == ['2', '2-1']
 
 
+def test_the_run_that_sets_a_damaged_checkpoint_aside_saves_its_step_again(tmp_path):
+    folder = tmp_path / 'c'
+    save_steps(folder, {1: 0.1, 2: 0.2})
+    truncate(folder / '2')
+    with checkpoints.manager(folder) as manager:
+        assert int(checkpoints.restore_latest(manager, SHAPES).state.step) == 1
+        checkpoints.save(manager, state_at(2), lines_to(2), 0.2)
+    assert_same_bits(restore_latest(folder).state, state_at(2))
+
+
 def test_where_all_are_damaged_the_user_is_told_and_nothing_is_moved(tmp_path):
     folder = tmp_path / 'c'
     save_steps(folder, {1: 0.1, 2: 0.2})
