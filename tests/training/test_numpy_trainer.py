@@ -146,6 +146,12 @@ def test_a_checkpoint_is_loaded_by_its_role(unbroken, checkpoint, chosen):
     assert loaded.step == chosen(lines(folder))['step']
 
 
+def test_a_run_without_a_checkpoint_cannot_be_loaded(tmp_path):
+    mesh = parallel.make_mesh(1, 1)
+    with pytest.raises(UserError, match='has no checkpoint yet: train it first'):
+        numpy_trainer.load(config_of(), tmp_path, 'latest', 10, (8, 8, 3), mesh)
+
+
 class Logging(tiny_training.Watcher):
     """Keeps the log of a run as its workdir does, and waits for every step or for some."""
 
