@@ -136,8 +136,8 @@ class ReLU(nn.Module):
 
 
 def relu6(x: Float[Array, '*shape']) -> Float[Array, '*shape']:
-    """Returns min(max(x, 0), 6), whose gradient at 0 and at 6 is 0, as in PyTorch."""
-    return jnp.where(x < 6, nn.relu(x), jnp.asarray(6, x.dtype))
+    """Returns min(max(x, 0), 6), whose gradient at 0 and at 6 is 0, as in PyTorch; keeps NaN."""
+    return jnp.where(x >= 6, jnp.asarray(6, x.dtype), nn.relu(x))
 
 
 # The activations of the option `activation` of models.

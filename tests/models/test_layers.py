@@ -174,6 +174,10 @@ def test_relu6_has_no_slope_at_its_two_kinks(dtype):
     np.testing.assert_array_equal(slope.astype(float), [0, 0, 1, 0, 0])
 
 
+def test_relu6_keeps_what_is_undefined():
+    np.testing.assert_array_equal(relu6(jnp.asarray([jnp.nan, jnp.inf, -jnp.inf])), [np.nan, 6, 0])
+
+
 def test_an_inverted_residual_drops_its_branch_for_some_images_and_doubles_the_others():
     block = InvertedResidual(8, 3, 1, expansion=1, squeeze=False, activation='relu6', drop_path=0.5)
     x, variables = prepared(block, (64, 2, 2, 8), train=False)
