@@ -70,7 +70,8 @@ TESTS = {
     'inference/predictions.py': 'inference/test_kept_predictions.py inference/test_predictions.py',
     'inference/pretrained.py': 'inference/test_pretrained.py',
     'inference/trained.py': 'inference/test_trained.py',
-    'inference/classifier.py': 'inference/test_predictions.py experiment/test_workdir.py',
+    'inference/classifier.py': 'inference/test_predictions.py experiment/test_workdir.py '
+    'inference/test_feature_runs.py',
     'inference/evaluation.py': 'inference/test_evaluation.py inference/test_changed_data.py '
     'inference/test_other_data.py',
     'inference/backbone.py': 'inference/test_extraction.py',
