@@ -69,7 +69,7 @@ TESTS = {
     'training/numpy_trainer.py': 'training/test_numpy_trainer.py training/test_trainers.py',
     'inference/predictions.py': 'inference/test_kept_predictions.py inference/test_predictions.py',
     'inference/pretrained.py': 'inference/test_pretrained.py',
-    'inference/trained.py': 'inference/test_trained.py',
+    'inference/trained.py': 'inference/test_trained.py inference/test_feature_runs.py',
     'inference/classifier.py': 'inference/test_predictions.py experiment/test_workdir.py '
     'inference/test_feature_runs.py',
     'inference/evaluation.py': 'inference/test_evaluation.py inference/test_changed_data.py '
@@ -79,7 +79,8 @@ TESTS = {
     'inference/probes.py': 'inference/test_probes.py',
     'inference/features.py': 'inference/test_features.py',
     'inference/grad_cam.py': 'inference/test_features.py',
-    'inference/new_images.py': 'inference/test_predict.py inference/test_pretrained.py',
+    'inference/new_images.py': 'inference/test_predict.py inference/test_pretrained.py '
+    'inference/test_feature_runs.py',
     'inference/other_data.py': 'inference/test_other_parts.py inference/test_other_data.py',
 }
 
