@@ -14,7 +14,7 @@ from cifar_jax.data import image_files, kept_features, sources
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment.defaults import get_defaults
-from cifar_jax.inference import extraction
+from cifar_jax.inference import backbone, extraction
 from cifar_jax.models.efficientnet import EfficientNetLite0
 from cifar_jax.models.pretrained import safetensors_files
 from cifar_jax.training import weights
@@ -200,6 +200,7 @@ def test_photographs_are_read_at_the_size_of_the_network(config, tmp_path):
         ({'model.name': 'ResNet50'}, 'is of another network'),
         ({'model.top': 7}, 'top_norm/bias is float32[5] there and float32[7] here'),
         ({'init_skip': ('params/top/kernel',)}, 'leaves out params/top/kernel'),
+        ({'init_skip': ('*_norm/*',)}, 'mean, and 13 more, on which the features depend'),
         ({'data.source': 'features:x'}, 'config.data.source names features'),
         ({'data.source': 'folder:nowhere'}, 'There is no folder'),
     ],
@@ -230,6 +231,22 @@ def test_the_end_of_a_network_can_be_cut_off(config, tmp_path):
     overrides = [f'--config.{key}={value}' for key, value in arguments.items()]
     cut = configs.load('configs/birds.py:resnet50', overrides)
     assert extraction.extract(cut, tmp_path / 'out').contents.width == 16
+
+
+def test_images_are_resized_as_the_network_was_published_by_default(config):
+    with config.unlocked():
+        del config.model.input_size
+    assert backbone.load(config).model.input_size == 224
+
+
+def test_weights_of_other_names_are_renamed(config, tmp_path):
+    expected = extraction.extract(config, tmp_path / 'out')
+    arrays = safetensors_files.read((tmp_path / 'weights.safetensors').read_bytes())
+    renamed = {name.replace('params/', 'params/body/'): a for name, a in arrays.items()}
+    safetensors_files.write(tmp_path / 'renamed.safetensors', renamed)
+    config.init_from = str(tmp_path / 'renamed.safetensors')
+    config.init_rename = (('params/body/', 'params/'),)
+    assert extraction.extract(config, tmp_path / 'out').folder == expected.folder
 
 
 def test_a_folder_without_images_is_refused(config, tmp_path):
