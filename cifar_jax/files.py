@@ -127,6 +127,19 @@ def without_checksum(value: Mapping[str, Any]) -> dict[str, Any] | None:
     return {key: item for key, item in value.items() if key != _CHECKSUM}
 
 
+def read_checked_json(path: pathlib.Path) -> dict[str, Any]:
+    """Returns the object in a JSON file, without its checksum.
+
+    Raises:
+      MissingFileError: there is no such file.
+      FileError: as for `read_json`, or the object does not match its checksum.
+    """
+    value = without_checksum(read_json(path))
+    if value is None:
+        raise FileError(path, 'does not match its own checksum')
+    return value
+
+
 def _checksum(value: Mapping[str, Any]) -> str:
     rest = {key: item for key, item in value.items() if key != _CHECKSUM}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]

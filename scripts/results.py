@@ -55,7 +55,7 @@ def keep_probes(folder: pathlib.Path) -> None:
     Raises:
       UserError: they are missing or damaged.
     """
-    stored = kept.read_probes(folder / probes.FILE)
+    stored = files.read_checked_json(folder / probes.FILE)
     words = shlex.split(stored['command'])
     args, overrides = features.parser().parse_known_args(words[3:])
     out = ['--out', str(args.out)] if args.out and not args.out.is_absolute() else []

@@ -144,10 +144,7 @@ def read_index(folder: Path) -> Index:
     """
     path = folder / INDEX
     try:
-        stored = files.without_checksum(files.read_json(path))
-        if stored is None:
-            raise files.FileError(path, 'does not match its own checksum')
-        index = Index(**stored)
+        index = Index(**files.read_checked_json(path))
         names = None if index.names is None else tuple(map(str, index.names))
         return index._replace(classes=tuple(map(str, index.classes)), names=names)
     except files.FileError as error:

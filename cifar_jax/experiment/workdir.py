@@ -12,7 +12,7 @@ from cifar_jax import files, machine
 from cifar_jax.data import paths
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as config_lib
-from cifar_jax.files import FileError, MissingFileError
+from cifar_jax.files import MissingFileError
 from cifar_jax.training import history as histories
 from cifar_jax.training.durations import steps
 
@@ -105,7 +105,7 @@ def read_summary(workdir: Workdir) -> dict[str, Any]:
     Raises:
       UserError: the file is damaged.
     """
-    return _read_checked(workdir.summary) if workdir.summary.exists() else {}
+    return files.read_checked_json(workdir.summary) if workdir.summary.exists() else {}
 
 
 def read_config(workdir: Workdir) -> ConfigDict:
@@ -145,18 +145,11 @@ def read_config_file(workdir: Workdir) -> dict[str, Any]:
       UserError: the file is missing or damaged.
     """
     try:
-        return _read_checked(workdir.config)
+        return files.read_checked_json(workdir.config)
     except MissingFileError as error:
         raise UserError(
             f'{error.path} is missing: {workdir.path} is not the workdir of a run.'
         ) from None
-
-
-def _read_checked(path: pathlib.Path) -> dict[str, Any]:
-    value = files.without_checksum(files.read_json(path))
-    if value is None:
-        raise FileError(path, 'does not match its own checksum')
-    return value
 
 
 def _tuples(value: Any) -> Any:

@@ -84,9 +84,9 @@ def probe(folder: pathlib.Path, config: ConfigDict, command: str = '') -> dict[s
 
 
 def _read(folder: pathlib.Path) -> dict[str, Any]:
-    """Returns what is kept; nothing if there is none, or a damaged file."""
+    """Returns the kept results; an empty object if there are none, or the file is damaged."""
     try:
-        return files.without_checksum(files.read_json(folder / FILE)) or {}
+        return files.read_checked_json(folder / FILE)
     except files.FileError:
         return {}
 

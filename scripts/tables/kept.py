@@ -3,9 +3,8 @@
 import pathlib
 import shlex
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from cifar_jax import files, main
+from cifar_jax import main
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import records
@@ -41,18 +40,6 @@ def read_all(results: pathlib.Path = RESULTS) -> list[Run]:
       UserError: a run cannot be read, see `read`.
     """
     return [read(path) for path in sorted(results.iterdir()) if path.is_dir()]
-
-
-def read_probes(path: pathlib.Path) -> dict[str, Any]:
-    """Returns the results of the probes on a folder of features, from its probes.json.
-
-    Raises:
-      UserError: the file is missing or damaged.
-    """
-    stored = files.without_checksum(files.read_json(path))
-    if stored is None:
-        raise files.FileError(path, 'does not match its own checksum')
-    return stored
 
 
 def groups(runs: Iterable[Run]) -> dict[str, list[Run]]:

@@ -5,6 +5,7 @@ import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
+from cifar_jax import files
 from cifar_jax.experiment.records import Run, percent
 from tables import kept
 from tables.kept import table
@@ -84,7 +85,7 @@ def probes(groups: Groups) -> str:
     columns = 'images network >size probe >chosen >validation >test >seconds processor command'
     rows = []
     for path in sorted(kept.RESULTS.glob('probes_*.json')):
-        stored = kept.read_probes(path)
+        stored = files.read_checked_json(path)
         cores = stored['environment']['cores']
         for name, probe in stored['probes'].items():
             rows.append(
