@@ -6,8 +6,6 @@ Heads are then trained on them in seconds, with --config.data.source=features:DI
 import argparse
 import json
 import pathlib
-import shlex
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,8 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         'features': contents.width,
     }
     if args.probe:
-        typed = sys.argv[1:] if arguments is None else arguments
-        command = shlex.join(['python', '-m', 'cifar_jax.features', *typed])
+        command = console.command_line('cifar_jax.features', arguments)
         result['probes'] = probes.probe(folder, config.data, command)
         _show(result['probes'])
     print(f'train on them with --config.data.source=features:{folder}')

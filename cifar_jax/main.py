@@ -3,7 +3,6 @@
 import argparse
 import json
 import pathlib
-import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -44,12 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from cifar_jax.experiment.run import train
 
     folder = args.workdir or pathlib.Path('runs') / configs.name(args.config)
-    typed = sys.argv[1:] if arguments is None else arguments
-    command = shlex.join(['python', '-m', 'cifar_jax.main', *typed])
     summary = train(
         config,
         folder,
-        command=command,
+        command=console.command_line('cifar_jax.main', arguments),
         profile=args.profile,
         extend=args.extend,
         draw=_draw,

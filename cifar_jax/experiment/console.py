@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import pathlib
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -118,6 +119,17 @@ def mistakes_as_sentences() -> Iterator[None]:
         return
     print(f'cifar_jax: {message}', file=sys.stderr)
     raise SystemExit(1)
+
+
+def command_line(module: str, arguments: Sequence[str] | None) -> str:
+    """Returns a command as it was typed, to be kept with its results.
+
+    Args:
+      module: such as 'cifar_jax.main'.
+      arguments: of its `main`; None are those of this process.
+    """
+    typed = sys.argv[1:] if arguments is None else arguments
+    return shlex.join(['python', '-m', module, *typed])
 
 
 def is_path(text: str) -> pathlib.Path:
