@@ -75,8 +75,8 @@ TESTS = {
     'inference/backbone.py': 'inference/test_extraction.py',
     'inference/extraction.py': 'inference/test_extraction.py',
     'inference/probes.py': 'inference/test_probes.py',
-    'inference/features.py': 'inference/test_features.py',
-    'inference/grad_cam.py': 'inference/test_features.py',
+    'inference/feature_maps.py': 'inference/test_feature_maps.py',
+    'inference/grad_cam.py': 'inference/test_feature_maps.py',
     'inference/new_images.py': 'inference/test_predict.py inference/test_pretrained.py '
     'inference/test_feature_runs.py',
     'inference/other_data.py': 'inference/test_other_parts.py inference/test_other_data.py',

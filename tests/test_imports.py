@@ -18,7 +18,7 @@ FORBIDDEN = {
     'training/losses.py': ('cifar_jax.experiment.workdir', 'experiment'),
     'experiment/watcher.py': ('cifar_jax.reporting.style', 'reporting'),
     'experiment/config.py': ('cifar_jax.inference.classifier', 'inference'),
-    'inference/features.py': ('cifar_jax.main', 'main'),
+    'inference/feature_maps.py': ('cifar_jax.main', 'main'),
     'ops/pool.py': ('cifar_jax.data.normalize', 'data'),
     'reference/dense.py': ('jax', 'jax'),
     'inference/predictions.py': ('cifar_jax.reference.network', 'reference'),

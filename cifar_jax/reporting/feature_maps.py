@@ -7,7 +7,7 @@ from jaxtyping import Float32, Int, UInt8
 from matplotlib.axes import Axes
 
 from cifar_jax.inference.classifier import Classifier
-from cifar_jax.inference.features import feature_maps
+from cifar_jax.inference.feature_maps import feature_maps
 from cifar_jax.reporting import images, panels
 from cifar_jax.reporting.panels import GAP, MARGIN
 from cifar_jax.reporting.picture import Picture

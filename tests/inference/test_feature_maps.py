@@ -9,7 +9,7 @@ from classifiers_by_hand import SHAPE, classifier, images, inputs, narrow
 
 from cifar_jax.crosscheck import networks, variables
 from cifar_jax.data.normalize import Normalizer
-from cifar_jax.inference.features import feature_maps
+from cifar_jax.inference.feature_maps import feature_maps
 from cifar_jax.inference.grad_cam import cams
 from cifar_jax.models import blocks
 from cifar_jax.reference import graph as graphs
