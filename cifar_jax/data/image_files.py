@@ -116,10 +116,8 @@ def pixels(
     rgb = image.convert('RGB')
     if resize == 'stretch':
         return np.asarray(rgb.resize((width, height), Image.Resampling.BILINEAR))
-    bicubic = resize == 'crop_bicubic'
-    return np.asarray(
-        _cropped(rgb, height, Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR)
-    )
+    resample = Image.Resampling.BICUBIC if resize == 'crop_bicubic' else Image.Resampling.BILINEAR
+    return np.asarray(_cropped(rgb, height, resample))
 
 
 def _cropped(image: Image.Image, size: int, resample: Image.Resampling) -> Image.Image:

@@ -59,6 +59,8 @@ def extract(config: ConfigDict, out: pathlib.Path) -> Extracted:
     Raises:
       UserError: see `backbone.load` and `sources.load`; or there is a file in the place of `out`.
     """
+    if config.data.source.startswith('features:'):
+        raise UserError('config.data.source names features: name the images instead.')
     keep_freed_memory()
     # Before anything else uses JAX, whose devices it may set.
     mesh = parallel.make_mesh(config.mesh.devices, BATCH)
@@ -68,8 +70,6 @@ def extract(config: ConfigDict, out: pathlib.Path) -> Extracted:
     if config.data.source.startswith('folder:') and not config.data.image_size:
         config.data.image_size = size
     config.data.augment = ()
-    if config.data.source.startswith('features:'):
-        raise UserError('config.data.source names features: name the images instead.')
     dataset = sources.load(config.data)
     parts = _parts(dataset)
     facts = _facts(backbone, dataset, parts)

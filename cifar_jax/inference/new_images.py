@@ -94,17 +94,17 @@ def predict(
 ) -> Iterator[Prediction | str]:
     """Returns the prediction for each file, in order, or a sentence if it cannot be read.
 
-    Files are resized as in training by `image_files.read` and normalised as in training, at
-    most `eval_batch_size` at a time as in `evaluate`. So memory does not grow with their number,
-    and the images of a split get the same bits as there.
+    Files are resized by `image_files.read` and normalised as in training, at most
+    `eval_batch_size` at a time as in `evaluate`. So memory does not grow with their number, and the
+    images of a split get the same bits as there.
 
     Args:
       paths: from `files`; sentences among them are yielded unchanged.
       checkpoint: as for `classifier.load`.
 
     Raises:
-      UserError: the workdir is missing or damaged, it was trained on features, or
-        its images are not square.
+      UserError: the workdir is missing or damaged, it was trained on features, or its images are
+        not square.
     """
     workdir = Workdir(folder)
     keep_freed_memory()
@@ -125,16 +125,14 @@ def predict_pretrained(
     """Yields a published network's classes of ImageNet for each file, as `predict` does.
 
     Args:
-      name, source: as for `pretrained.load`.
+      name, source, resize: as for `pretrained.load`.
       paths: as for `predict`.
-      resize: of the files, see `image_files.pixels`; None as the network was evaluated.
 
     Raises:
       UserError: there are no such weights, or they are damaged or of another network.
     """
     keep_freed_memory()
-    classifier, size = pretrained.load(name, source)
-    classifier.config.data.resize = resize or classifier.config.data.resize
+    classifier, size = pretrained.load(name, source, resize)
     return _classify(classifier, size, paths)
 
 

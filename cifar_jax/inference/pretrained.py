@@ -25,12 +25,13 @@ class Pretrained(NamedTuple):
     size: int
 
 
-def load(name: str, source: str = sources.IMAGENET) -> Pretrained:
+def load(name: str, source: str = sources.IMAGENET, resize: str | None = None) -> Pretrained:
     """Returns the classifier of ImageNet's 1,000 classes that a published model is.
 
     Args:
       name: of a model in `catalogue.PUBLISHED`.
       source: as in `sources.read`; 'imagenet' for the published weights.
+      resize: of image files, see `image_files.pixels`; None as the network was evaluated.
 
     Raises:
       UserError: there are no such weights, or they are not those of this model with its head.
@@ -39,7 +40,7 @@ def load(name: str, source: str = sources.IMAGENET) -> Pretrained:
     config = get_defaults()
     config.model.name = name
     config.eval_batch_size = _BATCH
-    config.data.image_size, config.data.resize = published.size, published.resize
+    config.data.image_size, config.data.resize = published.size, resize or published.resize
     mesh = parallel.make_mesh(0, _BATCH)
     model = models.create(name, len(classes))
     path, arrays = sources.read(source, model)
