@@ -15,8 +15,8 @@ killed while the function that it changes is the same; a survivor is judged agai
 its tests change, too. --sample takes N mutants of each module, the same ones for the same seed.
 The status is 1 if one survived.
 
-Not judged so far: extraction.py. In probes.py, 20 mutants of the tried values, of the measured
-seconds and of the log survive, which nobody has looked at. No survivor of the rest is left.
+Not judged so far: extraction.py. In probes.py, 20 mutants survive that have not been examined: of
+the tried values, the measured seconds and the log. No survivor of the rest is left.
 """
 
 import argparse

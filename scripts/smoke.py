@@ -3,9 +3,9 @@
     python scripts/smoke.py [--config FILE ...] [--jobs N]
 
 Networks have their full size. JAX networks train for three steps of eight images, NumPy networks
-for one epoch, on two percent of the data. The variants `digits` and `smoke` are left to the tests,
-and those whose folder or prepared set is not on this machine, as S1's birds, are left out and
-named. Prints a table of times. If a variant fails, its error is printed and the status is 1.
+for one epoch, on two percent of the data. The variants `digits` and `smoke` are left to the tests.
+Variants whose data are not on this machine, such as S1's birds, are left out and listed. Prints a
+table of times. If a variant fails, its error is printed and the status is 1.
 """
 
 import argparse

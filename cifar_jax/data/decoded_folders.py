@@ -20,8 +20,8 @@ from cifar_jax.machine import cores
 
 SIZE = 32  # default height and width of the images
 FOLDERS = f'{cache.FOLDER}-folders'
-LEAST = 4 * 2**20  # bytes of files that are worth a cache: decoding fewer takes tenths of a second
-_VERSION = 1  # raised when the same files come to give other pixels
+LEAST = 4 * 2**20  # bytes of files that are worth a cache: decoding fewer takes less than a second
+_VERSION = 1  # to be raised when the same files give other pixels
 
 log = logging.getLogger('cifar_jax')
 
@@ -32,9 +32,9 @@ def read(
     """Returns the images of some files, and the rows of those that could not be read.
 
     Images that were decoded before are mapped into memory from a cache in `config.dir`:
-    `cifar_jax-v1-folders/<name>-<digest of its path>-<size>`. It belongs to the names, sizes and
-    times of change of all files, to the way in which images are resized, and to the versions of
-    what decoded them: if any of these has changed, the files are decoded again.
+    `cifar_jax-v1-folders/<name>-<digest of its path>-<size>`. The files are decoded again if the
+    name, size or time of change of any of them differs, the way in which images are resized, or the
+    version of a library that decodes them.
 
     Args:
       config: `config.data`, see `folders.load`.
@@ -47,7 +47,7 @@ def read(
     kept = _kept(folder, identity, files.root)
     if kept is not None:
         images, damaged = kept
-        # What could not be read is tried again, which tells why.
+        # Files that could not be read are tried again, for the reasons.
         problems = _decode(files.take(damaged), config)[1] if len(damaged) else {}
         if len(problems) == len(damaged):
             _warn(problems.values(), len(images))
@@ -55,7 +55,7 @@ def read(
     images, problems = _decode(files, config)
     _warn(problems.values(), len(images))
     damaged = np.array([*problems], np.int64)
-    # If a file was written meanwhile, nobody knows which of its versions was read.
+    # If a file was written meanwhile, either of its versions may have been read.
     if size >= LEAST and _identity(files, config)[0] == identity:
         _keep(folder, identity, images, damaged)
     return images, damaged
@@ -76,7 +76,7 @@ def _identity(files: Files, config: ConfigDict) -> tuple[str, int]:
     for path, name in zip(files.paths, files.names, strict=True):
         try:
             stat = path.stat()
-        except OSError:  # decoding says what is wrong with it
+        except OSError:  # decoding reports the problem
             facts.append((name,))
             continue
         facts.append((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
@@ -113,7 +113,7 @@ def _keep(folder: Path, identity: str, images: np.ndarray, damaged: np.ndarray) 
 
 
 def _decode(files: Files, config: ConfigDict) -> tuple[np.ndarray, dict[int, UserError]]:
-    """Returns the images, and what is wrong with the rows that could not be read, in order."""
+    """Returns the images, and the problems of the rows that could not be read, in order."""
     size = config.image_size or SIZE
     images = np.zeros((len(files.paths), size, size, 3), np.uint8)
     problems: dict[int, UserError] = {}

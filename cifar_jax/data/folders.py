@@ -36,7 +36,7 @@ def load(path: Path, config: ConfigDict) -> Dataset:
 
     Args:
       config: `config.data`, with these keys:
-        `image_size`, `resize`: height and width of all images (0: 32), and how they become so, see
+        `image_size`, `resize`: height and width of all images (0: 32), and the way of resizing, see
         `image_files.pixels`;
         `damaged`: an image that cannot be read ends the run ('stop') or is left out ('skip');
         `dir`: where decoded images are kept, see `decoded_folders.read`;

@@ -28,7 +28,7 @@ CROPPED = 0.875  # share of the shorter side that 'crop' keeps: 224 of 256 pixel
 
 
 def decoders() -> tuple[str, ...]:
-    """Returns the versions of what decides about the pixels that are read from a file."""
+    """Returns the versions of the libraries that decode and resize image files."""
     import PIL
     from PIL import features
 
@@ -97,8 +97,8 @@ def pixels(
     over white, as on a page. Then it is resized, with antialiasing where it shrinks.
 
     Args:
-      resize: 'stretch' (bilinear, without regard to its proportions), 'crop' or 'crop_bicubic': see
-        `_cropped`, which [h w] must be square for.
+      resize: 'stretch' (bilinear, without regard to its proportions), or 'crop' or 'crop_bicubic',
+        which need h = w: see `_cropped`.
 
     Raises:
       ValueError: pixels are 32-bit numbers, whose white is unknown.
@@ -129,7 +129,10 @@ def _cropped(image: Image.Image, size: int, resample: Image.Resampling) -> Image
     shorter = int(size / CROPPED)
     width, height = (int(shorter * side / min(image.size)) for side in image.size)
     left, top = round((width - size) / 2), round((height - size) / 2)
-    right, down = image.width / width, image.height / height  # pixels of the image for one
+    right, down = (
+        image.width / width,
+        image.height / height,
+    )  # pixels of the image per pixel of the resized one
     box = (left * right, top * down, (left + size) * right, (top + size) * down)
     return image.resize((size, size), resample, box)
 

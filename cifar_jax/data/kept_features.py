@@ -55,7 +55,7 @@ def load(path: Path, config: ConfigDict) -> Dataset:
     for part, arrays in parts.items():
         if digest(arrays) != index.sha256[part]:
             error = files.FileError(folder, f'has {part} features that are not those of its index')
-            raise _again(error)
+            raise _with_remedy(error)
     validation = None if config.validation == 'none' else parts.get('validation')
     names = index.names if config.draw == 'names' else None
     return Dataset(path.name, parts['train'], parts['test'], index.classes, validation, names)
@@ -116,9 +116,9 @@ def read_chunk(folder: Path, part: str, number: int, images: int) -> Arrays:
         if as_written != (2, 'float32', images, 'int32') or labels.shape != (images,):
             raise files.FileError(path, f'is damaged (it does not hold {images} float32 features)')
     except KeyError as error:
-        raise _again(files.FileError(path, f'is damaged (it lacks {error})')) from None
+        raise _with_remedy(files.FileError(path, f'is damaged (it lacks {error})')) from None
     except files.FileError as error:
-        raise _again(error) from None
+        raise _with_remedy(error) from None
     return Arrays(features[:, None, None], labels)
 
 
@@ -148,16 +148,16 @@ def read_index(folder: Path) -> Index:
         names = None if index.names is None else tuple(map(str, index.names))
         return index._replace(classes=tuple(map(str, index.classes)), names=names)
     except files.FileError as error:
-        raise _again(error) from None
+        raise _with_remedy(error) from None
     except TypeError:
-        raise _again(files.FileError(path, 'is of another version, or damaged')) from None
+        raise _with_remedy(files.FileError(path, 'is of another version, or damaged')) from None
 
 
 def _chunk(folder: Path, part: str, number: int) -> Path:
     return folder / f'{part}-{number:05}.npz'
 
 
-def _again(error: files.FileError) -> UserError:
+def _with_remedy(error: files.FileError) -> UserError:
     remove = '' if isinstance(error, files.MissingFileError) else 'remove it, and '
     return UserError(
         f'{error.path} {error.reason}: {remove}run python -m cifar_jax.features again.'

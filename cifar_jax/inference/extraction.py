@@ -30,7 +30,7 @@ log = logging.getLogger('cifar_jax')
 
 BATCH = 32  # images of 224x224, which take a hundred times the memory of CIFAR's
 _LETTERS = 16  # of the digest that names a folder
-_FORMAT = 1  # raised when the same facts come to give other features
+_FORMAT = 1  # to be raised when the same facts give other features
 Compute = Callable[[UInt8[np.ndarray, 'n h w 3']], Float32[np.ndarray, 'n features']]
 
 

@@ -14,7 +14,7 @@ class DenseHead(ImageModel):
 
     S1's heads on the 2,048 features of ResNet50, for 200 classes: 409,800 parameters without a
     hidden layer, 2,303,176 with one of 1,024 units. Kernels are initialized as in Keras (Glorot
-    uniform), biases with 0. Images, which features are for a model, are flattened.
+    uniform), biases with 0. Features reach a model as images of 1x1; larger images are flattened.
 
     Options:
         hidden: units of each hidden layer; () for none.

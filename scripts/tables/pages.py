@@ -1,5 +1,4 @@
-"""The generated tables in README.md, docs/cifar10.md, docs/numpy.md and
-docs/transfer.md."""
+"""The generated tables in README.md, docs/cifar10.md, docs/numpy.md and docs/transfer.md."""
 
 import re
 import statistics
