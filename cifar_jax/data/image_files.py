@@ -129,10 +129,8 @@ def _cropped(image: Image.Image, size: int, resample: Image.Resampling) -> Image
     shorter = int(size / CROPPED)
     width, height = (int(shorter * side / min(image.size)) for side in image.size)
     left, top = round((width - size) / 2), round((height - size) / 2)
-    right, down = (
-        image.width / width,
-        image.height / height,
-    )  # pixels of the image per pixel of the resized one
+    # Pixels of the image per pixel of the resized one.
+    right, down = image.width / width, image.height / height
     box = (left * right, top * down, (left + size) * right, (top + size) * down)
     return image.resize((size, size), resample, box)
 

@@ -10,7 +10,7 @@ USUAL, TENSORS = 'usual', 'tensors'
 
 
 class Task(NamedTuple):
-    """One network to train; plain data, sent to a contestant as JSON."""
+    """One network to run; plain data, sent to a contestant as JSON."""
 
     model: str
     batch: int
@@ -20,6 +20,7 @@ class Task(NamedTuple):
     images: int = 0  # number of images to use; 0 means all
     workers: int = 2  # number of processes of PyTorch's DataLoader
     width: float = 1.0  # factor on the widths; ours only
+    features: bool = False  # compute features, see `bench.features`, and do not train
     # From our config, so that the peers do the same.
     optimizer: dict[str, Any] = {}  # noqa: RUF012 (never changed)
     smoothing: float = 0.0
@@ -28,9 +29,9 @@ class Task(NamedTuple):
 
 
 class Contestant(NamedTuple):
-    """A network that is ready to train; each call returns when the work is done."""
+    """A network that is ready to run; each call returns when the work is done."""
 
     parameters: int
-    steps: Callable[[int], None]  # runs a number of training steps on images in memory
+    steps: Callable[[int], None]  # runs a number of steps on images in memory
     # Runs one epoch with augmentation; arguments: the form, and the number of batches (None: all).
-    epoch: Callable[[str, int | None], None]
+    epoch: Callable[[str, int | None], None] | None = None  # only where it trains

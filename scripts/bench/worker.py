@@ -17,6 +17,7 @@ import sys
 import time
 from typing import Any
 
+from bench import features
 from bench.task import Contestant, Task
 
 REMEDY = 'is not installed: pip install "cifar_jax[bench]"'
@@ -31,11 +32,13 @@ def main() -> None:
     framework, mode = sys.argv[1:]
     task = Task(**json.loads(sys.stdin.readline()))
     try:
-        module = importlib.import_module(MODULES[framework])
+        if task.features:
+            contestant = features.build(task, framework, mode)
+        else:
+            contestant = importlib.import_module(MODULES[framework]).build(task, mode)
     except ModuleNotFoundError as error:
         print(json.dumps({'error': f'{error.name} {REMEDY}'}), file=answers)
         return
-    contestant = module.build(task, mode)
     print(json.dumps({'parameters': contestant.parameters}), file=answers)
     for line in sys.stdin:
         print(json.dumps(_answer(contestant, json.loads(line))), file=answers)

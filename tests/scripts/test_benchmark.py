@@ -115,6 +115,15 @@ def test_our_contestant_trains(folder, monkeypatch):
     contestant.epoch(USUAL, None)
 
 
+@pytest.mark.slow
+def test_our_contestant_computes_the_features_of_published_networks():
+    with Process(
+        'ours', 'auto', TASK._replace(model='EfficientNetLite0', features=True)
+    ) as process:
+        assert process.parameters == 3_371_008
+        assert process.steps(1) > 0
+
+
 def test_pytorch_contestant_answers_over_its_pipe(folder):
     pytest.importorskip('torch', reason='PyTorch is not installed')
     optimizer = dict(name='adam', rate=1e-3, b1=0.9, b2=0.999, eps=1e-8, l2=0.0)
