@@ -40,7 +40,7 @@ TESTS = {
     'data/normalize.py': 'data/test_normalize.py',
     'data/batches.py': 'data/test_batches.py',
     'training/history.py': 'training/test_history.py',
-    'training/limits.py': 'experiment/test_config.py',
+    'training/limits.py': 'experiment/test_config.py training/test_accumulation.py',
     'training/identity.py': 'training/test_identity.py',
     'training/extension.py': 'training/test_extension.py',
     'training/losses.py': 'training/test_losses.py',
@@ -50,12 +50,14 @@ TESTS = {
     'training/test_groups.py',
     'training/weights.py': 'training/test_weights.py experiment/test_first_weights.py',
     'training/validation.py': 'training/test_validation.py',
-    'training/parallel.py': 'training/test_parallel.py training/test_validation.py',
+    'training/parallel.py': 'training/test_parallel.py training/test_accumulation.py '
+    'training/test_validation.py',
     'training/precision.py': 'training/test_precision.py',
     'training/plan.py': 'training/test_plan.py training/test_independent_loop.py',
     'training/state.py': 'training/test_state.py training/test_independent_loop.py',
-    'training/step.py': 'training/test_step.py training/test_independent_loop.py '
-    'training/test_loop.py',
+    'training/accumulation.py': 'training/test_accumulation.py',
+    'training/step.py': 'training/test_step.py training/test_accumulation.py '
+    'training/test_independent_loop.py training/test_loop.py',
     'training/loop.py': 'training/test_independent_loop.py training/test_loop.py',
     'training/algorithms.py': 'training/test_algorithms.py',
     'training/checkpoints.py': 'training/test_checkpoints.py training/test_loop.py',

@@ -113,7 +113,8 @@ def mistakes_as_sentences() -> Iterator[None]:
             raise
         message = (
             f'There is not enough memory ({first_line(error)}): make config.train.batch_size, '
-            'config.eval_batch_size, the images or the model smaller.'
+            'config.eval_batch_size, the images or the model smaller, or raise '
+            'config.train.accumulate.'
         )
     else:
         return

@@ -76,6 +76,7 @@ def get_defaults() -> ConfigDict:
             train=dict(
                 length='10 epochs',
                 batch_size=128,
+                accumulate=1,  # compute the gradient of a batch in so many parts, to save memory
                 patience=0,  # stop after so many epochs without a better one; 0 never stops early
                 monitor='accuracy',  # validation 'accuracy' or 'loss': which epoch is the best
                 select='last',  # the epoch whose weights the run reports: 'last' or 'best'

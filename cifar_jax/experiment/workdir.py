@@ -31,6 +31,7 @@ _ADDED = {
     'log.pictures': '',
     'ops.algorithm': 'direct',
     'optimizer.groups': (),
+    'train.accumulate': 1,
 }
 
 

@@ -43,7 +43,7 @@ def load(workdir: Workdir, checkpoint: str = 'chosen', mesh: Mesh | None = None)
       UserError: the workdir is missing or damaged, or has no such checkpoint yet.
     """
     config = workdirs.read_config(workdir)
-    mesh = mesh or parallel.make_mesh(config.mesh.devices, config.train.batch_size)
+    mesh = mesh or parallel.mesh_of(config)
     classes, image_shape, normalizer, _ = preprocessing.read(workdir)
     dtype, _ = precision.compute_dtype(config.precision)
     trainer = trainer_of(config.model.name)

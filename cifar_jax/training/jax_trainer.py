@@ -45,7 +45,7 @@ def check(config: ConfigDict, values: Mapping[str, Any]) -> None:
 
 def set_up(config: ConfigDict, *, profile: bool) -> None:
     """Sets up JAX: the devices, the compilation cache and debugging; see `Trainer.set_up`."""
-    parallel.make_mesh(config.mesh.devices, config.train.batch_size)
+    parallel.mesh_of(config)
     use_compilation_cache()
     jax.config.update('jax_debug_nans', config.debug.nans)
     jax.config.update('jax_disable_jit', config.debug.no_jit)
@@ -81,11 +81,15 @@ def describe(plan: Plan, rows: Sequence[Row]) -> list[str]:
     device = plan.mesh.devices.flat[0]
     kind, batch = device.device_kind, plan.config.train.batch_size
     lines = [f'{plan.mesh.size} x {kind}, batch {batch}']
+    if (parts := plan.config.train.accumulate) > 1:
+        lines[0] += f' in {parts} parts'
+        if 'batch_stats' in plans.shapes(plan):
+            lines.append('train.accumulate: batch norm normalises each part of a batch by itself')
     if parameter_groups := plan.config.optimizer.groups:
         lines.append(groups.table(parameter_groups, plans.shapes(plan)))
     if device.platform != 'cpu':
         return lines
-    convolutions = algorithms.describe(rows, batch // plan.mesh.size, plan.dtype)
+    convolutions = algorithms.describe(rows, batch // parts // plan.mesh.size, plan.dtype)
     return [*lines, backend.reason(), convolutions]
 
 

@@ -21,6 +21,10 @@ def check(config: ConfigDict) -> None:
     require(0 <= config.seed < 2**32, 'seed', config.seed, 'be from 0 to 2**32 - 1')
     durations.check('train.length', train.length, above_zero=True)
     require(train.batch_size >= 1, 'train.batch_size', train.batch_size, 'be 1 or more')
+    parts = train.accumulate
+    divides = 1 <= parts <= train.batch_size and train.batch_size % parts == 0
+    rule = f'divide config.train.batch_size={train.batch_size} evenly'
+    require(divides, 'train.accumulate', parts, rule)
     rule = 'be 1 or more, or 0 never to stop early'
     require(train.patience >= 0, 'train.patience', train.patience, rule)
     require_choice('train.monitor', train.monitor, MONITORS)

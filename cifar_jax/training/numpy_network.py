@@ -22,6 +22,7 @@ _JAX_ONLY: dict[str, Any] = {
     'ema': 0.0,
     'optimizer.clip_norm': 0.0,
     'optimizer.groups': (),
+    'train.accumulate': 1,
     'checkpoint.every': '1 epochs',
     'mesh.devices': 0,
     'ops.backend': 'auto',

@@ -5,6 +5,7 @@ import contextlib
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
 
 from cifar_jax.checks import require
 from cifar_jax.errors import UserError
@@ -18,7 +19,7 @@ _MOST_CPU_DEVICES = 8
 _MOST_DEVICES = 1024
 
 
-def make_mesh(devices: int, batch_size: int) -> Mesh:
+def make_mesh(devices: int, batch_size: int, parts: int = 1) -> Mesh:
     """Returns the mesh of a run; call it before anything else uses JAX's devices.
 
     A CPU is split into virtual devices, by default one for each core, each single-threaded:
@@ -26,18 +27,21 @@ def make_mesh(devices: int, batch_size: int) -> Mesh:
 
     Args:
       devices: number of devices; 0 uses all, or on a CPU as many as are useful.
-      batch_size: images per step, which the number of devices must divide.
+      batch_size: images per step.
+      parts: how many parts of a batch are computed one after the other; the number of devices must
+        divide each of them.
 
     Raises:
       UserError: there are fewer devices, or their number does not divide the batch.
     """
-    requested = devices or _largest_divisor(batch_size, min(len(cores()), _MOST_CPU_DEVICES))
+    images = batch_size // parts
+    requested = devices or _largest_divisor(images, min(len(cores()), _MOST_CPU_DEVICES))
     # If JAX is already initialized, in a notebook or a test, its devices cannot be changed.
     with contextlib.suppress(RuntimeError):
         jax.config.update('jax_num_cpu_devices', requested)
     available = jax.device_count()
     if jax.default_backend() == 'cpu':
-        count = requested if devices else _largest_divisor(batch_size, min(available, requested))
+        count = requested if devices else _largest_divisor(images, min(available, requested))
     else:
         count = devices or available
     if count > available:
@@ -45,12 +49,18 @@ def make_mesh(devices: int, batch_size: int) -> Mesh:
             f'config.mesh.devices={count}, but JAX sees {available}: use at most '
             f'{available}, or start a new process, which can create more.'
         )
-    if batch_size % count:
+    if images % count:
+        of = f' in {parts} parts' if parts > 1 else ''
         raise UserError(
-            f'config.train.batch_size={batch_size} cannot be shared evenly by {count} devices: '
-            f'use a multiple of {count}, or set config.mesh.devices.'
+            f'config.train.batch_size={batch_size}{of} cannot be shared evenly by {count} devices: '
+            f'use a multiple of {count * parts}, or set config.mesh.devices.'
         )
     return Mesh(np.array(jax.devices()[:count]), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def mesh_of(config: ConfigDict) -> Mesh:
+    """Returns the mesh of a run with this config; see `make_mesh`."""
+    return make_mesh(config.mesh.devices, config.train.batch_size, config.train.accumulate)
 
 
 def check(devices: int) -> None:

@@ -82,7 +82,7 @@ def make(
       UserError: the batch does not fit the data or the devices, a duration does not fit, or a
         group of parameters has no effect.
     """
-    mesh = parallel.make_mesh(config.mesh.devices, config.train.batch_size)
+    mesh = parallel.mesh_of(config)
     training = batches.Resident(
         data.train, len(data.classes), config.train.batch_size, parallel.replicated(mesh)
     )

@@ -11,6 +11,7 @@ from cifar_jax.data import augment, normalize
 from cifar_jax.data.batches import Batch
 from cifar_jax.training import groups, losses, metrics, parallel
 from cifar_jax.training import state as states
+from cifar_jax.training.accumulation import accumulate
 from cifar_jax.training.plan import Plan, initial_state
 from cifar_jax.training.state import TrainState
 from cifar_jax.training.validation import Images, make_evaluate
@@ -30,7 +31,8 @@ def update(state: TrainState, batch: Batch, plan: Plan) -> TrainState:
     """Returns the state after one more step on a batch.
 
     The randomness of a step is a function of the seed and the step: `fold_in(fold_in(key(seed),
-    0x57E9), step)` is split into the key of the augmentations and that of dropout.
+    0x57E9), step)` is split into the key of the augmentations and that of dropout. Where
+    `config.train.accumulate` is above 1, dropout folds the number of the part into its key.
     """
     config = plan.config
     # A separate stream: the epochs' orders use keys folded into the seed's own key.
@@ -51,24 +53,35 @@ def update(state: TrainState, batch: Batch, plan: Plan) -> TrainState:
     augmented = augment.augment(augment_key, augmented, config.data.augment)
     images = normalize.apply(plan.normalizer, augmented.images).astype(plan.dtype)
 
-    def loss_of(params):
+    def loss_of(params, statistics, part, key):
+        images, labels = part
         with groups.frozen_statistics(config.optimizer.groups):
             logits, updated = plan.model.apply(
-                {**state.variables, 'params': params},
+                {**statistics, 'params': params},
                 images,
                 train=True,
                 progress=state.step.astype(jnp.float32) / plan.total_steps,
-                rngs={'dropout': dropout_key},
+                rngs={'dropout': key},
                 mutable=['batch_stats'],
             )
-        image_losses = losses.cross_entropy(logits, augmented.labels, config.loss.label_smoothing)
-        return image_losses.mean(), (image_losses, logits, updated)
+        image_losses = losses.cross_entropy(logits, labels, config.loss.label_smoothing)
+        # A share of the mean over the whole batch.
+        loss = image_losses.sum() / config.train.batch_size
+        return loss, ({**statistics, **updated}, (image_losses, logits))
 
-    gradient = jax.value_and_grad(loss_of, has_aux=True)
-    (loss, (image_losses, logits, updated)), gradients = gradient(state.variables['params'])
-    params = state.variables['params']
+    def gradient_of(params, statistics, part, number):
+        key = dropout_key if parts == 1 else jax.random.fold_in(dropout_key, number)
+        gradient = jax.grad(loss_of, has_aux=True)
+        gradients, (statistics, outputs) = gradient(params, statistics, part, key)
+        return gradients, statistics, outputs
+
+    parts, statistics = config.train.accumulate, dict(state.variables)
+    params = statistics.pop('params')
+    gradients, statistics, (image_losses, logits) = accumulate(
+        gradient_of, params, statistics, (images, augmented.labels), parts, plan.mesh
+    )
     updates, opt_state = plan.optimizer.update(gradients, state.opt_state, params)
-    variables = {**state.variables, **updated, 'params': optax.apply_updates(params, updates)}
+    variables = {**statistics, 'params': optax.apply_updates(params, updates)}
     average = state.average and states.update_average(
         state.average, variables, state.step, config.ema
     )
@@ -76,7 +89,7 @@ def update(state: TrainState, batch: Batch, plan: Plan) -> TrainState:
     labels = jnp.argmax(augmented.labels, axis=-1).astype(jnp.int32)
     new_epoch = state.step % plan.steps_per_epoch == 0
     sums = jax.tree.map(lambda n: jnp.where(new_epoch, jnp.zeros_like(n), n), state.sums)
-    bad = (state.bad_step < 0) & ~jnp.isfinite(loss)
+    bad = (state.bad_step < 0) & ~jnp.isfinite(image_losses.sum())
     return TrainState(
         step=state.step + 1,
         variables=variables,

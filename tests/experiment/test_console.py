@@ -230,7 +230,8 @@ def test_too_little_memory_is_one_sentence(capsys, error):
     problem = str(error).partition('\n')[0]
     assert capsys.readouterr().err == (
         f'cifar_jax: There is not enough memory ({problem}): make config.train.batch_size, '
-        'config.eval_batch_size, the images or the model smaller.\n'
+        'config.eval_batch_size, the images or the model smaller, or raise '
+        'config.train.accumulate.\n'
     )
 
 

@@ -52,6 +52,15 @@ def test_operations_are_described_for_the_images_of_a_device(data, monkeypatch):
     assert describe(plan)[-1] == f'{tiny_training.BATCH // 2} images'
 
 
+def test_a_run_with_gradient_accumulation_says_what_it_does_to_batch_norm(data):
+    plain = describe(jax_trainer.plan(narrow(train__accumulate=2), data))
+    assert plain[0].endswith(f'batch {tiny_training.BATCH} in 2 parts')
+    assert len(plain) == 3
+    config = config_of(train__accumulate=2)
+    config.model.update(name='ImprovedNet', widths=(3,), hidden=6, batch_norm='before')
+    assert 'batch norm normalises each part' in describe(jax_trainer.plan(config, data))[1]
+
+
 def test_a_run_with_groups_describes_them_too(data):
     groups = ({'pattern': '*/bias', 'rate': 0.5},)
     lines = describe(jax_trainer.plan(narrow(optimizer__groups=groups), data))
