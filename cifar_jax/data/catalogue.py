@@ -76,7 +76,7 @@ def load(
             if whole and len(parts) < len(SPLITS):
                 raise metadata.lacks_part(recipe.name, parts)
             return decoded
-    version = cache.newest(root, metadata.INFO)
+    version = prepared(recipe.name, data_dir)
     if version is None:
         version = prepare(recipe, Path(data_dir).expanduser())
     described = metadata.read(recipe.name, version, whole)
@@ -87,6 +87,11 @@ def load(
     decoded = decode(version, described, labels, size, resize)
     cache.write(version / folder, decoded, _of(version / folder, data_dir))
     return decoded
+
+
+def prepared(name: str, data_dir: str) -> Path | None:
+    """Returns the folder of the newest version of a set that is prepared in a folder, or None."""
+    return cache.newest(_root(Path(data_dir).expanduser() / name), metadata.INFO)
 
 
 def check_name(name: str) -> None:

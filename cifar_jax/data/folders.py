@@ -67,6 +67,19 @@ def load(path: Path, config: ConfigDict) -> Dataset:
     )
 
 
+def counts(path: Path, config: ConfigDict) -> tuple[list[str], dict[str, int]]:
+    """Returns the names of the classes, and the number of image files of each part.
+
+    No image is opened, so those that cannot be read are counted, too. See `load` for the config.
+
+    Raises:
+      UserError: as for `load`.
+    """
+    _require_folder(path)
+    classes, parts = _parts(path, config)
+    return classes, {part: len(files.paths) for part, files in parts.items()}
+
+
 def load_part(
     path: Path, config: ConfigDict, split: str | None
 ) -> tuple[str, tuple[str, ...], Arrays]:
