@@ -41,7 +41,7 @@ def convert(name: str, source: str, output: pathlib.Path) -> tuple[int, str]:
     head = arrays.get('params/head/bias')
     model = models.create(name, 1 if head is None else len(head))
     shapes, _ = summary.trace(model, (_SIZE, _SIZE, 3))
-    matched = weights.match(weights.Source(str(path), arrays), shapes, head='head')
+    matched = weights.match(weights.Source(str(path), arrays), shapes, heads=['head'])
     checksum = safetensors_files.write(output, matched.arrays, model=name, source=path.name)
     return len(matched.arrays), checksum
 

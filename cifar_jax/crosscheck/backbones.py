@@ -1,5 +1,8 @@
 """The backbones for transfer learning as graphs of the NumPy reference; see `networks`."""
 
+from collections.abc import Sequence
+
+from cifar_jax.models.backbone import BackboneModel
 from cifar_jax.models.efficientnet import EfficientNetB0
 from cifar_jax.models.resnet import ResNet50
 from cifar_jax.reference.activations import ReLU, ReLU6, Sigmoid, SiLU
@@ -26,7 +29,8 @@ def resnet(graph: Graph, model: ResNet50) -> None:
         for block in range(count):
             stride = 2 if stage and not block else 1
             _bottleneck(graph, f'stage{stage + 1}_block{block + 1}', width, stride, not block)
-    graph.add('mean', GlobalAvgPool())
+    _pooled(graph, model)
+    hidden_layers(graph, model.hidden, model.hidden_dropout)
     graph.add('head', Dense(model.classes))
 
 
@@ -63,8 +67,9 @@ def efficientnet(graph: Graph, model: EfficientNetB0) -> None:
     graph.add('top', Conv(model.top, (1, 1), bias=False))
     graph.add('top_norm', _EFFICIENTNET_NORM)
     graph.add('top_activation', activation)
-    graph.add('mean', GlobalAvgPool())
+    _pooled(graph, model)
     graph.add('Dropout_0', Dropout(model.dropout))
+    hidden_layers(graph, model.hidden, model.hidden_dropout, dropouts_before=1)
     graph.add('head', Dense(model.classes))
 
 
@@ -97,3 +102,21 @@ def _inverted_residual(
     if added and drop_path:
         y = graph.add(f'{name}/Dropout_0', Dropout(drop_path))
     graph.add(name, Add(), *([x] * added), y)
+
+
+def _pooled(graph: Graph, model: BackboneModel) -> None:
+    for place, features in enumerate(model.convs, 1):
+        graph.add(f'conv{place}:conv', Conv(features, padding='valid'))
+        graph.add(f'conv{place}', ReLU())
+        graph.add(f'conv{place}_dropout', Dropout(model.convs_dropout))
+    graph.add('mean', GlobalAvgPool())
+
+
+def hidden_layers(
+    graph: Graph, sizes: Sequence[int], dropout: float, dropouts_before: int = 0
+) -> None:
+    """See `cifar_jax.models.dense_head`; `dropouts_before` layers have numbers before these."""
+    for place, units in enumerate(sizes):
+        graph.add(f'hidden{place + 1}', Dense(units))
+        graph.add(f'relu_{place}', ReLU())
+        graph.add(f'Dropout_{place + dropouts_before}', Dropout(dropout))

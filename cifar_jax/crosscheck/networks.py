@@ -222,10 +222,7 @@ def complex_net(graph: Graph, model: ComplexNet) -> None:
 def dense_head(graph: Graph, model: DenseHead) -> None:
     """See `cifar_jax.models.dense_head`."""
     graph.add('flatten', Reshape())
-    for place, units in enumerate(model.hidden):
-        graph.add(f'hidden{place + 1}', Dense(units))
-        graph.add(f'relu_{place}', ReLU())
-        graph.add(f'Dropout_{place}', Dropout(model.dropout))
+    backbones.hidden_layers(graph, model.hidden, model.dropout)
     graph.add('head', Dense(model.classes))
 
 

@@ -5,6 +5,13 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 SMALL = ('digits', 'smoke')
+# Means and standard deviations of RGB pixels in [0, 1]: those of `models.pretrained.catalogue`,
+# which needs JAX.
+_PREPROCESSING = {
+    'EfficientNetLite0': ((127 / 255,) * 3, (128 / 255,) * 3),
+    'EfficientNetB0': ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    'ResNet50': ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3),
+}
 
 
 def with_small(experiments: Sequence[str]) -> tuple[str, ...]:
@@ -63,6 +70,31 @@ def turned_and_coloured(config: ConfigDict) -> None:
         dict(name='rotate', degrees=15),
         dict(name='translate', pixels=4, mode='zero'),
         dict(name='color'),
+    )
+
+
+def pretrained(config: ConfigDict, model: str) -> None:
+    """Sets a network with published weights, and the constants of its preprocessing."""
+    config.model.name = model
+    config.init_from = 'imagenet'
+    config.data.normalize = 'given'
+    config.data.mean, config.data.std = _PREPROCESSING[model]
+
+
+def narrow_efficientnet(config: ConfigDict) -> None:
+    """Sets an EfficientNetLite0 of two narrow blocks, which is drawn from the seed."""
+    config.init_from = ''
+    config.model = ConfigDict(
+        dict(
+            name='EfficientNetLite0',
+            stem=8,
+            widths=(8, 16),
+            blocks=(1, 1),
+            kernels=(3, 5),
+            strides=(1, 2),
+            expansions=(1, 2),
+            top=32,
+        )
     )
 
 

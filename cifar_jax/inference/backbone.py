@@ -10,7 +10,8 @@ from cifar_jax.data.normalize import Normalizer
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import first_weights
 from cifar_jax.models import summary
-from cifar_jax.models.image_model import ImageModel, head_name
+from cifar_jax.models.backbone import BackboneModel
+from cifar_jax.models.image_model import head_name
 from cifar_jax.models.pretrained import catalogue, sources
 from cifar_jax.training import precision, weights
 from cifar_jax.training import state as states
@@ -24,7 +25,7 @@ class Backbone(NamedTuple):
     The model resizes images to its `input_size`.
     """
 
-    model: ImageModel
+    model: BackboneModel
     variables: Variables
     normalizer: Normalizer
     dtype: Any
@@ -34,7 +35,7 @@ class Backbone(NamedTuple):
         options = {
             name: getattr(self.model, name)
             for name in self.model.__dataclass_fields__
-            if name not in ('classes', 'dtype', 'input_size', 'parent', 'name')
+            if name not in ('classes', 'dtype', 'input_size', 'parent', 'name', *self.model.ADDED)
         }
         return {
             'model': type(self.model).__name__,
@@ -52,7 +53,7 @@ def load(config: ConfigDict) -> Backbone:
     """Returns the backbone of a config: `config.model`, with the weights of `config.init_from`.
 
     Images are resized to `config.model.input_size`, or to the size that the network was published
-    with.
+    with. Layers that the model adds to the published network are left out.
 
     Raises:
       UserError: the network was not published, there are no such weights, or they are damaged or of
@@ -66,14 +67,14 @@ def load(config: ConfigDict) -> Backbone:
         )
     dtype, _ = precision.compute_dtype(config.precision)
     model = trainer_of(config.model.name).model(config, 1, dtype)
-    assert isinstance(model, ImageModel)  # others were not published
-    model = model.clone(input_size=model.input_size or published.size)
+    assert isinstance(model, BackboneModel)  # others were not published
+    model = model.bare().clone(input_size=model.input_size or published.size)
     constants = (np.asarray(numbers, np.float32) for numbers in (published.mean, published.std))
     normalizer = Normalizer(*(numbers.reshape(1, 1, 3) for numbers in constants))
     return Backbone(model, _variables(config, model), normalizer, dtype)
 
 
-def _variables(config: ConfigDict, model: ImageModel) -> Variables:
+def _variables(config: ConfigDict, model: BackboneModel) -> Variables:
     shapes, _ = summary.trace(model, (model.input_size, model.input_size, 3))
     head = head_name(model)
     source = first_weights.read(config.init_from, model)
@@ -81,7 +82,7 @@ def _variables(config: ConfigDict, model: ImageModel) -> Variables:
     match = weights.match(
         source._replace(arrays=arrays),
         shapes,
-        head=head,
+        heads=[head],
         rename=config.init_rename,
         skip=config.init_skip,
     )

@@ -1,6 +1,9 @@
 """DenseHead: dense layers on features that another network has computed."""
 
+from collections.abc import Sequence
+
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from cifar_jax.models.image_model import ImageModel
@@ -37,15 +40,28 @@ class DenseHead(ImageModel):
     ) -> Float[Array, 'batch features']:
         """Returns the output of the last hidden layer."""
         x = self.inputs(images).reshape(images.shape[0], -1)
-        for place, units in enumerate(self.hidden):
-            dense = Dense(
-                units, kernel_init=glorot_uniform, dtype=self.dtype, name=f'hidden{place + 1}'
-            )
-            x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(dense(x)))
-        return x
+        return hidden_layers(x, self.hidden, self.dropout, dtype=self.dtype, train=train)
 
     @nn.nowrap
     def check(self) -> None:
         """Raises UserError for a dropout rate that is invalid, or without effect."""
         check_rates(self, 'dropout')
         demand(self, bool(self.hidden) or not self.dropout, 'dropout', 'be 0 without hidden layers')
+
+
+def hidden_layers(
+    x: Float[Array, 'batch features'],
+    sizes: Sequence[int],
+    dropout: float,
+    *,
+    dtype: DTypeLike,
+    train: bool,
+) -> Float[Array, 'batch units']:
+    """Returns the output of dense layers of these sizes, each with ReLU and dropout.
+
+    They are called hidden1, hidden2 and so on in the module that calls this in `features`.
+    """
+    for place, units in enumerate(sizes, 1):
+        dense = Dense(units, kernel_init=glorot_uniform, dtype=dtype, name=f'hidden{place}')
+        x = nn.Dropout(dropout, deterministic=not train)(nn.relu(dense(x)))
+    return x

@@ -5,15 +5,14 @@ from typing import Literal
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from cifar_jax.models.image_model import ImageModel
+from cifar_jax.models.backbone import BackboneModel
 from cifar_jax.models.initializers import flat_variance_scaling
 from cifar_jax.models.inverted_residual import InvertedResidual, conv, norm
 from cifar_jax.models.layers import Activation, Dense
 from cifar_jax.models.options import check_lengths, check_rates
-from cifar_jax.ops.pool import global_avg_pool
 
 
-class EfficientNetB0(ImageModel):
+class EfficientNetB0(BackboneModel):
     """A 3x3 stem, seven stages of inverted residuals, conv 1x1, mean, dropout, dense.
 
     4,007,548 trainable parameters and 42,016 statistics without the head, and 0.39 billion
@@ -29,7 +28,8 @@ class EfficientNetB0(ImageModel):
         activation: 'swish' or 'relu6'.
         drop_path: how often a block's branch would be dropped after the last block, growing from 0
             in equal steps.
-        dropout: the rate before the head.
+        dropout: the rate after the mean.
+        convs, convs_dropout, hidden, hidden_dropout: see `BackboneModel`.
     """
 
     stem: int = 32
@@ -56,7 +56,7 @@ class EfficientNetB0(ImageModel):
         train: bool,
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
-        """Returns the mean of each channel of the last feature map; in training, with dropout."""
+        """Returns the means of the last feature map, with dropout in training, after `hidden`."""
         x = conv(self.stem, (3, 3), (2, 2), dtype=self.dtype, name='stem')(self.inputs(images))
         x = norm(dtype=self.dtype, name='stem_norm')(x, train=train)
         x = Activation(self.activation, name='stem_activation')(x)
@@ -78,13 +78,15 @@ class EfficientNetB0(ImageModel):
         x = conv(self.top, (1, 1), dtype=self.dtype, name='top')(x)
         x = norm(dtype=self.dtype, name='top_norm')(x, train=train)
         x = Activation(self.activation, name='top_activation')(x)
-        return nn.Dropout(self.dropout, deterministic=not train)(global_avg_pool(x))
+        x = nn.Dropout(self.dropout, deterministic=not train)(self.pooled(x, train=train))
+        return self.hidden_layers(x, train=train)
 
     @nn.nowrap
     def check(self) -> None:
         """Raises UserError for options that are invalid or do not fit together."""
         check_lengths(self, 'widths', 'blocks', 'kernels', 'strides', 'expansions')
         check_rates(self, 'drop_path', 'dropout')
+        super().check()
 
 
 class EfficientNetLite0(EfficientNetB0):

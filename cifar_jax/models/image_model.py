@@ -64,8 +64,19 @@ class ImageModel(nn.Module):
         return resize.bilinear(images, self.input_size) if self.input_size else images
 
     @nn.nowrap
+    def added(self) -> list[str]:
+        """Returns the names of layers before the head that the published network does not have."""
+        return []
+
+    @nn.nowrap
     def check(self) -> None:
         """Raises UserError for options that have the right type but invalid values."""
+
+
+def head_names(model: nn.Module) -> list[str]:
+    """Returns the names of a model's head and of the layers that it adds to a published body."""
+    added = model.added() if isinstance(model, ImageModel) else ()
+    return [head_name(model), *added]
 
 
 def head_name(model: nn.Module) -> str:

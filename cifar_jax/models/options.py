@@ -76,8 +76,10 @@ def _check_type(key: str, value: Any, field: dataclasses.Field) -> None:
         require_choice(key, value, typing.get_args(field.type))
     elif isinstance(default, tuple):
         require(isinstance(value, (list, tuple)), key, value, f'be a list, such as {default!r}')
-        for entry in value if default else ():
-            _check_scalar(key, value, entry, default[0])
+        # Of an empty list, the annotation alone has the type of the entries: tuple[int, ...].
+        example = default[0] if default else typing.get_args(field.type)[0](1)
+        for entry in value:
+            _check_scalar(key, value, entry, example)
     else:
         _check_scalar(key, value, value, default)
 

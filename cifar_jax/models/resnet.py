@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from cifar_jax.models.image_model import ImageModel
+from cifar_jax.models.backbone import BackboneModel
 from cifar_jax.models.initializers import glorot_uniform
 from cifar_jax.models.layers import BatchNorm, Conv, Dense, ReLU
 from cifar_jax.models.options import check_lengths
-from cifar_jax.ops.pool import global_avg_pool, max_pool
+from cifar_jax.ops.pool import max_pool
 
 _EXPANSION = 4  # features of a block's output for each of its width
 _norm = functools.partial(BatchNorm, momentum=0.99, epsilon=1.001e-5)
@@ -48,7 +48,7 @@ class Bottleneck(nn.Module):
         return nn.relu(x + y)
 
 
-class ResNet50(ImageModel):
+class ResNet50(BackboneModel):
     """A 7x7 stem, max-pool 3, four stages of bottleneck blocks, mean, dense: `keras.applications`.
 
     23,534,592 trainable parameters and 53,120 statistics without the head, 3.9 billion
@@ -58,6 +58,7 @@ class ResNet50(ImageModel):
     Options:
         widths, blocks: features of the narrow convolutions and number of blocks of each stage; the
             stages after the first begin with stride 2. Shorter lists leave out the last stages.
+        convs, convs_dropout, hidden, hidden_dropout: see `BackboneModel`.
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 512)
@@ -74,7 +75,7 @@ class ResNet50(ImageModel):
         train: bool,
         progress: Float[Array, ''] | float = 1.0,
     ) -> Float[Array, 'batch features']:
-        """Returns the mean of each channel of the last feature map."""
+        """Returns the means of the last feature map, after `hidden`."""
         border = ((3, 3), (3, 3))
         stem = _conv(self.widths[0], (7, 7), (2, 2), border, dtype=self.dtype, name='stem')
         x = stem(self.inputs(images))
@@ -91,9 +92,10 @@ class ResNet50(ImageModel):
                     dtype=self.dtype,
                     name=f'stage{stage + 1}_block{block + 1}',
                 )(x, train=train)
-        return global_avg_pool(x)
+        return self.hidden_layers(self.pooled(x, train=train), train=train)
 
     @nn.nowrap
     def check(self) -> None:
         """Raises UserError for options that are invalid or do not fit together."""
         check_lengths(self, 'widths', 'blocks')
+        super().check()

@@ -18,7 +18,7 @@ from cifar_jax.data.arrays import Arrays
 from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
 from cifar_jax.models import image_size
-from cifar_jax.models.image_model import head_name
+from cifar_jax.models.image_model import head_names
 from cifar_jax.training import durations, groups, optimizers, parallel, precision, weights
 from cifar_jax.training import state as states
 from cifar_jax.training.state import TrainState
@@ -150,7 +150,7 @@ def match(plan: Plan) -> weights.Match | None:
     return weights.match(
         plan.read(config.init_from),
         shapes(plan),
-        head=head_name(plan.model),
+        heads=head_names(plan.model),
         rename=config.init_rename,
         skip=config.init_skip,
     )

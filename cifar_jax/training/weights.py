@@ -115,20 +115,23 @@ def match(
     source: Source,
     shapes: Mapping[str, PyTree],
     *,
-    head: str,
+    heads: Sequence[str],
     rename: Iterable[tuple[str, str]] = (),
     skip: Sequence[str] = (),
 ) -> Match:
     """Returns what a model takes of a source.
 
     A tensor is loaded where both sides have it in the same shape and dtype. The head is left fresh
-    where only its number of classes differs, or where the source has none, as published bodies do.
+    where only its number of classes differs, and a module of `heads` where the source has none of
+    its tensors, as published bodies do. Where it lacks one before the head, its head is of other
+    features, and the head is left fresh as well.
     Everything else is refused, unless `skip` matches it: then it is left fresh here, and unused
     there.
 
     Args:
       shapes: the variables of the model, or their shapes.
-      head: the name of the model's head, see `models.image_model.head_name`.
+      heads: the names of the model's head and of layers before it that a source may lack, see
+        `models.image_model.head_names`.
       rename: prefixes of names in the source, and what the model has instead; the first that fits
         a name is taken.
       skip: patterns as in `training.groups`, of the model's names.
@@ -146,21 +149,29 @@ def match(
     arrays: dict[str, np.ndarray] = {}
     accounts: dict[str, list[str]] = {'loaded': [], 'renamed': [], 'left fresh': [], 'unused': []}
     refused = []
-    has_head = any(name.startswith(f'params/{head}/') for name in original)
+    head = f'params/{heads[0]}/'
+    absent = [
+        prefix
+        for prefix in (f'params/{name}/' for name in heads)
+        if not any(name.startswith(prefix) for name in original)
+    ]
+    of_other_features = any(prefix != head for prefix in absent)
     for name in names:
         expected = model.get(name)
         given = source.arrays[original[name]] if name in original else None
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in skip):
             accounts['unused' if expected is None else 'left fresh'].append(name)
+        elif name.startswith(head) and given is not None and of_other_features:
+            accounts['left fresh'].append(f'{name} (of other features there)')
         elif given is not None and fits(given, expected):
             arrays[name] = given
             same = name == original[name]
             accounts['loaded' if same else 'renamed'].append(
                 name if same else f'{original[name]} -> {name}'
             )
-        elif name.startswith(f'params/{head}/') and (classes := _other_classes(expected, given)):
+        elif name.startswith(head) and (classes := _other_classes(expected, given)):
             accounts['left fresh'].append(f'{name} ({classes})')
-        elif name.startswith(f'params/{head}/') and not has_head:
+        elif name.startswith(tuple(absent)):
             accounts['left fresh'].append(f'{name} (absent there)')
         else:
             refused.append(difference(name, given, expected))

@@ -71,13 +71,7 @@ def commands() -> Iterator[str]:
     """Yields every command of published.toml."""
     for system in systems():
         for row in system['row']:
-            yield from (
-                part['command'] for part in (row, *row.get('beside', ())) if _has_command(part)
-            )
-
-
-def _has_command(part: Row) -> bool:
-    return not part.get('later')
+            yield from (part['command'] for part in (row, *row.get('beside', ())))
 
 
 def page(groups: Mapping[str, Sequence[Run]]) -> str:
@@ -116,8 +110,6 @@ def _claims(published: Mapping[str, str]) -> Iterator[str]:
 
 
 def _measured(part: Row, groups: Mapping[str, Sequence[Run]], splits: Sequence[str]) -> Cells:
-    if not _has_command(part):
-        return ('later', '', '', '', '', '', '')
     command = key(part['command'])
     if command not in groups:
         return ('not run yet', '', '', '', '', '', _code(command))

@@ -10,7 +10,9 @@ from cifar_jax import models
 from cifar_jax.data import augment, normalize, sources, splits
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
+from cifar_jax.experiment import variants as variants_of_configs
 from cifar_jax.experiment.defaults import get_defaults
+from cifar_jax.models.pretrained import catalogue
 from cifar_jax.ops import backend
 from cifar_jax.training import limits, optimizers, parallel, precision, weights
 
@@ -63,6 +65,15 @@ def test_every_config_with_every_variant_passes_the_check(spec):
     assert config.is_locked
     offline = spec.endswith(('digits', 'smoke'))
     assert (config.data.source == 'digits') == offline
+
+
+@pytest.mark.parametrize('name', catalogue.PUBLISHED)
+def test_a_pretrained_network_is_given_the_constants_that_it_was_published_with(name):
+    config = get_defaults()
+    variants_of_configs.pretrained(config, name)
+    published = catalogue.of(name)
+    assert (config.data.mean, config.data.std) == (published.mean, published.std)
+    assert (config.model.name, config.data.normalize) == (name, 'given')
 
 
 def test_a_config_file_that_does_not_exist_suggests_the_nearest():

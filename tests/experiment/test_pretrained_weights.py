@@ -9,6 +9,7 @@ from cifar_jax import models
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import first_weights
 from cifar_jax.experiment.defaults import get_defaults
+from cifar_jax.models.image_model import head_names
 from cifar_jax.models.pretrained import safetensors_files
 from cifar_jax.training import weights
 
@@ -42,8 +43,8 @@ WEIGHTS = {
 }
 
 
-def shapes(classes=3):
-    model = models.create('EfficientNetLite0', classes, **OPTIONS)
+def shapes(classes=3, **options):
+    model = models.create('EfficientNetLite0', classes, **OPTIONS, **options)
     images = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
     return jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
 
@@ -67,7 +68,7 @@ def read(init_from):
 
 
 def match(init_from, classes=3, **options):
-    return weights.match(read(init_from), shapes(classes), head='head', **options)
+    return weights.match(read(init_from), shapes(classes), heads=['head'], **options)
 
 
 @pytest.fixture
@@ -100,6 +101,19 @@ def test_weights_without_a_head_leave_it_fresh(file):
     assert account[1] == (
         '2 left fresh: params/head/bias (absent there), params/head/kernel (absent there)'
     )
+
+
+def test_layers_that_the_published_network_lacks_are_left_fresh(file):
+    safetensors_files.write(file, in_pytorch()[1])
+    expected = shapes(hidden=(4,), convs=(5,))
+    heads = head_names(models.create('EfficientNetLite0', 3, hidden=(4,), convs=(5,)))
+    fresh = weights.match(read(file), expected, heads=heads).account[1]
+    assert fresh.partition(': ')[2].split(', ') == [
+        *('params/conv1/bias (absent there)', 'params/conv1/kernel (absent there)'),
+        'params/head/bias (of other features there)',
+        'params/head/kernel (of other features there)',
+        *('params/hidden1/bias (absent there)', 'params/hidden1/kernel (absent there)'),
+    ]
 
 
 def without(name):

@@ -114,6 +114,12 @@ def test_kept_features_are_found_again(config, tmp_path, monkeypatch):
     assert first.images_per_second > 0
 
 
+def test_layers_that_are_added_to_the_published_network_make_no_difference(config, tmp_path):
+    folder = extraction.extract(config, tmp_path).folder
+    config.model.update(hidden=(4,), hidden_dropout=0.5)
+    assert extraction.extract(config, tmp_path).folder == folder
+
+
 def test_whatever_changes_gives_other_features(config, tmp_path):
     folders = [extraction.extract(config, tmp_path / 'out').folder]
     config.model.input_size = SIZE + 1

@@ -68,7 +68,7 @@ def our_model(name, arrays, **options):
         lambda: model.init(jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3)), train=False)
     )
     source = weights.Source('there', names.translate(model, arrays))
-    matched = weights.match(source, shapes, head='head')
+    matched = weights.match(source, shapes, heads=['head'])
     assert matched.arrays.keys() == weights.named(shapes).keys()
     return model, weights.fill(matched.arrays, shapes)
 

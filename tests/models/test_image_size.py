@@ -36,6 +36,12 @@ def test_the_option_that_resizes_is_named_where_it_is_too_small():
         trace(model, 32)
 
 
+def test_a_convolution_on_the_last_map_needs_larger_images():
+    model = models.create('ResNet50', 10, widths=(2,), blocks=(1,), convs=(3,))
+    with pytest.raises(UserError, match=r'8x8 are too small for ResNet50: .*image_size=9, or more'):
+        trace(model, 8)
+
+
 class Broken(nn.Module):
     @nn.compact
     def __call__(self, x, *, train):

@@ -112,6 +112,19 @@ def test_s1_s_heads_have_the_parameters_of_dense_layers(hidden, count):
     assert sizes(jax.eval_shape(lambda x: model.init(KEY, x, train=False), features)) == count
 
 
+@pytest.mark.parametrize(
+    ('options', 'count'),
+    [
+        ({'hidden': (1024,)}, 25_890_888),
+        ({'convs': (64,), 'hidden': (1024,)}, 25_038_984),
+    ],
+)
+def test_s1_s_fine_tuned_networks_have_their_published_counts(options, count):
+    model = models.create('ResNet50', 200, **options)
+    images = jax.ShapeDtypeStruct((1, 96, 96, 3), jnp.float32)
+    assert sizes(jax.eval_shape(lambda x: model.init(KEY, x, train=False), images)) == count
+
+
 def test_dropout_of_a_head_needs_a_hidden_layer():
     with pytest.raises(UserError, match='must be 0 without hidden layers'):
         models.check('DenseHead', {'hidden': (), 'dropout': 0.75})
@@ -337,6 +350,10 @@ def test_no_dropblock_at_all_is_possible():
         ('EfficientNetB0', {'strides': [1]}, 'as many entries'),
         ('EfficientNetB0', {'drop_path': 1.0}, 'at least 0 and below 1'),
         ('EfficientNetLite0', {'activation': 'relu'}, "did you mean 'relu6'"),
+        ('EfficientNetLite0', {'convs': [0]}, 'entries are each a whole number above 0'),
+        ('ResNet50', {'hidden': [8, 2.5]}, 'entries are each a whole number above 0'),
+        ('ResNet50', {'hidden': [8], 'hidden_dropout': 1.0}, 'at least 0 and below 1'),
+        ('ResNet50', {'convs_dropout': 0.2}, 'must be 0 without config.model.convs'),
         ('ComplexNet', {'dropouts': [0.3, 0.4, 0.4, 0.4, 1.0]}, 'at least 0 and below 1'),
         ('PlainCNN', {'dropblock_sizes': [1] * 6}, 'at most as many entries'),
         ('InceptionNet', {'widths': [24, 32]}, 'multiples of 16'),

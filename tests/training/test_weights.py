@@ -66,7 +66,7 @@ def test_runs_of_other_seeds_begin_with_identical_weights_on_request(tmp_path):
 
 
 def matched(source, model, **options):
-    return weights.match(weights.Source('there', source), model, head='head', **options)
+    return weights.match(weights.Source('there', source), model, heads=['head'], **options)
 
 
 def arrays(**shapes):
