@@ -117,7 +117,10 @@ def test_a_misspelt_key_suggests_the_nearest_full_key(misspelt, meant):
         ('log.tensorboard=1', 'must be True or False'),
         ('data.augment=flip', 'must be a list'),
         ('data.mean=0.5', 'must be a list'),
-        ('train=5', 'is a group: set one of its keys, train.batch_size, train.length'),
+        (
+            'train=5',
+            'is a group: set one of its keys, train.accumulate, train.batch_size, train.length',
+        ),
     ],
 )
 def test_a_value_of_another_type_is_refused(override, message):
@@ -182,6 +185,7 @@ OWNERS: dict[Any, dict[str, str]] = {
         'seed': str(2**32),
         'train.length': '1000000001 epochs',
         'train.batch_size': '0',
+        'train.accumulate': '0',
         'train.patience': '-1',
         'train.monitor': 'top5',
         'train.select': 'first',
