@@ -32,8 +32,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 @console.mistakes_as_sentences()
+@console.exit_on_sigterm()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command; a user's mistake ends it with one sentence and status 1."""
+    """Runs the command; a user's mistake ends it with one sentence and status 1.
+
+    A run that SIGTERM or Ctrl-C has stopped ends with a status of `console.STATUS`.
+    """
     args, overrides = parser().parse_known_args(arguments)
     console.show_log()
     from cifar_jax.experiment import config as configs
@@ -53,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     if args.json:
         print(json.dumps(summary))
-    sys.exit(0 if summary['finished'] else 130)
+    sys.exit(0 if summary['finished'] else console.STATUS[summary['signal']])
 
 
 def _draw(*run: Any) -> Iterable[Any]:

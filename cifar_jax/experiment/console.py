@@ -6,11 +6,16 @@ import logging
 import os
 import pathlib
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from cifar_jax.errors import UserError, first_line
+
+# The status of a run that a signal has stopped. Shells report Ctrl-C as 130; 75 is EX_TEMPFAIL of
+# sysexits.h, "try again later", which no shell reports for a process that was killed.
+STATUS = {'SIGINT': 130, 'SIGTERM': 75}
 
 
 def show_log(stream: Any = None) -> None:
@@ -120,6 +125,20 @@ def mistakes_as_sentences() -> Iterator[None]:
         return
     print(f'cifar_jax: {message}', file=sys.stderr)
     raise SystemExit(1)
+
+
+@contextlib.contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Ends the program with its status at SIGTERM, as long as it has nothing to save."""
+
+    def leave(*_: Any) -> None:
+        raise SystemExit(STATUS['SIGTERM'])
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def command_line(module: str, arguments: Sequence[str] | None) -> str:

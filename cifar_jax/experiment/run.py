@@ -172,7 +172,7 @@ def _describe_data(data: pipeline.Prepared) -> None:
 def _summarize(workdir: Workdir, result: Result, watcher: Watcher) -> dict[str, Any]:
     if result.chosen is None:
         log.info('stopped at step %d; the same command resumes there', result.step)
-        return {'finished': False, 'step': result.step}
+        return {'finished': False, 'step': result.step, 'signal': watcher.signal}
     line = result.chosen
     summary = {
         'finished': True,

@@ -54,6 +54,7 @@ class Watcher:
         draw_every: int = 1,
     ) -> None:
         self.stop = False
+        self.signal = ''  # the name of the signal that asked to stop
         self.first_step_at: float | None = None
         self._workdir = workdir
         self._total, self._per_epoch = total_steps, steps_per_epoch
@@ -94,7 +95,7 @@ class Watcher:
                 signal.signal(number, handler)
 
     def _interrupted(self, number: int, frame: Any) -> None:
-        self.stop = True
+        self.stop, self.signal = True, signal.Signals(number).name
         signal.signal(number, signal.SIG_DFL)  # a second signal ends the process immediately
         self._console.print('stopping after this step; press Ctrl-C again to stop immediately')
 

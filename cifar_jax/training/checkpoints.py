@@ -106,6 +106,9 @@ def save(
 ) -> None:
     """Starts writing a checkpoint; returns when the state may be overwritten.
 
+    It replaces a checkpoint of the same step, which a run that was stopped before the validation of
+    its epoch leaves.
+
     Args:
       state: copied first, since the training step reuses its memory.
       history: the lines of metrics.jsonl so far, saved with the state so that both agree.
@@ -116,6 +119,9 @@ def save(
     step = int(state.step)
     run_id = identity.read_or_create(_run_folder(checkpoints))
     with _write_errors(checkpoints):
+        if step in checkpoints.all_steps():
+            checkpoints.wait_until_finished()
+            checkpoints.delete(step)
         checkpoints.save(
             step,
             args=ocp.args.Composite(

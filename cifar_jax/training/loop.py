@@ -14,7 +14,7 @@ from cifar_jax.training.plan import Plan, loaded_variables
 from cifar_jax.training.state import TrainState
 from cifar_jax.training.step import Programs, programs
 from cifar_jax.training.trainer import Watcher
-from cifar_jax.training.validation import Images, on_device
+from cifar_jax.training.validation import Images, StoppedError, on_device
 
 CHECKPOINTS = 'checkpoints'  # in the folder of a run
 
@@ -53,11 +53,11 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Trained:
         if step < plan.total_steps and log and log[-1]['epoch'] > step // per_epoch:
             log = log[:-1]  # A shorter run ended within this epoch, which has one line.
         watcher.started(step, log)
-        while step < plan.total_steps and not history.out_of_patience(log, train):
+        while (ended := _ended(log)) < plan.total_steps and not history.out_of_patience(log, train):
             began, first = time.perf_counter(), step
-            epoch, position = divmod(step, per_epoch)
+            epoch = ended // per_epoch
             end = min((epoch + 1) * per_epoch, plan.total_steps)
-            feeds = plan.training.epoch(plan.config.seed, epoch, position)
+            feeds = plan.training.epoch(plan.config.seed, epoch, step - epoch * per_epoch)
             while step < end and not watcher.stop:
                 state = program.step(state, next(feeds))
                 step += 1
@@ -67,14 +67,16 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Trained:
                     watcher.stepped(step)
                 if save_now:
                     checkpoints.save(manager, state, log, None)
-            if watcher.stop and step < end:
+            trained = time.perf_counter()
+            try:
+                validated = _validated(state, validation, program, watcher)
+            except StoppedError:
                 _check_loss(state)
                 if step not in manager.all_steps():
                     checkpoints.save(manager, state, log, None)
                 return Trained(state, log, None)
 
-            trained = time.perf_counter()
-            line = _line(plan, step, state, validation, program)
+            line = _line(plan, step, state, validated)
             line['images_per_second'] = (step - first) * train.batch_size / (trained - began)
             line['seconds'] = time.perf_counter() - began
             states.check_finite(line, state.variables)
@@ -98,9 +100,27 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Trained:
         return Trained(state, log, chosen)
 
 
-def _line(
-    plan: Plan, step: int, state: TrainState, validation: Images | None, program: Programs
-) -> Line:
+def _ended(log: list[Line]) -> int:
+    """Returns the step at which the last epoch of a log ended."""
+    return log[-1]['step'] if log else 0
+
+
+def _validated(
+    state: TrainState, validation: Images | None, program: Programs, watcher: Watcher
+) -> dict[str, float]:
+    """Returns the metrics of the validation images; nothing if there are none.
+
+    Raises:
+      StoppedError: the watcher asks to stop.
+    """
+    if watcher.stop:
+        raise StoppedError
+    if validation is None:
+        return {}
+    return program.evaluate(states.evaluated(state), validation, lambda: watcher.stop)
+
+
+def _line(plan: Plan, step: int, state: TrainState, validated: dict[str, float]) -> Line:
     """Returns the line of the epoch that ends with `step`, without times."""
     line = {
         'epoch': -(-step // plan.steps_per_epoch),
@@ -108,10 +128,7 @@ def _line(
         'rate': float(plan.schedule(step - 1)),
     }
     line |= {f'train_{key}': value for key, value in metrics.mean(state.sums).items()}
-    if validation is not None:
-        validated = program.evaluate(states.evaluated(state), validation)
-        line |= {f'val_{key}': value for key, value in validated.items()}
-    return line
+    return line | {f'val_{key}': value for key, value in validated.items()}
 
 
 def _check_loss(state: TrainState) -> None:

@@ -14,7 +14,7 @@ from cifar_jax.training import state as states
 from cifar_jax.training.accumulation import accumulate
 from cifar_jax.training.plan import Plan, initial_state
 from cifar_jax.training.state import TrainState
-from cifar_jax.training.validation import Images, make_evaluate
+from cifar_jax.training.validation import make_evaluate
 
 _STEP_STREAM = 0x57E9
 
@@ -24,7 +24,7 @@ class Programs(NamedTuple):
 
     init: Callable[[Any], TrainState]  # of the variables to begin with; None draws them
     step: Callable[[TrainState, Any], TrainState]  # of the state and a feed
-    evaluate: Callable[[Any, Images], dict[str, float]]  # of variables and images
+    evaluate: Callable[..., dict[str, float]]  # see `make_evaluate`
 
 
 def update(state: TrainState, batch: Batch, plan: Plan) -> TrainState:

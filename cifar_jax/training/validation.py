@@ -21,6 +21,10 @@ class Images(NamedTuple):
     labels: Int32[Array, 'n']
 
 
+class StoppedError(Exception):
+    """The evaluation was asked to stop."""
+
+
 def on_device(arrays: Arrays, mesh: Mesh) -> Images:
     """Puts a part of the data on every device."""
     return Images(*jax.device_put(tuple(arrays), parallel.replicated(mesh)))
@@ -53,8 +57,11 @@ def make_evaluate(
     dtype: DTypeLike,
     mesh: Mesh,
     batch_size: int,
-) -> Callable[[Mapping[str, PyTree], Images], dict[str, float]]:
+) -> Callable[..., dict[str, float]]:
     """Returns a function (variables, data) -> loss, accuracy and top5 over all images.
+
+    A third argument, if given, is called before each batch: the function raises StoppedError if it
+    returns True.
 
     Args:
       batch_size: the largest, see `batches.evaluation_batch_size`; rounded up to what the devices
@@ -79,14 +86,20 @@ def make_evaluate(
         step, out_shardings=everywhere, compiler_options=parallel.compiler_options(mesh)
     )
 
-    def evaluate(variables: Mapping[str, PyTree], data: Images) -> dict[str, float]:
+    def evaluate(
+        variables: Mapping[str, PyTree], data: Images, stop: Callable[[], bool] = lambda: False
+    ) -> dict[str, float]:
         count = len(data.labels)
         size = batches.evaluation_batch_size(count, batch_size)
         size = -(-size // mesh.size) * mesh.size
         with jax.set_mesh(mesh):
-            sums = jax.device_put(metrics.zeros(), everywhere)
+            sums = before = jax.device_put(metrics.zeros(), everywhere)
             for indices, mask in batches.evaluation_batches(count, size):
-                sums = compiled(variables, sums, data, indices, mask)
+                # At most two batches are under way, so that a request to stop is soon heard.
+                jax.block_until_ready(before)
+                if stop():
+                    raise StoppedError
+                before, sums = sums, compiled(variables, sums, data, indices, mask)
         return metrics.mean(sums)
 
     return evaluate

@@ -209,15 +209,15 @@ def test_a_run_killed_at_any_moment_resumes_with_the_same_bits(
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_with_130_after_the_step_and_the_run_resumes_with_the_same_bits(
+def test_sigterm_ends_with_75_after_the_step_and_the_run_resumes_with_the_same_bits(
     unbroken, start, run, tmp_path
 ):
     arguments = training(tmp_path / 'w')
     process = start('main', *arguments)
     wait_for(process, lambda: in_the_second_epoch(tmp_path / 'w'))
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     stopped = finish(process)
-    assert stopped.code == 130, stopped
+    assert stopped.code == 75, stopped
     assert 'Traceback' not in stopped.err
     report = json.loads(stopped.out.splitlines()[-1])
     assert report['finished'] is False

@@ -8,8 +8,10 @@ from typing import Any
 import jax
 import pytest
 
+from cifar_jax import main
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import console, watcher
+from cifar_jax.experiment import run as experiment_run
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
 
@@ -140,9 +142,35 @@ def test_the_first_signal_asks_to_stop_and_the_handlers_are_put_back(workdir, ca
         assert not watcher.stop
         os.kill(os.getpid(), number)
         assert watcher.stop
+        assert watcher.signal == signal.Signals(number).name
         assert signal.getsignal(number) is signal.SIG_DFL, 'a second one ends it immediately'
     assert signal.getsignal(number) is before
     assert 'stopping after this step' in capsys.readouterr().out
+
+
+def test_sigterm_ends_a_command_that_has_nothing_to_save_with_75():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended, console.exit_on_sigterm():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert ended.value.code == 75
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ('summary', 'status'),
+    [
+        ({'finished': True}, 0),
+        ({'finished': False, 'signal': 'SIGINT'}, 130),
+        ({'finished': False, 'signal': 'SIGTERM'}, 75),
+    ],
+)
+def test_the_status_of_a_run_tells_whether_it_finished_and_what_stopped_it(
+    summary, status, monkeypatch
+):
+    monkeypatch.setattr(experiment_run, 'train', lambda *_, **__: summary)
+    with pytest.raises(SystemExit) as ended:
+        main.main(['--config', 'configs/senet.py:smoke'])
+    assert ended.value.code == status
 
 
 def test_tensorboard_gets_events(workdir):

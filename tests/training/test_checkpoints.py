@@ -233,6 +233,14 @@ def test_what_happens_to_the_state_after_a_save_does_not_reach_the_checkpoint(tm
     assert_same_bits(restore_latest(tmp_path / 'c').state, expected)
 
 
+def test_a_checkpoint_replaces_that_of_the_same_step(tmp_path):
+    with checkpoints.manager(tmp_path / 'c') as manager:
+        checkpoints.save(manager, state_at(1), [], None)
+        checkpoints.save(manager, state_at(1), lines_to(1), 0.9)
+    assert restore_latest(tmp_path / 'c').history == lines_to(1)
+    assert save_steps(tmp_path / 'c', {2: 0.2, 3: 0.3, 4: None}) == [1, 3, 4], 'its score counts'
+
+
 def test_a_changed_history_counts_as_damage(tmp_path):
     save_steps(tmp_path, {1: 0.1, 2: 0.2})
     meta = tmp_path / '2' / 'meta' / 'metadata'

@@ -55,6 +55,44 @@ def test_a_stopped_run_resumes_to_the_same_bits(step, data, tmp_path, unbroken):
     assert watcher.began == step
 
 
+class StopsInValidation(Watcher):
+    """Is asked to stop when a given number of batches of the first validation have been started."""
+
+    batches_left = 0
+
+    @property
+    def stop(self):
+        self.batches_left -= self.validating
+        return self.batches_left < 0
+
+    @stop.setter
+    def stop(self, value):
+        self.validating = False
+
+    def stepped(self, step):
+        self.validating = step == PER_EPOCH
+
+
+@pytest.mark.parametrize('batches_before', [0, 2])
+def test_a_run_stopped_in_its_validation_resumes_with_it_to_the_same_bits(
+    batches_before, data, tmp_path, unbroken
+):
+    stopping = StopsInValidation()
+    stopping.batches_left = batches_before + 1  # the loop asks after the step, too
+    stopped = run(data, tmp_path, stopping, eval_batch_size=4)
+    assert stopped.chosen is None
+    assert int(stopped.state.step) == PER_EPOCH
+    assert stopped.history == stopping.lines == []
+    watcher = Watcher()
+    resumed = run(data, tmp_path, watcher, eval_batch_size=4)
+    assert states.sha256(resumed.state) == states.sha256(unbroken.state)
+    assert watcher.began == PER_EPOCH
+    for line, expected in zip(watcher.lines, unbroken.history, strict=True):
+        assert line['step'] == expected['step']
+        # The order of sums differs, since the batches do.
+        assert line['val_loss'] == pytest.approx(expected['val_loss'], rel=1e-6)
+
+
 def test_a_killed_run_resumes_at_its_latest_checkpoint_to_the_same_bits(data, tmp_path, unbroken):
     class Killed(Watcher):
         def stepped(self, step):
