@@ -137,6 +137,20 @@ def test_24_features_equal_xla(**drawn):
     check(**drawn, dtype=jnp.float32, tolerance=1e-5)
 
 
+# Depthwise kernels of 5x5 and 7x7 have their own kernel gradient, for multiples of 8 channels.
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    **SHAPES
+    | dict(
+        window=st.tuples(st.integers(1, 7), st.sampled_from([5, 7])),
+        channels=st.sampled_from([(8, 8, 8), (16, 16, 16), (48, 48, 48), (12, 12, 12)]),
+    )
+)
+def test_depthwise_convolutions_equal_xla(**drawn):
+    check(**drawn, dtype=jnp.float32, tolerance=1e-5)
+
+
 # Winograd's algorithm: maps that are and are not multiples of its tiles of 4x4, and each number of
 # vectors that its products process at a time.
 WINOGRAD = SHAPES | dict(

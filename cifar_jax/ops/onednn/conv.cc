@@ -4,6 +4,7 @@
 
 #include <string_view>
 
+#include "depthwise.h"
 #include "elementwise.h"
 #include "half_vectors.h"
 #include "kernel_gradient.h"
@@ -195,6 +196,10 @@ class KernelSum {
       start(winograd_size(shape_));
       winograd_add_products(shape_, images, static_cast<float*>(x), static_cast<float*>(gradient),
                             part_.data());
+    } else if (has_depthwise_kernel_gradient(shape_)) {
+      start(shape_.kernel_size());
+      depthwise_add_to_kernel(shape_, images, static_cast<float*>(x),
+                              static_cast<float*>(gradient), part_.data());
     } else if (has_half_vector_kernel_gradient(shape_)) {
       start(shape_.kernel_size());
       half_vector_add_to_kernel(shape_, images, static_cast<float*>(x),
