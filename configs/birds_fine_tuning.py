@@ -11,7 +11,7 @@ In its place, variants without the prefix take a folder `birds` of photographs i
 another, --config.data.source=folder:PATH), and EfficientNetLite0, whose weights come with the extra
 `transfer`.
 Recipe: S1's SGD at 0.01 with inverse-time decay; images are not augmented. S1 does not report the
-batch size and the length: here 32, and 10 epochs, of which the best on the validation images is
+batch size and the length: here 32, and 5 epochs, of which the best on the validation images is
 kept.
 Expected: not measured yet.
 
@@ -68,7 +68,7 @@ def _published(config: ConfigDict, s1: bool) -> None:
     config.schedule.rate = 0.01
     config.schedule.decay = 1e-6
     config.train.batch_size = 32
-    config.train.length = '10 epochs'
+    config.train.length = '5 epochs'
     config.train.select = 'best'
     if not s1:
         config.model.dropout = 0.0  # S1's heads have only their own
@@ -82,4 +82,4 @@ def _ours(config: ConfigDict) -> None:
     config.schedule.rate = 0.01
     config.schedule.warmup = '5%'
     config.train.batch_size = 32
-    config.train.length = '12 epochs'
+    config.train.length = '8 epochs'
