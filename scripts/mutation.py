@@ -75,7 +75,8 @@ TESTS = {
     'inference/test_feature_runs.py',
     'inference/evaluation.py': 'inference/test_evaluation.py inference/test_changed_data.py '
     'inference/test_other_data.py',
-    'inference/backbone.py': 'inference/test_extraction.py',
+    'experiment/backbone.py': 'inference/test_extraction.py',
+    'experiment/feature_runs.py': 'experiment/test_joined_runs.py',
     'inference/extraction.py': 'inference/test_extraction.py',
     'inference/probes.py': 'inference/test_probes.py',
     'inference/feature_maps.py': 'inference/test_feature_maps.py',

@@ -1,8 +1,8 @@
 """Labelled images in host memory, their digest, and a limit on their size."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, Int32, Num
@@ -33,6 +33,7 @@ class Dataset(NamedTuple):
     validation: the validation images, if the data set has its own; None if they are to be drawn
       from the training images.
     names: names of the training images, if they are drawn by name (`splits.stratified_by_name`).
+    network: of features, what computed them, see `kept_features.Index`.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Dataset(NamedTuple):
     classes: tuple[str, ...]
     validation: Arrays | None = None
     names: tuple[str, ...] | None = None
+    network: Mapping[str, Any] = {}
 
 
 def joined(parts: Sequence[Arrays]) -> Arrays:

@@ -26,7 +26,8 @@ class Index(NamedTuple):
 
     facts: all that the features depend on. classes: their names, in label order. width: the number
     of features. images, sha256: the number of images and the digest of each part. names: those of
-    the training images, where validation images are drawn by name.
+    the training images, where validation images are drawn by name. network: what computes the
+    features of other images, see `experiment.feature_runs`; empty in folders of older versions.
     """
 
     facts: Mapping[str, Any]
@@ -35,6 +36,7 @@ class Index(NamedTuple):
     images: Mapping[str, int]
     sha256: Mapping[str, str]
     names: tuple[str, ...] | None
+    network: Mapping[str, Any] = {}
 
 
 def load(path: Path, config: ConfigDict) -> Dataset:
@@ -58,7 +60,8 @@ def load(path: Path, config: ConfigDict) -> Dataset:
             raise _with_remedy(error)
     validation = None if config.validation == 'none' else parts.get('validation')
     names = index.names if config.draw == 'names' else None
-    return Dataset(path.name, parts['train'], parts['test'], index.classes, validation, names)
+    rest = index.classes, validation, names, index.network
+    return Dataset(path.name, parts['train'], parts['test'], *rest)
 
 
 def find(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """Prepares the data of a config for training: loads and splits them, and fits normalisation."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -16,6 +17,7 @@ class Prepared(NamedTuple):
     test: Arrays
     classes: tuple[str, ...]
     normalizer: normalize.Normalizer
+    network: Mapping[str, Any] = {}  # of features, what computed them
 
     def digests(self) -> dict[str, str]:
         """Returns the digest of each existing part: train, validation, test.
@@ -43,4 +45,5 @@ def prepare(config: ConfigDict, normalizer: normalize.Normalizer | None = None) 
             dataset, config.validation, config.validation_fraction, config.split_seed
         )
     normalizer = normalizer or normalize.fit(train.images, config)
-    return Prepared(train, validation, dataset.test, dataset.classes, normalizer)
+    rest = dataset.classes, normalizer, dataset.network
+    return Prepared(train, validation, dataset.test, *rest)

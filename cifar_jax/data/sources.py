@@ -130,13 +130,12 @@ def load(config: ConfigDict) -> Dataset:
     validation = data.validation and data.validation.take(
         _selected(data.validation.labels, 'validation', data.classes, keep, config.fraction)
     )
-    return Dataset(
-        data.name,
-        data.train.take(train),
-        data.test.take(test),
-        data.classes[:keep],
-        validation,
-        data.names and tuple(data.names[row] for row in train),
+    return data._replace(
+        train=data.train.take(train),
+        test=data.test.take(test),
+        classes=data.classes[:keep],
+        validation=validation,
+        names=data.names and tuple(data.names[row] for row in train),
     )
 
 

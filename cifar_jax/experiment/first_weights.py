@@ -7,10 +7,12 @@ import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
-from cifar_jax.experiment import preprocessing
+from cifar_jax.experiment import backbone, feature_runs, preprocessing
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
+from cifar_jax.models.backbone import BackboneModel
 from cifar_jax.models.image_model import ImageModel
 from cifar_jax.models.pretrained import sources
 from cifar_jax.training import parallel, weights
@@ -18,13 +20,29 @@ from cifar_jax.training.trainers import trainer_of
 from cifar_jax.training.weights import Source
 
 
-def reader(config: ConfigDict) -> Callable[[str], Source]:
-    """Returns `read` for the model of a config, whose names those of other libraries become."""
+def reader(config: ConfigDict, data: Prepared) -> Callable[[str], Source]:
+    """Returns `read` for the model and the data of a run."""
 
-    def read_for_model(init_from: str) -> Source:
-        return read(init_from, trainer_of(config.model.name).model(config, 1, jnp.float32))
+    def read_for_run(init_from: str) -> Source:
+        model = trainer_of(config.model.name).model(config, 1, jnp.float32)
+        if not (isinstance(model, BackboneModel) and _is_run_on_features(init_from)):
+            return read(init_from, model)
+        folder, checkpoint = weights.parts(init_from)
+        if checkpoint == weights.INITIAL:
+            raise UserError(
+                f'config.init_from: {folder} was trained on features, and began with a head alone: '
+                f'write {folder}:chosen to begin with its trained head and its network.'
+            )
+        return feature_runs.source(Workdir(folder), checkpoint, config, data)
 
-    return read_for_model
+    return read_for_run
+
+
+def _is_run_on_features(init_from: str) -> bool:
+    if sources.is_pretrained(init_from):
+        return False
+    workdir = Workdir(weights.parts(init_from)[0])
+    return workdir.config.is_file() and feature_runs.is_one(workdirs.read_config(workdir))
 
 
 def read(init_from: str, model: nn.Module) -> Source:
@@ -39,17 +57,13 @@ def read(init_from: str, model: nn.Module) -> Source:
       UserError: the file, the run or its checkpoint is missing or damaged.
     """
     if sources.is_pretrained(init_from) and isinstance(model, ImageModel):
-        try:
-            path, pretrained = sources.read(init_from, model)
-        except UserError as error:
-            raise UserError(f'config.init_from: {error}') from None
-        return Source(str(path), pretrained)
+        return backbone.read_published(init_from, model)
     folder, checkpoint = weights.parts(init_from)
     if checkpoint == weights.INITIAL:
         return weights.read(init_from)
     workdir = Workdir(folder)
     config = workdirs.read_config(workdir)
-    classes, image_shape, _, _ = preprocessing.read(workdir)
+    classes, image_shape, *_ = preprocessing.read(workdir)
     mesh = parallel.make_mesh(1, 1)
     trainer = trainer_of(config.model.name)
     loaded = trainer.load(config, folder, checkpoint, len(classes), image_shape, mesh)

@@ -16,23 +16,27 @@ from cifar_jax.files import FileError
 
 
 class Preprocessing(NamedTuple):
-    """A model's classes, the shape and normalization of its inputs, and digests of its data."""
+    """A model's classes, the shape and normalization of its inputs, and digests of its data.
+
+    network: of a run on features, what computed them, see `feature_runs`; empty in older runs.
+    """
 
     classes: tuple[str, ...]
     image_shape: tuple[int, ...]
     normalizer: Normalizer
     digests: Mapping[str, str]  # of 'train', 'validation' and 'test'; empty in older runs
+    network: Mapping[str, Any] = {}
 
 
 def of(data: Prepared) -> Preprocessing:
     """Returns the preprocessing and the digests of some data."""
     shape = tuple(data.train.images.shape[1:])
-    return Preprocessing(data.classes, shape, data.normalizer, data.digests())
+    return Preprocessing(data.classes, shape, data.normalizer, data.digests(), data.network)
 
 
 def write(workdir: Workdir, preprocessing: Preprocessing) -> None:
     """Stores the preprocessing in the workdir; the matrix of ZCA has its own file."""
-    classes, shape, normalizer, digests = preprocessing
+    classes, shape, normalizer, digests, network = preprocessing
     if normalizer.whitening is not None:
         files.write_arrays(workdir.whitening, {'whitening': normalizer.whitening})
     value = {
@@ -43,6 +47,8 @@ def write(workdir: Workdir, preprocessing: Preprocessing) -> None:
         'whitened': normalizer.whitening is not None,
         'digests': dict(digests),
     }
+    if network:
+        value['network'] = dict(network)
     files.write_json(workdir.preprocessing, value | {'sha256': _checksum(value, normalizer)})
 
 
@@ -54,13 +60,16 @@ def read(workdir: Workdir) -> Preprocessing:
     """
     stored = files.read_json(workdir.preprocessing)
     checksum = stored.pop('sha256', None)
-    classes, shape, (mean, std, _), digests = _parse(workdir, stored)
+    parsed = _parse(workdir, stored)
+    mean, std, _ = parsed.normalizer
     # Runs from before ZCA whitening do not have this key.
-    whitening = _read_whitening(workdir, math.prod(shape)) if stored.get('whitened') else None
+    whitening = (
+        _read_whitening(workdir, math.prod(parsed.image_shape)) if stored.get('whitened') else None
+    )
     normalizer = Normalizer(mean, std, whitening)
     if checksum not in (None, _checksum(stored, normalizer)):
         raise FileError(workdir.preprocessing, 'does not match its own checksum')
-    return Preprocessing(classes, shape, normalizer, digests)
+    return parsed._replace(normalizer=normalizer)
 
 
 def read_without_whitening(workdir: Workdir) -> Preprocessing:
@@ -82,9 +91,10 @@ def _parse(workdir: Workdir, stored: Mapping[str, Any]) -> Preprocessing:
         if len(shape) != 3 or not (np.isfinite(mean).all() and np.isfinite(std).all()):
             raise ValueError(f'images {shape}, mean {mean.tolist()}, std {std.tolist()}')
         digests = {str(part): str(sha256) for part, sha256 in stored.get('digests', {}).items()}
+        network = dict(stored.get('network', {}))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FileError(workdir.preprocessing, f'is damaged ({error!r})') from None
-    return Preprocessing(classes, shape, Normalizer(mean, std, None), digests)
+    return Preprocessing(classes, shape, Normalizer(mean, std, None), digests, network)
 
 
 def _read_whitening(workdir: Workdir, pixels: int) -> np.ndarray:

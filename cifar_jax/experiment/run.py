@@ -64,7 +64,7 @@ def train(
         if config.ops.algorithm == 'auto':  # a run continues with the algorithm it began with
             config.ops.algorithm = stored.ops.algorithm
     data, kept = _prepare_data(workdir, config)
-    plan = trainer.plan(config, data, new=new, read=first_weights.reader(config))
+    plan = trainer.plan(config, data, new=new, read=first_weights.reader(config, data))
     variables, rows = model_summary.trace(plan.model, data.train.images.shape[1:])
     model_summary.require_memory(plan.model, variables)
     with backend.use(**config.ops), locks.lock(workdir):

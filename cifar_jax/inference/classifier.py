@@ -9,14 +9,14 @@ from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from cifar_jax.data.normalize import Normalizer
-from cifar_jax.errors import UserError
-from cifar_jax.experiment import preprocessing
+from cifar_jax.experiment import feature_runs, preprocessing
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.training import parallel, precision
 from cifar_jax.training.trainers import trainer_of
 
 CHECKPOINTS = ('chosen', 'best', 'latest')
+_BATCH = 32  # images of 224x224, which take a hundred times the memory of CIFAR's
 
 
 class Classifier(NamedTuple):
@@ -44,7 +44,7 @@ def load(workdir: Workdir, checkpoint: str = 'chosen', mesh: Mesh | None = None)
     """
     config = workdirs.read_config(workdir)
     mesh = mesh or parallel.mesh_of(config)
-    classes, image_shape, normalizer, _ = preprocessing.read(workdir)
+    classes, image_shape, normalizer, *_ = preprocessing.read(workdir)
     dtype, _ = precision.compute_dtype(config.precision)
     trainer = trainer_of(config.model.name)
     model = trainer.model(config, len(classes), dtype)
@@ -54,10 +54,33 @@ def load(workdir: Workdir, checkpoint: str = 'chosen', mesh: Mesh | None = None)
     return Classifier(config, model, variables, normalizer, classes, dtype, mesh, step)
 
 
-def refuse_features(workdir: Workdir, config: ConfigDict) -> None:
-    """Raises UserError for a run on features, which cannot classify images."""
-    if config.data.source.startswith('features:'):
-        raise UserError(
-            f'{workdir.path} was trained on features, and does not read images: evaluate it with '
-            'python -m cifar_jax.evaluate.'
-        )
+class OfImages(NamedTuple):
+    """A classifier of images, and the shape [h w c] that it takes."""
+
+    classifier: Classifier
+    image_shape: tuple[int, ...]
+
+
+def of_images(workdir: Workdir, checkpoint: str = 'chosen', mesh: Mesh | None = None) -> OfImages:
+    """Returns the classifier of a run for images: of a run on features, joined with its network.
+
+    Args: as for `load`.
+
+    Raises:
+      UserError: as `load` and `feature_runs.load`.
+    """
+    classifier = load(workdir, checkpoint, mesh)
+    if not feature_runs.is_one(classifier.config):
+        return OfImages(classifier, preprocessing.read(workdir).image_shape)
+    joined = feature_runs.load(workdir, checkpoint)
+    config = classifier.config.copy_and_resolve_references()
+    config.data.resize = joined.resize
+    config.eval_batch_size = min(config.eval_batch_size, _BATCH)
+    whole = classifier._replace(
+        config=config,
+        model=joined.model,
+        variables=joined.variables,
+        normalizer=joined.normalizer,
+        dtype=joined.dtype,
+    )
+    return OfImages(whole, joined.image_shape)

@@ -160,7 +160,11 @@ def _evaluate_source(
     config.dir = data_dir or config.dir
     own = _own_data(workdir, classifier, config, split or 'test')
     if own is None:
-        return _evaluate_other(workdir, classifier, config, split)
+        image_shape = None
+        if not source.startswith('features:'):
+            classifier, image_shape = classifiers.of_images(workdir, checkpoint)
+            config.resize = classifier.config.data.resize
+        return _evaluate_other(workdir, classifier, config, split, image_shape)
     return _keep(_predict(workdir, classifier, own, split or 'test'))
 
 
@@ -192,10 +196,14 @@ def _own_data(
 
 
 def _evaluate_other(
-    workdir: Workdir, classifier: classifiers.Classifier, config: ConfigDict, split: str | None
+    workdir: Workdir,
+    classifier: classifiers.Classifier,
+    config: ConfigDict,
+    split: str | None,
+    image_shape: tuple[int, ...] | None,
 ) -> dict[str, Any]:
     with _advice(_OTHER):
-        other = other_data.load(workdir, config, split)
+        other = other_data.load(workdir, config, split, image_shape)
     log.info('%s is not a split of the data of the run: its result is kept apart.', other.source)
     if not preprocessing.read(workdir).digests:
         log.info('Older runs such as this one have no digests, by which to recognise their data.')

@@ -19,11 +19,12 @@ from cifar_jax.data import kept_features, progress, sources
 from cifar_jax.data.arrays import Arrays, Dataset, digest
 from cifar_jax.data.kept_features import Index
 from cifar_jax.errors import UserError
-from cifar_jax.inference import backbone as backbones
+from cifar_jax.experiment import backbone as backbones
+from cifar_jax.experiment.backbone import Backbone
 from cifar_jax.inference import predictions
-from cifar_jax.inference.backbone import Backbone
 from cifar_jax.inference.classifier import Classifier
 from cifar_jax.machine import keep_freed_memory, use_compilation_cache
+from cifar_jax.models.pretrained import sources as pretrained
 from cifar_jax.training import parallel
 
 log = logging.getLogger('cifar_jax')
@@ -77,7 +78,11 @@ def extract(config: ConfigDict, out: pathlib.Path) -> Extracted:
     folder = out / name
     if (folder / kept_features.INDEX).exists():
         log.info('%s has these features already', folder)
-        return Extracted(folder, kept_features.read_index(folder), None)
+        index = kept_features.read_index(folder)
+        if not index.network:  # of an older version
+            index = index._replace(network=_network(config, backbone, dataset))
+            kept_features.write_index(folder, index)
+        return Extracted(folder, index, None)
     log.info(
         '%s: %d images of %dx%d, read at %dx%d',
         *(facts['model'], sum(len(part.labels) for part in parts.values())),
@@ -85,7 +90,7 @@ def extract(config: ConfigDict, out: pathlib.Path) -> Extracted:
     )
     compute = program(backbone, config, mesh)
     speed = _write_chunks(folder, parts, compute)
-    index = _index(folder, facts, dataset, parts)
+    index = _index(folder, facts, dataset, parts, _network(config, backbone, dataset))
     kept_features.write_index(folder, index)
     return Extracted(folder, index, speed)
 
@@ -103,6 +108,20 @@ def _facts(backbone: Backbone, dataset: Dataset, parts: Mapping[str, Arrays]) ->
         'data': {part: digest(arrays) for part, arrays in parts.items()},
         'classes': list(dataset.classes),
         'names': hashlib.sha256(names).hexdigest(),
+    }
+
+
+def _network(config: ConfigDict, backbone: Backbone, dataset: Dataset) -> dict[str, Any]:
+    """Returns what computes the same features of other images, see `feature_runs`."""
+    named = config.init_from.startswith('hf:') or config.init_from == pretrained.IMAGENET
+    init_from = pathlib.Path(config.init_from).expanduser().absolute()
+    return {
+        **backbone.facts(),
+        'init_from': config.init_from if named else str(init_from),
+        'init_rename': [list(pair) for pair in config.init_rename],
+        'init_skip': list(config.init_skip),
+        'image_shape': list(dataset.train.images.shape[1:]),
+        'image_resize': config.data.resize,
     }
 
 
@@ -165,9 +184,10 @@ def _index(
     facts: Mapping[str, Any],
     dataset: Dataset,
     parts: Mapping[str, Arrays],
+    network: Mapping[str, Any],
 ) -> Index:
     images = {part: len(arrays.labels) for part, arrays in parts.items()}
     read = {part: kept_features.read_part(folder, part, count) for part, count in images.items()}
     sha256 = {part: digest(arrays) for part, arrays in read.items()}
     width = read['train'].images.shape[-1]
-    return Index(facts, dataset.classes, width, images, sha256, dataset.names)
+    return Index(facts, dataset.classes, width, images, sha256, dataset.names, network)

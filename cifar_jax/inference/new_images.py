@@ -12,7 +12,6 @@ from jaxtyping import Float32, UInt8
 
 from cifar_jax.data import image_files
 from cifar_jax.errors import UserError
-from cifar_jax.experiment import preprocessing
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.inference import classifier as classifiers
 from cifar_jax.inference import predictions, pretrained
@@ -103,14 +102,11 @@ def predict(
       checkpoint: as for `classifier.load`.
 
     Raises:
-      UserError: the workdir is missing or damaged, it was trained on features, or its images are
-        not square.
+      UserError: the workdir is missing or damaged, or its images are not square.
     """
     workdir = Workdir(folder)
     keep_freed_memory()
-    classifier = classifiers.load(workdir, checkpoint)
-    classifiers.refuse_features(workdir, classifier.config)
-    height, width, _ = preprocessing.read(workdir).image_shape
+    classifier, (height, width, _) = classifiers.of_images(workdir, checkpoint)
     if height != width:
         raise UserError(
             f'{folder} was trained on images of {height} x {width}, and files are read as squares: '

@@ -34,20 +34,27 @@ class OtherData(NamedTuple):
         return f'other-{readable}-{digest}-{self.split}'
 
 
-def load(workdir: Workdir, config: ConfigDict, split: str | None) -> OtherData:
+def load(
+    workdir: Workdir,
+    config: ConfigDict,
+    split: str | None,
+    image_shape: tuple[int, ...] | None = None,
+) -> OtherData:
     """Loads a split of another source for a run; classes are matched by name.
 
     Args:
       config: `config.data` of the run, with the other source.
       split: 'train', 'validation' or 'test', or 'all' for the images of all parts. None is the test
         part, or all images of a folder without parts.
+      image_shape: (h, w, c) of the images; None is that of the run's own.
 
     Raises:
       UserError: the source has a class that the run does not have, or no such part, or cannot be
         read.
     """
     stored = preprocessing.read(workdir)
-    split, classes, (images, labels) = _part(config, stored.image_shape, split)
+    image_shape = image_shape or stored.image_shape
+    split, classes, (images, labels) = _part(config, image_shape, split)
     unknown = [name for name in classes if name not in stored.classes]
     if unknown:
         others = f' and {len(unknown) - 1} more' if len(unknown) > 1 else ''
@@ -55,10 +62,10 @@ def load(workdir: Workdir, config: ConfigDict, split: str | None) -> OtherData:
             f"{config.source} has the class '{unknown[0]}'{others}, which the run in "
             f'{workdir.path} was not trained on: {nearest(unknown[0], stored.classes)}'
         )
-    if images.shape[1:] != stored.image_shape:
+    if images.shape[1:] != image_shape:
         raise UserError(
             f'The images of {config.source} are {images.shape[1:]} and those of the run in '
-            f'{workdir.path} {stored.image_shape}: give a source of this shape.'
+            f'{workdir.path} {image_shape}: give a source of this shape.'
         )
     numbers = np.array([stored.classes.index(name) for name in classes], np.int32)
     return OtherData(config.source, split, Arrays(images, numbers[labels]))

@@ -13,7 +13,6 @@ from jaxtyping import Array, Float, Float32, PyTree, UInt8
 from cifar_jax.data import image_files
 from cifar_jax.data.batches import evaluation_batch_size
 from cifar_jax.errors import UserError, nearest
-from cifar_jax.experiment import preprocessing
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.inference import classifier as classifiers
 from cifar_jax.inference import predictions
@@ -105,8 +104,7 @@ def load(workdir: Path, checkpoint: str = 'chosen') -> TrainedClassifier:
       checkpoint: 'chosen' (the weights that the run reports), 'best' or 'latest'.
 
     Raises:
-      UserError: the folder is not a workdir, is damaged, has no such checkpoint yet, or is a run on
-        features.
+      UserError: the folder is not a workdir, is damaged, or has no such checkpoint yet.
     """
     text = os.fspath(workdir)
     if '://' in text:
@@ -121,9 +119,7 @@ def load(workdir: Path, checkpoint: str = 'chosen') -> TrainedClassifier:
             f"There is no checkpoint '{checkpoint}': {nearest(checkpoint, classifiers.CHECKPOINTS)}"
         )
     mesh = Mesh(np.array(jax.devices()[:1]), (parallel.AXIS,), axis_types=(AxisType.Auto,))
-    classifier = classifiers.load(Workdir(folder), checkpoint, mesh)
-    classifiers.refuse_features(Workdir(folder), classifier.config)
-    return TrainedClassifier(classifier, preprocessing.read(Workdir(folder)).image_shape)
+    return TrainedClassifier(*classifiers.of_images(Workdir(folder), checkpoint, mesh))
 
 
 def _batch(

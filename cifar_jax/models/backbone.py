@@ -1,7 +1,5 @@
 """The base class of networks that are published with weights of ImageNet."""
 
-from typing import ClassVar
-
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -11,6 +9,9 @@ from cifar_jax.models.initializers import glorot_uniform
 from cifar_jax.models.layers import Conv
 from cifar_jax.models.options import check_rates, demand
 from cifar_jax.ops.pool import global_avg_pool
+
+# Options of layers that the published networks do not have.
+ADDED = ('convs', 'convs_dropout', 'hidden', 'hidden_dropout')
 
 
 class BackboneModel(ImageModel):
@@ -26,8 +27,6 @@ class BackboneModel(ImageModel):
         hidden: units of dense layers with ReLU before the head; () for none.
         hidden_dropout: the rate after each of them.
     """
-
-    ADDED: ClassVar[tuple[str, ...]] = ('convs', 'convs_dropout', 'hidden', 'hidden_dropout')
 
     convs: tuple[int, ...] = ()
     convs_dropout: float = 0.0

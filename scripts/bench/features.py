@@ -55,9 +55,9 @@ def _ours(task: Task, mode: str) -> Contestant:
     import jax
 
     from cifar_jax.data.normalize import Normalizer
+    from cifar_jax.experiment.backbone import Backbone
     from cifar_jax.experiment.defaults import get_defaults
     from cifar_jax.inference import extraction
-    from cifar_jax.inference.backbone import Backbone
     from cifar_jax.machine import keep_freed_memory, use_compilation_cache
     from cifar_jax.training import parallel
 

@@ -12,6 +12,7 @@ from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.models.image_model import head_names
 from cifar_jax.models.pretrained import safetensors_files
 from cifar_jax.training import weights
+from cifar_jax.training.trainers import trainer_of
 
 OPTIONS = {
     'stem': 4,
@@ -64,7 +65,8 @@ def in_pytorch():
 def read(init_from):
     config = get_defaults()
     config.model.update(name='EfficientNetLite0', **OPTIONS)
-    return first_weights.reader(config)(str(init_from))
+    model = trainer_of(config.model.name).model(config, 1, jnp.float32)
+    return first_weights.read(str(init_from), model)
 
 
 def match(init_from, classes=3, **options):

@@ -132,7 +132,7 @@ def other(trained, monkeypatch):
     """The configs and splits with which other data are loaded, which have one class."""
     seen = []
 
-    def load(workdir, config, split):
+    def load(workdir, config, split, image_shape):
         seen.append((config, split))
         arrays = trained[1].test.take(np.flatnonzero(trained[1].test.labels == 3))
         return other_data.OtherData(config.source, split or 'all', arrays)

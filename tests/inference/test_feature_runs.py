@@ -94,14 +94,14 @@ def test_a_run_continues_where_its_features_have_moved(trained, tmp_path):
     assert run.train(config(tmp_path / 'moved'), folder)['finished']
 
 
-def test_image_files_are_refused(trained, capsys):
+def test_image_files_are_refused_where_the_network_is_unknown(trained, capsys):
     _, folder = trained
     with pytest.raises(SystemExit):
         predict.main(['--workdir', str(folder), 'bird.jpg'])
-    assert 'was trained on features, and does not read images' in capsys.readouterr().err
+    assert 'was trained on features that do not name their network' in capsys.readouterr().err
 
 
-def test_the_interface_for_images_refuses_the_run(trained):
+def test_the_interface_for_images_refuses_such_a_run(trained):
     _, folder = trained
-    with pytest.raises(UserError, match='was trained on features'):
+    with pytest.raises(UserError, match='features that do not name their network'):
         cifar_jax.load(folder)

@@ -8,10 +8,9 @@ from ml_collections import ConfigDict
 
 from cifar_jax.data.normalize import Normalizer
 from cifar_jax.errors import UserError
-from cifar_jax.experiment import first_weights
 from cifar_jax.models import summary
-from cifar_jax.models.backbone import BackboneModel
-from cifar_jax.models.image_model import head_name
+from cifar_jax.models.backbone import ADDED, BackboneModel
+from cifar_jax.models.image_model import ImageModel, head_name
 from cifar_jax.models.pretrained import catalogue, sources
 from cifar_jax.training import precision, weights
 from cifar_jax.training import state as states
@@ -35,7 +34,7 @@ class Backbone(NamedTuple):
         options = {
             name: getattr(self.model, name)
             for name in self.model.__dataclass_fields__
-            if name not in ('classes', 'dtype', 'input_size', 'parent', 'name', *self.model.ADDED)
+            if name not in ('classes', 'dtype', 'input_size', 'parent', 'name', *ADDED)
         }
         return {
             'model': type(self.model).__name__,
@@ -74,10 +73,23 @@ def load(config: ConfigDict) -> Backbone:
     return Backbone(model, _variables(config, model), normalizer, dtype)
 
 
+def read_published(init_from: str, model: ImageModel) -> weights.Source:
+    """Returns the weights that `sources.read` finds.
+
+    Raises:
+      UserError: there are no such weights, or they are damaged.
+    """
+    try:
+        path, arrays = sources.read(init_from, model)
+    except UserError as error:
+        raise UserError(f'config.init_from: {error}') from None
+    return weights.Source(str(path), arrays)
+
+
 def _variables(config: ConfigDict, model: BackboneModel) -> Variables:
     shapes, _ = summary.trace(model, (model.input_size, model.input_size, 3))
     head = head_name(model)
-    source = first_weights.read(config.init_from, model)
+    source = read_published(config.init_from, model)
     arrays = {k: a for k, a in source.arrays.items() if not k.startswith(f'params/{head}/')}
     match = weights.match(
         source._replace(arrays=arrays),
