@@ -5,9 +5,13 @@ import json
 import pathlib
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cifar_jax.errors import UserError
 from cifar_jax.experiment import console
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,6 +31,21 @@ def parser() -> argparse.ArgumentParser:
         help='lengthen a run although its schedule or DropBlock spans the whole run',
     )
     parser.add_argument('--profile', action='store_true', help='write a trace of a few steps')
+    parser.add_argument(
+        *('--dry_run', '--dry-run'),
+        action='store_true',
+        help='print the memory that the run needs and how fast it can be, and write nothing',
+    )
+    parser.add_argument(
+        '--device', metavar='NAME', help='of a dry run: H100, A100, V100, v4, v5e, v5p, v6e or cpu'
+    )
+    for option in ('--images', '--classes'):
+        parser.add_argument(
+            option,
+            type=console.count,
+            metavar='N',
+            help=f'of a dry run: the number of {option[2:]} of a data set that is not here',
+        )
     parser.add_argument('--json', action='store_true', help='print a JSON object on the last line')
     return parser
 
@@ -39,10 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     A run that SIGTERM or Ctrl-C has stopped ends with a status of `console.STATUS`.
     """
     args, overrides = parser().parse_known_args(arguments)
+    _check_dry_run(args)
     console.show_log()
     from cifar_jax.experiment import config as configs
 
     config = configs.load(args.config, overrides)
+    if args.dry_run:
+        _dry_run(config, args)
+        return
     # JAX is loaded after the arguments are known to be right.
     from cifar_jax.experiment.run import train
 
@@ -58,6 +81,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.json:
         print(json.dumps(summary))
     sys.exit(0 if summary['finished'] else console.STATUS[summary['signal']])
+
+
+def _check_dry_run(args: argparse.Namespace) -> None:
+    for option in ('device', 'images', 'classes'):
+        if getattr(args, option) and not args.dry_run:
+            raise UserError(f'--{option} is for estimates: add --dry_run.')
+    if bool(args.images) != bool(args.classes):
+        raise UserError('--images and --classes describe a data set together: give both.')
+
+
+def _dry_run(config: 'ConfigDict', args: argparse.Namespace) -> None:
+    from cifar_jax.data import outline
+    from cifar_jax.experiment import dry_run
+
+    assumed = args.images and outline.assumed(args.images, args.classes, config.data)
+    result = dry_run.estimate(config, args.device or 'cpu', assumed)
+    dry_run.show(result)
+    if args.json:
+        print(json.dumps(result))
 
 
 def _draw(*run: Any) -> Iterable[Any]:

@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     add('--seeds', type=_seeds, default=[0], metavar='N,N', help='default: 0')
     add('--set', action='append', default=[], metavar='KEY=VALUE', help='set a key for all runs')
     add('--grid', action='append', default=[], metavar='KEY=VALUE,VALUE', help='try each value')
-    add('--jobs', type=_count, default=0, help='runs in parallel; default: one per core')
+    add('--jobs', type=console.count, default=0, help='runs in parallel; default: one per core')
     add(
         '--evaluate',
         default='none',
@@ -46,18 +46,12 @@ def parser() -> argparse.ArgumentParser:
         help='evaluate each finished run on this split; default: none',
     )
     add('--json', action='store_true', help='print a JSON object on the last line')
-    add('--dry-run', action='store_true', help='list the runs and stop')
+    add('--dry_run', '--dry-run', action='store_true', help='list the runs and stop')
     return parser
 
 
 def _seeds(text: str) -> list[int]:
-    return [_count(part, least=0) for part in text.split(',')]
-
-
-def _count(text: str, least: int = 1) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least {least}")
-    return int(text)
+    return [console.count(part, least=0) for part in text.split(',')]
 
 
 @console.mistakes_as_sentences()

@@ -58,6 +58,7 @@ TESTS = {
     'training/accumulation.py': 'training/test_accumulation.py',
     'training/step.py': 'training/test_step.py training/test_accumulation.py '
     'training/test_independent_loop.py training/test_loop.py',
+    'training/cost.py': 'training/test_cost.py',
     'training/lowering.py': 'training/test_lowering.py',
     'training/loop.py': 'training/test_independent_loop.py training/test_loop.py',
     'training/algorithms.py': 'training/test_algorithms.py',

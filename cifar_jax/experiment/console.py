@@ -158,3 +158,10 @@ def is_path(text: str) -> pathlib.Path:
         return pathlib.Path(text).expanduser()
     except RuntimeError:
         raise argparse.ArgumentTypeError(f"'{text}' begins with an unknown home folder") from None
+
+
+def count(text: str, least: int = 1) -> int:
+    """Returns a whole number, for argparse."""
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least {least}")
+    return int(text)
