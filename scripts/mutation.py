@@ -37,7 +37,7 @@ EQUIVALENTS = pathlib.Path(__file__).with_name('equivalents.toml')
 TESTS = {
     'training/durations.py': 'training/test_durations.py',
     'data/splits.py': 'data/test_splits.py',
-    'data/normalize.py': 'data/test_normalize.py',
+    'data/normalize.py': 'data/test_normalize.py data/test_streamed_images.py',
     'data/batches.py': 'data/test_batches.py',
     'training/history.py': 'training/test_history.py',
     'training/limits.py': 'experiment/test_config.py training/test_accumulation.py',
@@ -49,11 +49,12 @@ TESTS = {
     'training/optimizers.py': 'training/test_schedules.py training/test_optimizers.py '
     'training/test_groups.py',
     'training/weights.py': 'training/test_weights.py experiment/test_first_weights.py',
-    'training/validation.py': 'training/test_validation.py',
+    'training/validation.py': 'training/test_validation.py training/test_streamed_runs.py',
     'training/parallel.py': 'training/test_parallel.py training/test_accumulation.py '
     'training/test_validation.py',
     'training/precision.py': 'training/test_precision.py',
-    'training/plan.py': 'training/test_plan.py training/test_independent_loop.py',
+    'training/plan.py': 'training/test_plan.py training/test_independent_loop.py '
+    'training/test_streamed_runs.py',
     'training/state.py': 'training/test_state.py training/test_independent_loop.py',
     'training/accumulation.py': 'training/test_accumulation.py',
     'training/step.py': 'training/test_step.py training/test_accumulation.py '
@@ -68,7 +69,8 @@ TESTS = {
     'training/trainers.py': 'training/test_trainers.py',
     'training/flax_network.py': 'training/test_numpy_trainer.py',
     'training/numpy_network.py': 'training/test_numpy_trainer.py',
-    'training/numpy_trainer.py': 'training/test_numpy_trainer.py training/test_trainers.py',
+    'training/numpy_trainer.py': 'training/test_numpy_trainer.py training/test_trainers.py '
+    'training/test_streamed_runs.py',
     'inference/predictions.py': 'inference/test_kept_predictions.py inference/test_predictions.py',
     'inference/pretrained.py': 'inference/test_pretrained.py',
     'inference/trained.py': 'inference/test_trained.py inference/test_feature_runs.py',

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Int32, Num
 
+from cifar_jax.data import records
 from cifar_jax.data.arrays import Arrays
 
 
@@ -104,10 +105,77 @@ class Resident:
 
     @functools.cached_property
     def _order(self) -> Any:
-        def order(seed: int, epoch: Int[Array, '']) -> Int32[Array, ' size']:
-            return epoch_order(seed, epoch, self.size)
+        return _compiled_order(self.size, self._sharding)
 
-        return jax.jit(order, static_argnums=0, out_shardings=self._sharding)
+
+class Streamed:
+    """A training set whose images are read from files while the run trains.
+
+    Its batches are those of a `Resident` set. The next ones are read on the host during a step, at
+    most as many bytes as the images' buffer holds, and a batch is copied to the devices as soon as
+    the step before it has been started.
+
+    Args:
+      arrays: the images, of which each process reads the rows of its own devices.
+      classes: the number of classes.
+      batch_size: images in a batch.
+      sharding: divides a batch over the devices of the run; None takes the default device.
+    """
+
+    def __init__(
+        self,
+        arrays: Arrays,
+        classes: int,
+        batch_size: int,
+        sharding: jax.sharding.NamedSharding | None = None,
+    ) -> None:
+        self.size = len(arrays.labels)
+        self.image_shape = arrays.images.shape[1:]
+        self.classes = classes
+        self._arrays, self._batch_size, self._sharding = arrays, batch_size, sharding
+
+    def epoch(self, seed: int, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yields the batches of an epoch, from `first` on."""
+        steps = self.size // self._batch_size
+        order = np.asarray(self._order(seed, epoch))[: steps * self._batch_size]
+        rows = order.reshape(steps, self._batch_size)[first:, self._own_part]
+        for indices, images in zip(rows, records.read(self._arrays.images, rows), strict=True):
+            yield self._on_devices(images, self._arrays.labels[indices], indices)
+
+    def batch(self, feed: Batch, position: Int[Array, '']) -> Batch:
+        """Returns the feed, which is the batch already."""
+        return feed
+
+    def _on_devices(self, *arrays: np.ndarray) -> Batch:
+        if self._sharding is None:
+            return Batch(*jax.device_put(arrays))
+        return Batch(*jax.make_array_from_process_local_data(self._sharding, arrays))
+
+    @functools.cached_property
+    def _own_part(self) -> slice:
+        """The rows of a batch that are on the devices of this process, which are neighbours."""
+        if self._sharding is None:
+            return slice(None)
+        rows = self._sharding.addressable_devices_indices_map((self._batch_size,)).values()
+        parts = [row[0].indices(self._batch_size) for row in rows if row]
+        return slice(min(part[0] for part in parts), max(part[1] for part in parts))
+
+    @functools.cached_property
+    def _order(self) -> Any:
+        sharding = self._sharding
+        everywhere = sharding and jax.sharding.NamedSharding(
+            sharding.mesh, jax.sharding.PartitionSpec()
+        )
+        return _compiled_order(self.size, everywhere)
+
+
+def _compiled_order(size: int, sharding: jax.sharding.Sharding | None) -> Any:
+    """Returns `epoch_order` as a compiled function of the seed and the epoch."""
+
+    def order(seed: int, epoch: Int[Array, '']) -> Int32[Array, ' size']:
+        return epoch_order(seed, epoch, size)
+
+    return jax.jit(order, static_argnums=0, out_shardings=sharding)
 
 
 def epoch_order(seed: int, epoch: int | Int[Array, ''], size: int) -> Int32[Array, ' size']:

@@ -1,5 +1,6 @@
-"""A cache of decoded data sets: plain .npy files, written atomically."""
+"""A cache of decoded data sets: .npy files, or ArrayRecord files to stream; written atomically."""
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -7,15 +8,19 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cifar_jax import files
+from cifar_jax.data import records
+from cifar_jax.data.records import Images, Records
+from cifar_jax.errors import UserError, first_line
 
 FOLDER = 'cifar_jax-v1'
+STREAMED = f'{FOLDER}-streamed'
 INDEX = 'index.json'
 # The exceptions of `read` for a file that is missing, truncated or inconsistent with the index.
 DAMAGED = (*files.DAMAGE, AttributeError)
@@ -30,11 +35,12 @@ class OtherError(ValueError):
 class Decoded(NamedTuple):
     """A decoded data set.
 
-    arrays: '{train,test}_images' uint8[n h w c], '{train,test}_{labels kind}' int32[n].
+    arrays: '{train,test}_images' uint8[n h w c], in memory or in files, and
+      '{train,test}_{labels kind}' int32[n].
     classes: labels kind ('fine', 'coarse') -> the names of its classes, in label order.
     """
 
-    arrays: Mapping[str, np.ndarray]
+    arrays: Mapping[str, Images]
     classes: Mapping[str, list[str]]
 
 
@@ -60,7 +66,8 @@ def newest(root: Path, file: str) -> Path | None:
 def read(folder: Path, of: str = '') -> Decoded:
     """Maps a cache into memory without copying it; raises one of `DAMAGED` if it is damaged.
 
-    Its checksums are compared, in 0.14 s of CPU for CIFAR-10; older caches have none.
+    Its checksums are compared, in 0.14 s of CPU for CIFAR-10; older caches have none. Of images to
+    stream, only the size of the file is compared: a record is checked when it is read.
 
     Args:
       of: the set that the cache must belong to, as given to `write`; '' accepts any set. Older
@@ -72,7 +79,13 @@ def read(folder: Path, of: str = '') -> Decoded:
         raise ValueError(f'{INDEX} {error.reason}') from None
     if of and index.get('of', of) != of:
         raise OtherError(f'it is the cache of {index["of"]}')
-    arrays = {name: _map(folder / f'{name}.npy', spec) for name, spec in index['arrays'].items()}
+    streamed = index.get('streamed', {})
+    arrays: dict[str, Images] = {
+        name: _open(_file(folder, name), spec[0], streamed[name])
+        if name in streamed
+        else _map(folder / f'{name}.npy', spec)
+        for name, spec in index['arrays'].items()
+    }
     decoded = Decoded(arrays, index['classes'])
     if index.keys() & {'of', 'sha256'}:
         for name, sha256 in _sha256(decoded).items():
@@ -90,25 +103,99 @@ def write(folder: Path, decoded: Decoded, of: str = '') -> None:
     Args:
       of: the set that the cache belongs to, such as its name and version. `read` compares it.
     """
+    try:
+        with _replaced(folder) as temporary:
+            _fill(temporary, decoded, of)
+    except OSError as error:
+        log.warning('The decoded images are not cached: %s.', error)
+
+
+def stream(
+    folder: Path, of: str, size: int, decode: Callable[[records.Collect], Decoded]
+) -> Decoded:
+    """Returns images to stream from a cache, which is written first if it does not exist.
+
+    It is written again if it is damaged or of another set.
+
+    Args:
+      of: as for `write`.
+      size: bytes of all images.
+      decode: returns the decoded set, with images that were collected by the function that it is
+        called with.
+
+    Raises:
+      UserError: the images cannot be written.
+    """
+    if folder.exists():
+        try:
+            return read(folder, of)
+        except OtherError:
+            log.info(
+                '%s has changed since its images were decoded: they are decoded again.', folder
+            )
+        except DAMAGED as error:
+            log.warning('The cache %s is damaged and created again: %s.', folder, first_line(error))
+        remove(folder)
+    parent = folder.parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(parent).free
+        if size > free:
+            raise OSError(f'{parent} has {free / 2**30:.3g} GB free')
+        log.info('Decoding %.3g GB of images to %s, once: they are streamed.', size / 2**30, folder)
+        with _replaced(folder) as temporary:
+
+            def collect(name: str, images: Any, shape: Sequence[int]) -> Records:
+                try:
+                    return records.write(_file(temporary, name), images, shape)
+                except OSError as error:
+                    raise _unwritable(size, error) from error
+
+            _fill(temporary, decode(collect), of)
+    except OSError as error:
+        raise _unwritable(size, error) from error
+    return read(folder, of)
+
+
+def _unwritable(size: int, error: OSError) -> UserError:
+    return UserError(
+        f'The images take {size / 2**30:.3g} GB decoded, more than config.data.memory_gb, and '
+        f'cannot be written to files to stream them ({first_line(error)}): point '
+        '--config.data.dir to another folder, or choose a smaller data set or '
+        '--config.data.image_size.'
+    )
+
+
+@contextlib.contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """Yields a new folder, which becomes `folder` in the end, unless that exists by then."""
     # In the same parent folder, since a rename is atomic only within one file system.
     temporary = folder.with_name(f'.{folder.name}-{os.getpid()}-{secrets.token_hex(4)}')
     try:
         temporary.mkdir()
-        for name, array in decoded.arrays.items():
-            _save(temporary / f'{name}.npy', array)
-        index = {
-            'of': of,
-            'arrays': {k: [list(v.shape), str(v.dtype)] for k, v in decoded.arrays.items()},
-            'classes': dict(decoded.classes),
-            'sha256': _sha256(decoded),
-        }
-        (temporary / INDEX).write_text(json.dumps(index, indent=1))
-        temporary.rename(folder)
-    except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-            log.warning('The decoded images are not cached: %s.', error)
+        yield temporary
+        try:
+            temporary.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fill(folder: Path, decoded: Decoded, of: str) -> None:
+    streamed = {k: v for k, v in decoded.arrays.items() if isinstance(v, Records)}
+    for name, array in decoded.arrays.items():
+        if isinstance(array, np.ndarray):
+            _save(folder / f'{name}.npy', array)
+    index = {
+        'of': of,
+        'arrays': {k: [list(v.shape), str(v.dtype)] for k, v in decoded.arrays.items()},
+        'classes': dict(decoded.classes),
+        'sha256': _sha256(decoded),
+        'streamed': {name: _file(folder, name).stat().st_size for name in streamed},
+    }
+    (folder / INDEX).write_text(json.dumps(index, indent=1))
 
 
 def remove(folder: Path) -> None:
@@ -129,9 +216,21 @@ def _sha256(decoded: Decoded) -> dict[str, str]:
     checksums = {
         f'{name}.npy': hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
         for name, array in decoded.arrays.items()
+        if isinstance(array, np.ndarray)
     }
     names = json.dumps(dict(decoded.classes)).encode()
     return checksums | {'classes': hashlib.sha256(names).hexdigest()}
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f'{name}{records.SUFFIX}'
+
+
+def _open(file: Path, shape: list[int], size: int) -> Records:
+    found = file.stat().st_size
+    if found != size:
+        raise ValueError(f'{file.name} has {found} bytes and not {size}')
+    return records.opened(file, shape)
 
 
 def _map(file: Path, spec: list) -> np.ndarray:

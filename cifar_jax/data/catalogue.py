@@ -1,25 +1,20 @@
-"""Data sets from tensorflow-datasets: downloaded and decoded once, then memory-mapped."""
+"""Data sets from tensorflow-datasets: downloaded and decoded once."""
 
 import contextlib
 import difflib
 import glob
 import logging
-import math
-import os
 import re
 import sys
 import threading
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType, ModuleType
-from typing import Any, NamedTuple
-
-import numpy as np
+from types import MappingProxyType
+from typing import NamedTuple
 
 from cifar_jax import files
-from cifar_jax.data import cache, image_files, metadata, progress
-from cifar_jax.data.arrays import check_memory
+from cifar_jax.data import cache, decoding, metadata, records
+from cifar_jax.data.arrays import too_large
 from cifar_jax.errors import UserError, first_line, nearest
 
 SPLITS = ('train', 'test')
@@ -56,15 +51,18 @@ def load(
     `cifar_jax-v1-64-crop` if they are cropped). Images are converted to RGB and, unless
     `image_size` is 0, resized to that height and width: see `image_files.pixels`.
 
+    A set of which the images take more than `memory_gb` is streamed: from its own files if it was
+    prepared as array_record, or else from files in `cifar_jax-v1-streamed` (`-streamed-64`...).
+
     Args:
+      memory_gb: memory for all images, in 2**30 bytes. A cache is memory-mapped, so its size is not
+        compared.
       resize: as for `image_files.pixels`, if `image_size` is not 0.
       whole: whether the set must have a training and a test part; otherwise one is enough.
 
     Raises:
       UserError: there are no data and no network; a part is missing; the set is unknown, damaged or
-        does not consist of images with one class each; the images vary in size, or decoding them
-        would take more than `memory_gb` (of 2**30 bytes). A cache is memory-mapped, so its size is
-        not checked here.
+        does not consist of images with one class each; or the images vary in size.
     """
     root = _root(Path(data_dir).expanduser() / recipe.name)
     folder = cache.FOLDER + cache.suffix(image_size, resize)
@@ -81,12 +79,22 @@ def load(
         version = prepare(recipe, Path(data_dir).expanduser())
     described = metadata.read(recipe.name, version, whole)
     size = metadata.size(recipe.name, described.features.shape, image_size)
-    check_memory(recipe.name, metadata.decoded_bytes(described, size), memory_gb)
-    log.info('Decoding %s in %s, once.', recipe.name, version)
     labels = recipe.labels or {'fine': described.features.label}
-    decoded = decode(version, described, labels, size, resize)
-    cache.write(version / folder, decoded, _of(version / folder, data_dir))
-    return decoded
+    total = metadata.decoded_bytes(described, size)
+    streamed = too_large(total, memory_gb)
+    if streamed and described.file_format == 'array_record':
+        return decoding.open_records(version, described, labels, size, resize)
+    if not streamed:
+        log.info('Decoding %s in %s, once.', recipe.name, version)
+        decoded = decoding.decode(version, described, labels, size, resize)
+        cache.write(version / folder, decoded, _of(version / folder, data_dir))
+        return decoded
+    folder = cache.STREAMED + cache.suffix(image_size, resize)
+
+    def collected(collect: records.Collect) -> cache.Decoded:
+        return decoding.decode(version, described, labels, size, resize, collect)
+
+    return cache.stream(version / folder, _of(version / folder, data_dir), total, collected)
 
 
 def prepared(name: str, data_dir: str) -> Path | None:
@@ -110,7 +118,7 @@ def look_up(name: str) -> Recipe:
       UserError: the catalogue has no such set or config, or the set does not consist of images with
         one class each, which is checked before anything is downloaded.
     """
-    tfds = _catalogue()
+    tfds = decoding.catalogue()
     base, _, variant = name.partition('/')
     names = tfds.list_builders(with_community_datasets=False)
     if base not in names:
@@ -143,7 +151,7 @@ def prepare(recipe: Recipe, data_dir: Path) -> Path:
     if problem:
         raise _missing(recipe, data_dir, problem)
     log.info('Downloading and preparing %s in %s, once.', recipe.name, data_dir)
-    tfds = tensorflow_datasets()
+    tfds = decoding.tensorflow_datasets()
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
     from tensorflow_datasets.core.download.util import DownloadError
 
@@ -186,84 +194,6 @@ def unreachable(url: str) -> str | None:
     return answers[0] if answers else f'{host} does not answer'
 
 
-def decode(
-    version: Path,
-    described: metadata.Metadata,
-    labels: Mapping[str, str],
-    size: tuple[int, int],
-    resize: str = 'stretch',
-) -> cache.Decoded:
-    """Decodes a prepared set, in record order, with tensorflow-datasets.
-
-    Args:
-      labels: our kind of labels -> the name of the feature.
-      size, resize: of the decoded images, see `image_files.pixels`.
-
-    Raises:
-      UserError: a record is damaged, the format cannot be read, or an image has no label.
-    """
-    tfds = tensorflow_datasets()
-    import tensorflow as tf
-
-    arrays: dict[str, np.ndarray] = {}
-    try:
-        builder = tfds.builder_from_directory(version)
-        features = builder.info.features
-        for part, (split, count) in described.splits.items():
-            images = np.empty((count, *size, 3), np.uint8)
-            kinds = {kind: np.empty(count, np.int32) for kind in labels}
-            records = _records(builder, split, described.features, [*labels.values()])
-            tracked = progress.track(records, count, f'decoding {split}')
-            row = -1
-            for row, record in enumerate(tracked):
-                image = record[described.features.image]
-                images[row] = image_files.from_array(image, size, resize)
-                for kind, feature in labels.items():
-                    kinds[kind][row] = record[feature]
-            if row + 1 != count:
-                raise ValueError(f"'{split}' has {row + 1} images and not {count}")
-            if any(array.min() < 0 for array in kinds.values()):
-                raise UserError(
-                    f"'{split}' of {version} has images without a label: choose another set."
-                )
-            arrays[f'{part}_images'] = images
-            arrays |= {f'{part}_{kind}': array for kind, array in kinds.items()}
-    except NotImplementedError as error:
-        raise UserError(
-            f'The set in {version} is prepared as {builder.info.file_format.value}, which cannot '
-            'be decoded here: point --config.data.dir to a folder that has it as tfrecord, or to '
-            'an empty one, where it is prepared again.'
-        ) from error
-    except tf.errors.OpError as error:
-        # '{{function_node ...}} corrupted record at 0 [Op:IteratorGetNext] name: '
-        reason = re.sub(r'{{.*?}}|\[Op:.*', '', first_line(error)).strip(' .')
-        raise metadata.damaged(version, reason) from error
-    except files.DAMAGE as error:
-        raise metadata.damaged(version, error) from error
-    return cache.Decoded(arrays, {kind: features[name].names for kind, name in labels.items()})
-
-
-def _records(
-    builder: Any, split: str, features: metadata.Features, labels: list[str]
-) -> Iterator[dict[str, Any]]:
-    """Yields the image and the labels of each record, in order."""
-    import tensorflow_datasets as tfds
-
-    decoded_features = dict.fromkeys((features.image, *labels), True)
-    varies = min(features.shape) < 1
-    # Images of equal size are read in batches, which is several times as fast.
-    read_size = 1 if varies else max(1, min(500, 2**24 // math.prod(features.shape)))
-    batches = builder.as_dataset(
-        split=split,
-        batch_size=read_size,
-        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-        decoders=tfds.decode.PartialDecoding(decoded_features),
-    )
-    for batch in batches.as_numpy_iterator():
-        for row in range(len(batch[features.image])):
-            yield {name: batch[name][row] for name in decoded_features}
-
-
 def _root(root: Path) -> Path:
     """Returns the folder of a set's versions, below its default config if it has several."""
     try:
@@ -285,27 +215,6 @@ def _read(folder: Path, of: str) -> cache.Decoded | None:
         log.warning('The cache %s is damaged and created again: %s.', folder, first_line(error))
         cache.remove(folder)
         return None
-
-
-def _catalogue() -> ModuleType:
-    """Imports tensorflow-datasets without its warnings; it imports TensorFlow lazily."""
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        import tensorflow_datasets as tfds
-    return tfds
-
-
-def tensorflow_datasets() -> ModuleType:
-    """Imports tensorflow-datasets and TensorFlow without warnings, and without accelerators."""
-    tfds = _catalogue()
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        import tensorflow as tf
-    # TensorFlow would occupy the GPU memory that JAX needs.
-    with contextlib.suppress(RuntimeError):
-        tf.config.set_visible_devices([], 'GPU')
-    return tfds
 
 
 def _missing(recipe: Recipe, data_dir: Path, problem: str) -> UserError:

@@ -8,28 +8,31 @@ import warnings
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 from ml_collections import ConfigDict
 
-from cifar_jax.data import cache, image_files, progress
+from cifar_jax.data import cache, image_files, progress, records
 from cifar_jax.data.class_folders import Files
+from cifar_jax.data.records import Images
 from cifar_jax.errors import UserError, first_line
 from cifar_jax.machine import cores
 
 SIZE = 32  # default height and width of the images
 FOLDERS = f'{cache.FOLDER}-folders'
 LEAST = 4 * 2**20  # bytes of files that are worth a cache: decoding fewer takes less than a second
+_AT_ONCE = 256  # images that are decoded before the first of them is used
 _VERSION = 1  # to be raised when the same files give other pixels
 
 log = logging.getLogger('cifar_jax')
 
 
 def read(
-    files: Files, config: ConfigDict
-) -> tuple[UInt8[np.ndarray, 'n size size 3'], Int[np.ndarray, ' damaged']]:
-    """Returns the images of some files, and the rows of those that could not be read.
+    files: Files, config: ConfigDict, streamed: bool = False
+) -> tuple[Images, Int[np.ndarray, ' damaged']]:
+    """Returns the images of some files [n size size 3], and the rows of those that are damaged.
 
     Images that were decoded before are mapped into memory from a cache in `config.dir`:
     `cifar_jax-v1-folders/<name>-<digest of its path>-<size>`. The files are decoded again if the
@@ -38,27 +41,47 @@ def read(
 
     Args:
       config: `config.data`, see `folders.load`.
+      streamed: whether the images are not to be in memory; their cache ends in `-streamed`.
 
     Raises:
-      UserError: an image cannot be read, and `config.damaged` is 'stop'.
+      UserError: an image cannot be read, and `config.damaged` is 'stop'; or the images cannot be
+        written.
     """
     folder = _folder(files, config)
     identity, size = _identity(files, config)
+    if streamed:
+        return _streamed(folder.with_name(f'{folder.name}-streamed'), identity, files, config)
     kept = _kept(folder, identity, files.root)
     if kept is not None:
         images, damaged = kept
         # Files that could not be read are tried again, for the reasons.
-        problems = _decode(files.take(damaged), config)[1] if len(damaged) else {}
-        if len(problems) == len(damaged):
-            _warn(problems.values(), len(images))
+        reasons = _problems(files.take(damaged), config)
+        if len(reasons) == len(damaged):
+            _warn(reasons, len(images))
             return images, damaged
-    images, problems = _decode(files, config)
+    images, problems = _decode(files, config, records.in_memory)
     _warn(problems.values(), len(images))
     damaged = np.array([*problems], np.int64)
     # If a file was written meanwhile, either of its versions may have been read.
     if size >= LEAST and _identity(files, config)[0] == identity:
         _keep(folder, identity, images, damaged)
     return images, damaged
+
+
+def _streamed(
+    folder: Path, identity: str, files: Files, config: ConfigDict
+) -> tuple[Images, Int[np.ndarray, ' damaged']]:
+    def decode(collect: records.Collect) -> cache.Decoded:
+        images, problems = _decode(files, config, collect)
+        if _identity(files, config)[0] != identity:
+            raise UserError(f'Files in {files.root} changed while they were decoded: start again.')
+        return cache.Decoded({'images': images, 'damaged': np.array([*problems], np.int64)}, {})
+
+    size = (config.image_size or SIZE) ** 2 * 3 * len(files.paths)
+    arrays = cache.stream(folder, identity, size, decode).arrays
+    damaged = np.asarray(arrays['damaged'])
+    _warn(_problems(files.take(damaged), config), len(files.paths))
+    return arrays['images'], damaged
 
 
 def _folder(files: Files, config: ConfigDict) -> Path:
@@ -86,7 +109,7 @@ def _identity(files: Files, config: ConfigDict) -> tuple[str, int]:
     return hashlib.sha256(text.encode()).hexdigest(), size
 
 
-def _kept(folder: Path, identity: str, root: Path) -> tuple[np.ndarray, np.ndarray] | None:
+def _kept(folder: Path, identity: str, root: Path) -> tuple[Images, Any] | None:
     """Returns the images of a cache and the rows of damaged ones, or None if it has others."""
     if not folder.exists():
         return None
@@ -101,7 +124,7 @@ def _kept(folder: Path, identity: str, root: Path) -> tuple[np.ndarray, np.ndarr
     return None
 
 
-def _keep(folder: Path, identity: str, images: np.ndarray, damaged: np.ndarray) -> None:
+def _keep(folder: Path, identity: str, images: Images, damaged: np.ndarray) -> None:
     cache.remove(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -112,27 +135,36 @@ def _keep(folder: Path, identity: str, images: np.ndarray, damaged: np.ndarray) 
     cache.write(folder, cache.Decoded({'images': images, 'damaged': damaged}, {}), identity)
 
 
-def _decode(files: Files, config: ConfigDict) -> tuple[np.ndarray, dict[int, UserError]]:
+def _problems(files: Files, config: ConfigDict) -> Collection[UserError]:
+    """Returns the reasons why files cannot be read; of some there may be none any more."""
+    return _decode(files, config, records.in_memory)[1].values() if files.paths else ()
+
+
+def _decode(
+    files: Files, config: ConfigDict, collect: records.Collect
+) -> tuple[Images, dict[int, UserError]]:
     """Returns the images, and the problems of the rows that could not be read, in order."""
     size = config.image_size or SIZE
-    images = np.zeros((len(files.paths), size, size, 3), np.uint8)
     problems: dict[int, UserError] = {}
 
-    def decode(row: int) -> None:
+    def decode(row: int) -> np.ndarray:
         try:
-            images[row] = image_files.read(files.paths[row], size, config.resize)
+            return image_files.read(files.paths[row], size, config.resize)
         except UserError as error:
             if config.damaged == 'stop':
                 remedy = 'or skip such files with --config.data.damaged=skip.'
                 raise UserError(f'{str(error).removesuffix(".")}, {remedy}') from error
             problems[row] = error
+            return np.zeros((size, size, 3), np.uint8)
 
+    count = len(files.paths)
     # Pillow releases Python's global lock while decoding. Images with warnings are read too.
     with warnings.catch_warnings(), ThreadPoolExecutor(len(cores())) as pool:
         warnings.simplefilter('ignore')
-        rows = range(len(files.paths))
-        for _ in progress.track(pool.map(decode, rows), len(rows), 'reading images'):
-            pass
+        some = (range(start, min(start + _AT_ONCE, count)) for start in range(0, count, _AT_ONCE))
+        decoded = (image for rows in some for image in pool.map(decode, rows))
+        tracked = progress.track(decoded, count, 'reading images')
+        images = collect('images', tracked, (count, size, size, 3))
     return images, dict(sorted(problems.items()))
 
 

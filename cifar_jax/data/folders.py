@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cifar_jax.data import class_folders, decoded_folders, splits
-from cifar_jax.data.arrays import Arrays, Dataset, check_memory, joined, no_part
+from cifar_jax.data.arrays import Arrays, Dataset, joined, no_part, too_large
 from cifar_jax.data.class_folders import Files
 from cifar_jax.data.decoded_folders import SIZE
 from cifar_jax.errors import UserError
@@ -40,7 +40,7 @@ def load(path: Path, config: ConfigDict) -> Dataset:
         `image_files.pixels`;
         `damaged`: an image that cannot be read ends the run ('stop') or is left out ('skip');
         `dir`: where decoded images are kept, see `decoded_folders.read`;
-        `memory_gb`: maximum memory of the decoded images, in 2**30 bytes;
+        `memory_gb`: memory in 2**30 bytes; if all images take more, they are streamed;
         `validation`: with 'none', a validation part is not read;
         `draw`: 'names' draws test and validation images by their names, so that new images do not
         move others; 'count' is the behaviour before this key existed: a draw that depends on the
@@ -48,15 +48,15 @@ def load(path: Path, config: ConfigDict) -> Dataset:
 
     Raises:
       UserError: the folder does not exist; a class has too few images; the parts have different
-        classes; there is a symbolic link or a damaged image; the images take too much memory.
+        classes; there is a symbolic link or a damaged image.
     """
     _require_folder(path)
     classes, parts = _parts(path, config)
     count = sum(len(files.paths) for files in parts.values())
-    check_memory(path.name, count * (config.image_size or SIZE) ** 2 * 3, config.memory_gb)
+    streamed = _streamed(count, config)
     images = {}
     for part, files in parts.items():
-        parts[part], images[part] = _read(path, part, files, classes, config)
+        parts[part], images[part] = _read(path, part, files, classes, config, streamed)
     return Dataset(
         path.name,
         images['train'],
@@ -113,13 +113,18 @@ def load_part(
     labelled = [class_folders.classes(path / name, fewest=1) for name in chosen]
     classes = sorted({name for names, _ in labelled for name in names})
     count = sum(len(files.paths) for _, files in labelled)
-    check_memory(path.name, count * (config.image_size or SIZE) ** 2 * 3, config.memory_gb)
+    streamed = _streamed(count, config)
     parts = []
     for names, files in labelled:
-        _, (images, labels) = _read(path, split, files, names, config)
+        _, (images, labels) = _read(path, split, files, names, config, streamed)
         numbers = np.array([classes.index(name) for name in names], np.int32)
         parts.append(Arrays(images, numbers[labels]))
     return split, tuple(classes), joined(parts)
+
+
+def _streamed(count: int, config: ConfigDict) -> bool:
+    """Returns whether so many decoded images are too large for `config.memory_gb`."""
+    return too_large(count * (config.image_size or SIZE) ** 2 * 3, config.memory_gb)
 
 
 def _require_folder(path: Path) -> None:
@@ -209,17 +214,18 @@ def _drawn(path: Path, classes: list[str], files: Files, draw: str) -> dict[str,
 
 
 def _read(
-    path: Path, part: str, files: Files, classes: list[str], config: ConfigDict
+    path: Path, part: str, files: Files, classes: list[str], config: ConfigDict, streamed: bool
 ) -> tuple[Files, Arrays]:
     """Returns the readable files of a part, and their images."""
-    images, damaged = decoded_folders.read(files, config)
+    images, damaged = decoded_folders.read(files, config, streamed)
+    arrays = Arrays(images, files.labels)
     if len(damaged):
         readable = np.delete(np.arange(len(images)), damaged)
-        images, files = images[readable], files.take(readable)
+        arrays, files = arrays.take(readable), files.take(readable)
     for name, count in zip(classes, splits.class_counts(files.labels, len(classes)), strict=True):
         if not count:
             raise UserError(
                 f"No {part} image of the class '{name}' in {path} could be read: repair them, or "
                 'remove the class.'
             )
-    return files, Arrays(images, files.labels)
+    return files, arrays

@@ -24,11 +24,12 @@ class Features(NamedTuple):
 class Metadata(NamedTuple):
     """A prepared set: its features, and for 'train' and 'test' the split's name and its size.
 
-    A part that the set lacks has no entry.
+    A part that the set lacks has no entry. file_format: 'tfrecord', 'array_record'...
     """
 
     features: Features
     splits: Mapping[str, tuple[str, int]]
+    file_format: str = ''
 
 
 def read(name: str, version: Path, whole: bool = True) -> Metadata:
@@ -58,7 +59,7 @@ def read(name: str, version: Path, whole: bool = True) -> Metadata:
     parts = {part: (split, counts[split]) for part, split in named.items() if split}
     if len(parts) < (2 if whole else 1):
         raise lacks_part(name, counts, whole)
-    return Metadata(image_features, parts)
+    return Metadata(image_features, parts, str(info.get('fileFormat', '')))
 
 
 def lacks_part(name: str, splits: Iterable[str], whole: bool = True) -> UserError:

@@ -6,11 +6,13 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
-from jaxtyping import Array, Float, Float32, Int, Num, UInt8
+from jaxtyping import Array, Float, Float32, Int, Num
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
 from cifar_jax.checks import require, require_choice
+from cifar_jax.data import records
+from cifar_jax.data.records import Images
 from cifar_jax.errors import UserError
 
 METHODS = ('scale', 'given', 'channel', 'pixel', 'center', 'zca')
@@ -27,12 +29,13 @@ class Normalizer(NamedTuple):
     whitening: np.ndarray | None = None
 
 
-def fit(images: Num[np.ndarray, 'n h w c'], config: ConfigDict) -> Normalizer:
+def fit(images: Images, config: ConfigDict) -> Normalizer:
     """Returns the normaliser that `config.data` asks for.
 
     Args:
-      images: of the training part only: no other image may influence the inputs. uint8, or float32
-        for features in the place of pixels, which are scaled as they are, without 'zca'.
+      images: of the training part only: no other image may influence the inputs. uint8, read a few
+        at a time where they are in files, or float32 for features in the place of pixels, which are
+        scaled as they are, without 'zca'.
       config: `config.data`; `normalize` is 'scale' (pixels stay in [0, 1]), 'given' (`mean` and
         `std` of the config), 'channel' or 'pixel' (a mean and a population standard deviation for
         each channel, or each pixel of each channel), 'center' (a mean for each channel) or 'zca'
@@ -55,7 +58,7 @@ def fit(images: Num[np.ndarray, 'n h w c'], config: ConfigDict) -> Normalizer:
         return _constants(
             np.broadcast_to(config.mean, channels), np.broadcast_to(config.std, channels)
         )
-    if images.dtype == np.float32:
+    if isinstance(images, np.ndarray) and images.dtype == np.float32:
         return _of_features(images, config.normalize)
     if config.normalize == 'zca':
         _check_whitening_memory(images[0].size, config.memory_gb)
@@ -133,7 +136,7 @@ def _check_whitening_memory(pixels: int, memory_gb: float) -> None:
 
 
 def _zca(
-    images: UInt8[np.ndarray, 'n h w c'], mean: Float[np.ndarray, '1 1 c'], epsilon: float
+    images: Images, mean: Float[np.ndarray, '1 1 c'], epsilon: float
 ) -> Float[np.ndarray, 'd d']:
     r"""Returns the whitening matrix of pixels in [0, 1] from which `mean` is subtracted.
 
@@ -145,14 +148,14 @@ def _zca(
       Krizhevsky, 2009, Learning Multiple Layers of Features from Tiny Images, appendix A.
     """
     pixels = images[0].size
-    products = np.zeros((pixels, pixels))
+    products, total = np.zeros((pixels, pixels)), np.zeros(pixels, np.int64)
     # Sums of products of whole numbers below 2^53 are exact, in whatever order.
-    for start in range(0, len(images), 4096):
-        chunk = images[start : start + 4096].reshape(-1, pixels).astype(np.float64)
-        products += chunk.T @ chunk
-    total = images.sum(axis=0, dtype=np.int64).reshape(-1) / len(images)
+    for chunk in records.chunks(images, 4096):
+        rows = chunk.reshape(-1, pixels).astype(np.float64)
+        products += rows.T @ rows
+        total += chunk.sum(axis=0, dtype=np.int64).reshape(-1)
     centre = 255 * np.broadcast_to(mean.astype(np.float64), images.shape[1:]).reshape(-1)
-    moved = np.outer(total, centre)
+    moved = np.outer(total / len(images), centre)
     moments = products / len(images) - moved - moved.T + np.outer(centre, centre)
     values, vectors = scipy.linalg.eigh(moments / 255**2, overwrite_a=True, driver='evd')
     # Rounding can leave a value of 0 a little below it.
@@ -161,15 +164,15 @@ def _zca(
 
 
 def _moments(
-    images: UInt8[np.ndarray, 'n h w c'],
+    images: Images,
 ) -> tuple[Int[np.ndarray, 'h w c'], Int[np.ndarray, 'h w c']]:
     """Returns the sums of the pixels and of their squares over all images, exact.
 
     A chunk is as many images as uint32 can hold the squares of, and a small temporary.
     """
     total, squares = (np.zeros(images.shape[1:], np.int64) for _ in range(2))
-    for start in range(0, len(images), 256):
-        chunk = images[start : start + 256].astype(np.uint32)
-        total += chunk.sum(axis=0, dtype=np.int64)
-        squares += np.square(chunk).sum(axis=0, dtype=np.int64)
+    for chunk in records.chunks(images, 256):
+        pixels = chunk.astype(np.uint32)
+        total += pixels.sum(axis=0, dtype=np.int64)
+        squares += np.square(pixels).sum(axis=0, dtype=np.int64)
     return total, squares

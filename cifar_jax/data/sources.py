@@ -1,8 +1,11 @@
 """Sources of data sets: one function each, and an entry in `SOURCES`."""
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -16,9 +19,11 @@ from cifar_jax.data import (
     folders,
     image_files,
     kept_features,
+    records,
     splits,
 )
-from cifar_jax.data.arrays import Arrays, Dataset, check_memory
+from cifar_jax.data.arrays import Arrays, Dataset, digest, too_large
+from cifar_jax.data.records import Images, Records
 from cifar_jax.errors import UserError
 
 LARGEST_SIZE = 16_384  # height and width: such an image takes 0.75 GiB
@@ -41,23 +46,18 @@ def digits(config: ConfigDict) -> Dataset:
     A fixed stratified draw gives 1,437 training and 360 test images. If `config.image_size` is not
     0, it replaces 32.
     """
-    from PIL import Image
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    size = config.image_size or 32
     bunch = load_digits()
-    check_memory('digits', 3 * len(bunch.target) * size**2, config.memory_gb)
-    grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
-    images = np.stack(
-        [image_files.pixels(Image.fromarray(image), (size, size), config.resize) for image in grey]
-    )
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
     labels = bunch.target.astype(np.int32)
     parts = train_test_split(
         np.arange(len(labels)), test_size=360, stratify=labels, random_state=DRAW
     )
     train, test = (Arrays(images[rows], labels[rows]) for rows in map(np.sort, parts))
-    return Dataset('digits', train, test, tuple(map(str, range(10))))
+    dataset = Dataset('digits', train, test, tuple(map(str, range(10))))
+    return _resized(dataset, config.image_size or 32, config)
 
 
 def archive(path: str, config: ConfigDict) -> Dataset:
@@ -65,7 +65,8 @@ def archive(path: str, config: ConfigDict) -> Dataset:
     decoded = archives.load(Path(path))
     if config.labels not in decoded.classes:
         raise UserError(f'{path} has no {config.labels} labels: use --config.data.labels=fine.')
-    return _resized(_dataset(Path(path).name, decoded, config.labels), config)
+    dataset = _dataset(Path(path).name, decoded, config.labels)
+    return _resized(dataset, config.image_size, config) if config.image_size else dataset
 
 
 def folder(path: str, config: ConfigDict) -> Dataset:
@@ -106,15 +107,17 @@ def load(config: ConfigDict) -> Dataset:
 
     classes: the first k classes are kept, so labels do not change; 0 keeps all.
     fraction: a stratified fraction of the training and test sets, the same in every run.
+    memory_gb: memory for all images in 2**30 bytes; if they take more, they are streamed.
 
     Raises:
-      UserError: the source is unknown, missing or exceeds `memory_gb`, or a value is invalid.
+      UserError: the source is unknown or missing, or a value is invalid.
     """
     check(config)
     prefix, colon, rest = config.source.partition(':')
     data = PREFIXES[prefix](rest, config) if colon else SOURCES[prefix](config)
-    parts = [part for part in (data.train, data.validation, data.test) if part is not None]
-    check_memory(data.name, sum(part.images.nbytes for part in parts), config.memory_gb)
+    parts = {'train': data.train, 'validation': data.validation, 'test': data.test}
+    fitting: dict[str, Any] = _within_memory({k: v for k, v in parts.items() if v}, config)
+    data = data._replace(**fitting)
     if len(data.classes) < 2:
         raise UserError(f'{data.name} has fewer than two classes: choose another data set.')
     keep = config.classes or len(data.classes)
@@ -156,8 +159,7 @@ def load_parts(config: ConfigDict) -> tuple[dict[str, Arrays], tuple[str, ...]]:
     decoded = catalogue.load(
         _recipe(name), config.dir, config.memory_gb, config.image_size, config.resize, whole=False
     )
-    parts = _parts(decoded, config.labels)
-    check_memory(config.source, sum(x.images.nbytes for x in parts.values()), config.memory_gb)
+    parts = _within_memory(_parts(decoded, config.labels), config)
     return parts, tuple(decoded.classes[config.labels])
 
 
@@ -193,7 +195,8 @@ def check(config: ConfigDict) -> None:
     require(0 < config.fraction <= 1, 'data.fraction', config.fraction, 'be above 0 and at most 1')
     rule = 'be 2 or more, or 0 for all classes'
     require(classes == 0 or classes >= 2, 'data.classes', classes, rule)
-    require(config.memory_gb > 0, 'data.memory_gb', config.memory_gb, 'be above 0')
+    for key in ('memory_gb', 'buffer_gb'):
+        require(config[key] > 0, f'data.{key}', config[key], 'be above 0')
 
 
 def _recipe(name: str) -> catalogue.Recipe:
@@ -215,27 +218,62 @@ def _parts(decoded: cache.Decoded, labels: str) -> dict[str, Arrays]:
     """Returns the parts that a decoded set has, 'train' first."""
     arrays = decoded.arrays
     return {
-        split: Arrays(arrays[f'{split}_images'], arrays[f'{split}_{labels}'])
+        split: Arrays(arrays[f'{split}_images'], np.asarray(arrays[f'{split}_{labels}']))
         for split in catalogue.SPLITS
         if f'{split}_images' in arrays
     }
 
 
-def _resized(dataset: Dataset, config: ConfigDict) -> Dataset:
-    """Resizes the images of a set to `config.image_size`, unless that is 0."""
-    size, resize = (config.image_size, config.image_size), config.resize
-    own = dataset.train.images.shape[1:3]
-    if not config.image_size or (resize == 'stretch' and size == own):
+def _resized(dataset: Dataset, size: int, config: ConfigDict) -> Dataset:
+    """Makes the images of a set RGB of a size."""
+    shape = (size, size, 3)
+    if config.resize == 'stretch' and shape == dataset.train.images.shape[1:]:
         return dataset
-    count = len(dataset.train.labels) + len(dataset.test.labels)
-    check_memory(dataset.name, 3 * count * config.image_size**2, config.memory_gb)
-    train, test = (
-        Arrays(
-            np.stack([image_files.from_array(x, size, resize) for x in part.images]), part.labels
-        )
-        for part in (dataset.train, dataset.test)
-    )
-    return dataset._replace(train=train, test=test)
+    parts: dict[str, Any] = {'train': dataset.train, 'test': dataset.test}
+    count = sum(len(part.labels) for part in parts.values())
+    streamed = too_large(count * math.prod(shape), config.memory_gb)
+    for name, part in parts.items():
+        own = (image for chunk in records.chunks(part.images, 256) for image in chunk)
+        images = (image_files.from_array(x, (size, size), config.resize) for x in own)
+        if streamed:
+            of = f'{digest(part)} {size} {config.resize}'
+            resized: Images = _streamed(images, (len(part.labels), *shape), of, config)
+        else:
+            resized = records.in_memory(name, images, (len(part.labels), *shape))
+        parts[name] = Arrays(resized, part.labels)
+    return dataset._replace(**parts)
+
+
+def _within_memory(parts: Mapping[str, Arrays], config: ConfigDict) -> dict[str, Arrays]:
+    """Returns the parts of a set, which are streamed if their images exceed the memory together."""
+    if not too_large(sum(part.images.nbytes for part in parts.values()), config.memory_gb):
+        return dict(parts)
+    streamed = {}
+    for name, (images, labels) in parts.items():
+        if not isinstance(images, Records):
+            of = digest(Arrays(images, labels))
+            images = _streamed(images, images.shape, of, config)
+        streamed[name] = Arrays(images.with_buffer(config.buffer_gb * 2**30), labels)
+    return streamed
+
+
+def _streamed(
+    images: Iterable[np.ndarray], shape: Sequence[int], of: str, config: ConfigDict
+) -> Records:
+    """Returns images in files in `config.dir`, which are written unless they are there.
+
+    Args:
+      of: all that the images depend on.
+    """
+
+    def decode(collect: records.Collect) -> cache.Decoded:
+        return cache.Decoded({'images': collect('images', images, shape)}, {})
+
+    name = hashlib.sha256(of.encode()).hexdigest()[:32]
+    folder = Path(config.dir).expanduser() / cache.STREAMED / name
+    stored = cache.stream(folder, of, math.prod(shape), decode).arrays['images']
+    assert isinstance(stored, Records)
+    return stored
 
 
 def _selected(

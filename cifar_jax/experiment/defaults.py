@@ -28,7 +28,8 @@ def get_defaults() -> ConfigDict:
                 validation='stratified',  # 'stratified', 'last', 'random' or 'none'
                 validation_fraction=0.2,
                 split_seed=0,  # apart from `seed`: all seeds share their validation images
-                memory_gb=4.0,  # refuse a set whose decoded images need more, in GiB
+                memory_gb=4.0,  # stream a set whose decoded images need more, in GiB
+                buffer_gb=0.25,  # of streamed images, in GiB, which are read ahead of their use
                 normalize='channel',  # 'scale', 'given', 'channel', 'pixel', 'center' or 'zca'
                 mean=(0.5, 0.5, 0.5),  # for 'given': of pixels in [0, 1]
                 std=(0.5, 0.5, 0.5),

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from cifar_jax import IMPORTED_AT
 from cifar_jax.data import paths, pipeline, splits
 from cifar_jax.data.pipeline import Prepared
+from cifar_jax.data.records import Records
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import console, first_weights, locks, preprocessing
 from cifar_jax.experiment import workdir as workdirs
@@ -166,6 +167,8 @@ def _describe_data(data: pipeline.Prepared) -> None:
             spread = f'{counts.min()} to {counts.max()} per class'
             if len(counts) <= 20:
                 spread += f': {", ".join(map(str, counts))}'
+            if isinstance(part.images, Records):
+                spread += '; streamed'
             log.info('%s: %d images, %s', name, counts.sum(), spread)
 
 

@@ -17,10 +17,14 @@ from cifar_jax.training import history as histories
 from cifar_jax.training.durations import steps
 
 # Keys that may differ when a run resumes: they do not change its results.
-_MAY_CHANGE = ('mesh.', 'ops.', 'log.', 'data.dir', 'data.memory_gb', 'eval_batch_size')
+_MAY_CHANGE = (
+    *('mesh.', 'ops.', 'log.', 'eval_batch_size'),
+    *('data.dir', 'data.memory_gb', 'data.buffer_gb'),
+)
 
 # Keys that older runs lack, with the values that correspond to their behaviour.
 _ADDED = {
+    'data.buffer_gb': 0.25,
     'data.image_size': 0,
     'data.damaged': 'stop',
     'data.resize': 'stretch',

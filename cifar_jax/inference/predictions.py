@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Float64, Int, Num, PyTree
 
 from cifar_jax import files
-from cifar_jax.data import normalize
+from cifar_jax.data import normalize, records
 from cifar_jax.data.arrays import Arrays, digest
 from cifar_jax.data.batches import evaluation_batch_size, evaluation_batches
+from cifar_jax.data.records import Images
 from cifar_jax.experiment.preprocessing import normalizer_digest
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.files import FileError
@@ -119,10 +120,10 @@ def read(workdir: Workdir, split: str) -> Predictions | None:
 
 def make_logits(
     classifier: Classifier, count: int
-) -> Callable[[Num[np.ndarray, 'n height width channels']], Float32[np.ndarray, 'n classes']]:
+) -> Callable[[Images], Float32[np.ndarray, 'n classes']]:
     """Returns a compiled function from images to logits, which works in batches of one size.
 
-    The images must have the classifier's size; they are normalised as in training.
+    The images [n h w c] must have the classifier's size; they are normalised as in training.
 
     Args:
       count: how many images there will be, so that few do not take the memory of many.
@@ -171,12 +172,14 @@ def over_batches(
         compiler_options=parallel.compiler_options(mesh),
     )
 
-    def run(images: np.ndarray, *others: np.ndarray) -> PyTree:
+    def run(images: Images, *others: np.ndarray) -> PyTree:
         parts = []
+        batches = evaluation_batches(len(images), batch_size)
+        read = records.read(images, [indices for indices, _ in batches])
         with jax.set_mesh(mesh), backend.use(**classifier.config.ops):
-            for indices, mask in evaluation_batches(len(images), batch_size):
-                rows = [array[indices] for array in (images, *others)]
-                outputs = compiled(classifier.variables, *rows)
+            for (indices, mask), batch in zip(batches, read, strict=True):
+                rows = [array[indices] for array in others]
+                outputs = compiled(classifier.variables, batch, *rows)
                 parts.append(
                     jax.tree.map(lambda array, mask=mask: np.asarray(array)[mask], outputs)
                 )

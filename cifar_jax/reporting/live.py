@@ -43,7 +43,8 @@ def draw(classifier: Classifier, arrays: Arrays) -> Iterator[Picture]:
       arrays: images that the network is not trained on, of which `IMAGES` are drawn over the
         classes.
     """
-    images, labels = arrays.take(splits.sample(arrays.labels, IMAGES, SEED))
+    rows = splits.sample(arrays.labels, IMAGES, SEED)
+    images, labels = arrays.images[rows], arrays.labels[rows]
     predictions = Predictions(labels, make_logits(classifier, len(labels))(images), '')
     classes = classifier.classes
     with style.applied():

@@ -78,7 +78,7 @@ def _explanations(report: Report) -> Iterable[Picture]:
     if not arrays.are_pixels:
         return
     rows = splits.sample(arrays.labels, EXPLAINED, SEED)
-    images, labels = arrays.take(rows)
+    images, labels = arrays.images[rows], arrays.labels[rows]
     description = f'{report.evaluated.split} image {rows[0]}, {report.classes[labels[0]]}'
     yield feature_maps.draw(classifier, images[0], description)
     yield grad_cam_overlays.draw(classifier, images, labels)

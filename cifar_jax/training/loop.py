@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 
+from cifar_jax.data.arrays import Arrays
 from cifar_jax.errors import UserError
 from cifar_jax.training import checkpoints, history, metrics, parallel, weights
 from cifar_jax.training import state as states
@@ -106,7 +107,7 @@ def _ended(log: list[Line]) -> int:
 
 
 def _validated(
-    state: TrainState, validation: Images | None, program: Programs, watcher: Watcher
+    state: TrainState, validation: Images | Arrays | None, program: Programs, watcher: Watcher
 ) -> dict[str, float]:
     """Returns the metrics of the validation images; nothing if there are none.
 

@@ -21,6 +21,7 @@ from cifar_jax import files
 from cifar_jax.data import normalize
 from cifar_jax.data.arrays import Arrays
 from cifar_jax.data.pipeline import Prepared
+from cifar_jax.data.records import Records
 from cifar_jax.errors import UserError
 from cifar_jax.files import FileError
 from cifar_jax.models.summary import Row
@@ -82,6 +83,11 @@ def plan(
     read: Callable[[str], weights.Source] = weights.read,
 ) -> Plan:
     """Returns the plan of a run; see `Trainer.plan`."""
+    if isinstance(data.train.images, Records):
+        raise UserError(
+            'NumPy trains on images in memory: raise config.data.memory_gb, or choose a smaller '
+            'data set or image_size.'
+        )
     steps_per_epoch, total_steps = plans.lengths(config, len(data.train.labels))
     if total_steps % steps_per_epoch:
         raise UserError(

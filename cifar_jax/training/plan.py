@@ -16,6 +16,7 @@ from cifar_jax import models
 from cifar_jax.data import batches, normalize
 from cifar_jax.data.arrays import Arrays
 from cifar_jax.data.pipeline import Prepared
+from cifar_jax.data.records import Records
 from cifar_jax.errors import UserError
 from cifar_jax.models import image_size
 from cifar_jax.models.image_model import head_names
@@ -83,9 +84,7 @@ def make(
         group of parameters has no effect.
     """
     mesh = parallel.mesh_of(config)
-    training = batches.Resident(
-        data.train, len(data.classes), config.train.batch_size, parallel.replicated(mesh)
-    )
+    training = _training_set(data, config.train.batch_size, mesh)
     steps_per_epoch, total_steps = lengths(config, training.size)
     schedule = optimizers.make_schedule(
         config.schedule, total_steps=total_steps, steps_per_epoch=steps_per_epoch
@@ -114,6 +113,13 @@ def make(
     if config.optimizer.groups:
         groups.require_matches(config.optimizer.groups, shapes(plan))
     return plan
+
+
+def _training_set(data: Prepared, batch_size: int, mesh: Mesh) -> batches.TrainingSet:
+    classes = len(data.classes)
+    if isinstance(data.train.images, Records):
+        return batches.Streamed(data.train, classes, batch_size, parallel.over_batch(mesh))
+    return batches.Resident(data.train, classes, batch_size, parallel.replicated(mesh))
 
 
 def initial_state(plan: Plan, variables: Any = None) -> TrainState:

@@ -1,16 +1,18 @@
 """Computes exact metrics over all images of a part of the data."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from flax import linen as nn
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Int, Int32, Num, PyTree
 
-from cifar_jax.data import batches, normalize
+from cifar_jax.data import batches, normalize, records
 from cifar_jax.data.arrays import Arrays
+from cifar_jax.data.records import Records
 from cifar_jax.training import losses, metrics, parallel
 
 
@@ -25,9 +27,27 @@ class StoppedError(Exception):
     """The evaluation was asked to stop."""
 
 
-def on_device(arrays: Arrays, mesh: Mesh) -> Images:
-    """Puts a part of the data on every device."""
+def on_device(arrays: Arrays, mesh: Mesh) -> Images | Arrays:
+    """Puts a part of the data on every device, unless it is streamed."""
+    return arrays if isinstance(arrays.images, Records) else _on_device(arrays, mesh)
+
+
+def _on_device(arrays: Arrays, mesh: Mesh) -> Images:
     return Images(*jax.device_put(tuple(arrays), parallel.replicated(mesh)))
+
+
+def _batches(
+    data: Images | Arrays, size: int, mesh: Mesh
+) -> Iterator[tuple[Images, Int[np.ndarray, 'batch'], Bool[np.ndarray, 'batch']]]:
+    """Yields images, the indices of a batch in them, and its mask, until all images were used."""
+    rows = batches.evaluation_batches(len(data.labels), size)
+    if isinstance(data, Images):
+        yield from ((data, indices, mask) for indices, mask in rows)
+        return
+    read = records.read(data.images, [indices for indices, _ in rows])
+    for (indices, mask), images in zip(rows, read, strict=True):
+        part = _on_device(Arrays(images, data.labels[indices]), mesh)
+        yield part, np.arange(size, dtype=np.int32), mask
 
 
 def eval_step(
@@ -87,19 +107,21 @@ def make_evaluate(
     )
 
     def evaluate(
-        variables: Mapping[str, PyTree], data: Images, stop: Callable[[], bool] = lambda: False
+        variables: Mapping[str, PyTree],
+        data: Images | Arrays,
+        stop: Callable[[], bool] = lambda: False,
     ) -> dict[str, float]:
         count = len(data.labels)
         size = batches.evaluation_batch_size(count, batch_size)
         size = -(-size // mesh.size) * mesh.size
         with jax.set_mesh(mesh):
             sums = before = jax.device_put(metrics.zeros(), everywhere)
-            for indices, mask in batches.evaluation_batches(count, size):
+            for images, indices, mask in _batches(data, size, mesh):
                 # At most two batches are under way, so that a request to stop is soon heard.
                 jax.block_until_ready(before)
                 if stop():
                     raise StoppedError
-                before, sums = sums, compiled(variables, sums, data, indices, mask)
+                before, sums = sums, compiled(variables, sums, images, indices, mask)
         return metrics.mean(sums)
 
     return evaluate

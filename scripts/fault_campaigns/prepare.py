@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cifar_jax.data import catalogue
+from cifar_jax.data import decoding
 
 NAMES = ('campaign_one', 'campaign_two')
 COUNTS = {'train': 60, 'test': 40}
@@ -18,7 +18,7 @@ COUNTS = {'train': 60, 'test': 40}
 
 def main() -> None:
     """Runs the program."""
-    tfds = catalogue.tensorflow_datasets()
+    tfds = decoding.tensorflow_datasets()
 
     for seed, own in enumerate(NAMES):
 

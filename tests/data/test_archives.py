@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifar_jax.data import archives, sources
+from cifar_jax.data import archives, records, sources
 from cifar_jax.errors import UserError
 from cifar_jax.experiment.defaults import get_defaults
 
@@ -113,8 +113,16 @@ def test_an_archive_is_resized_where_a_size_is_requested(tmp_path):
     for actual, image in zip(data.train.images, images, strict=True):
         expected = Image.fromarray(image).resize((20, 20), Image.Resampling.BILINEAR)
         np.testing.assert_array_equal(actual, np.asarray(expected))
-    with pytest.raises(UserError, match=r'--config\.data\.memory_gb'):
-        sources.load(config(path, image_size=16_000, memory_gb=1.0))
+
+
+def test_a_resized_archive_that_exceeds_the_memory_is_streamed_from_files(tmp_path):
+    path = written(tmp_path / 'a.tar.gz', contents(KINDS[0]))
+    keys = dict(image_size=20, dir=str(tmp_path / 'data'))
+    there, streamed = (sources.load(config(path, **keys, memory_gb=gb)) for gb in (1.0, 1e-6))
+    for expected, part in ((there.train, streamed.train), (there.test, streamed.test)):
+        assert isinstance(part.images, records.Records)
+        np.testing.assert_array_equal(part.images[:], expected.images)
+        np.testing.assert_array_equal(part.labels, expected.labels)
 
 
 def test_cifar10_has_no_coarse_labels(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cifar_jax.data import batches
+from cifar_jax.data import batches, records
 from cifar_jax.data.arrays import Arrays
 from cifar_jax.training import parallel
 
@@ -101,6 +101,35 @@ def test_the_feed_of_an_epoch_is_on_all_devices():
 def test_a_training_set_knows_its_size_image_shape_and_classes(resident):
     assert isinstance(resident, batches.TrainingSet)
     assert (resident.size, resident.image_shape, resident.classes) == (20, (4, 4, 3), 20)
+
+
+@pytest.fixture(scope='module')
+def streamed(tmp_path_factory, resident):
+    """The twenty images in a file."""
+    images, labels = resident._arrays
+    file = tmp_path_factory.mktemp('streamed') / 'images'
+    return Arrays(records.write(file, images, images.shape), labels)
+
+
+@pytest.mark.parametrize('first', [0, 2])
+def test_the_batches_of_a_streamed_set_are_those_of_one_in_memory(resident, streamed, first):
+    stream = batches.Streamed(streamed, 20, 6)
+    assert np.array_equal(indices_of(stream, 5, 2, first), indices_of(resident, 5, 2, first))
+
+
+def test_a_batch_of_a_streamed_set_is_divided_over_the_devices(streamed):
+    mesh = parallel.make_mesh(4, 4)
+    stream = batches.Streamed(streamed, 20, 4, parallel.over_batch(mesh))
+    feed = next(stream.epoch(1, 0))
+    assert {leaf.sharding for leaf in feed} == {parallel.over_batch(mesh)}
+    assert np.array_equal(feed.labels, batches.epoch_order(1, 0, 20)[:4])
+    assert np.array_equal(feed.images[:, 1, 1, 2], feed.labels)
+
+
+def test_a_streamed_set_knows_its_size_image_shape_and_classes(streamed):
+    stream = batches.Streamed(streamed, 20, 6)
+    assert isinstance(stream, batches.TrainingSet)
+    assert (stream.size, stream.image_shape, stream.classes) == (20, (4, 4, 3), 20)
 
 
 @pytest.mark.parametrize(

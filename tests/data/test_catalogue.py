@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_sources import config, run, tiny_set
 
-from cifar_jax.data import cache, catalogue, metadata, sources
+from cifar_jax.data import cache, decoding, metadata, sources
 from cifar_jax.errors import UserError
 
 LABEL = {'classLabel': {'numClasses': '4'}}
@@ -114,7 +114,7 @@ def only_a_test_part(tmp_path, monkeypatch):
         arrays = {k: v for k, v in whole.arrays.items() if k.startswith(tuple(described.splits))}
         return cache.Decoded(arrays, whole.classes)
 
-    monkeypatch.setattr(catalogue, 'decode', decode)
+    monkeypatch.setattr(decoding, 'decode', decode)
     return config(source='tfds:some_set', dir=str(tmp_path))
 
 
@@ -168,10 +168,11 @@ def test_images_of_several_sizes_need_one_which_the_sentence_says(tmp_path, shap
         sources.load(config(source='tfds:some_set', dir=str(tmp_path)))
 
 
-def test_memory_is_counted_at_the_size_asked_for(tmp_path):
+def test_memory_is_counted_at_the_size_asked_for(tmp_path, monkeypatch):
     prepared(tmp_path / 'some_set')
+    monkeypatch.setattr('shutil.disk_usage', lambda folder: type('usage', (), {'free': 0}))
     # 9 images of 5,000 x 5,000 x 3 bytes.
-    with pytest.raises(UserError, match=r"'some_set' take 0\.629 GB decoded"):
+    with pytest.raises(UserError, match=r'take 0\.629 GB decoded'):
         sources.load(
             config(source='tfds:some_set', dir=str(tmp_path), image_size=5000, memory_gb=0.5)
         )
@@ -189,7 +190,7 @@ def decoded(monkeypatch):
         sizes.append((labels, size))
         return tiny_set(version)
 
-    monkeypatch.setattr(catalogue, 'decode', decode)
+    monkeypatch.setattr(decoding, 'decode', decode)
     return sizes
 
 
@@ -276,6 +277,7 @@ def test_what_is_not_prepared_is_looked_up_and_without_a_network_one_sentence(tm
 
 
 MADE_UP = """
+import contextlib
 import json
 import shutil
 import sys
@@ -284,10 +286,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from test_sources import config
-from cifar_jax.data import catalogue, image_files, sources
+from cifar_jax.data import decoding, image_files, records, sources
+from cifar_jax.data.arrays import Arrays, digest
 from cifar_jax.errors import UserError
 
-tfds = catalogue.tensorflow_datasets()
+tfds = decoding.tensorflow_datasets()
 rng = np.random.default_rng(0)
 folder = sys.argv[1]
 
@@ -314,9 +317,11 @@ def define(own, shape, pictures, splits, unlabelled=None):
                 kind = -1 if split == unlabelled else i % 2
                 yield i, {'picture': picture, 'kind': kind, 'mask': [0.0, 1.0]}
 
+    return MadeUp
 
-def check(name, pictures, size, image_size, resize='stretch'):
-    keys = dict(image_size=image_size, resize=resize)
+
+def check(name, pictures, size, image_size, resize='stretch', **keys):
+    keys |= dict(image_size=image_size, resize=resize)
     data = sources.load(config(source=f'tfds:{name}', dir=folder, **keys))
     assert data.classes == ('cat', 'dog')
     expected = {}
@@ -334,6 +339,7 @@ def check(name, pictures, size, image_size, resize='stretch'):
         # Preparing shuffles the records.
         pairs = zip(part.images, part.labels, strict=True)
         assert {image.tobytes(): int(label) for image, label in pairs} == expected
+    return data.train.images
 
 
 def picture(*shape):
@@ -348,6 +354,16 @@ sizes = [picture(10 + i, 30 - i, 3) for i in range(12)]
 define('made_up_sizes', (None, None, 3), sizes, ['train', 'test'])
 check('made_up_sizes', sizes, (16, 16), 16)
 check('made_up_sizes', sizes, (16, 16), 16, 'crop')
+check('made_up_sizes', sizes, (12, 12), 12, memory_gb=1e-9)
+in_records = define('made_up_records', (None, None, 3), sizes, ['train', 'test'])
+with contextlib.redirect_stdout(sys.stderr):
+    in_records(data_dir=folder, file_format='array_record').download_and_prepare()
+streamed, kept, there = (
+    check('made_up_records', sizes, (16, 16), 16, memory_gb=gb) for gb in (1e-9, 1e-9, 1.0)
+)
+assert (type(streamed), type(there)) == (records.Records, np.ndarray)
+labels = np.zeros(len(sizes), np.int32)
+assert len({digest(Arrays(images, labels)) for images in (streamed, kept, there)}) == 1
 define('made_up_secret', (28, 28, 1), grey, ['train', 'test'], unlabelled='test')
 define('made_up_count', (28, 28, 1), grey, ['train', 'test'])
 check('made_up_count', grey, (28, 28), 0)

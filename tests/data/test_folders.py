@@ -2,6 +2,7 @@
 
 import logging
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -348,11 +349,16 @@ def test_the_folder_itself_may_be_a_link(tmp_path):
     assert len(sources.load(config(tmp_path / 'link')).train.labels) == 8
 
 
-def test_a_set_too_large_for_the_memory_is_refused_before_an_image_is_read(tmp_path):
-    classes_of(tmp_path)
-    (tmp_path / 'cat' / '00.png').write_bytes(b'damaged')
-    with pytest.raises(UserError, match=r'take 0\.112 GB decoded.*--config\.data\.memory_gb'):
-        sources.load(config(tmp_path, image_size=2000, memory_gb=0.1))
+def test_a_set_too_large_for_memory_and_disk_is_refused_before_an_image_is_read(tmp_path):
+    classes_of(tmp_path / 'pictures')
+    (tmp_path / 'pictures' / 'cat' / '00.png').write_bytes(b'damaged')
+    keys = dict(image_size=16_384, memory_gb=0.1, dir=str(tmp_path), damaged='stop')
+    usage = mock.Mock(free=2**30)
+    with (
+        mock.patch('shutil.disk_usage', return_value=usage),
+        pytest.raises(UserError, match=r'take 6 GB .* has 1 GB free\): .*--config\.data\.dir'),
+    ):
+        sources.load(config(tmp_path / 'pictures', **keys))
 
 
 # Damaged images

@@ -19,7 +19,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from cifar_jax.data import cache, catalogue, normalize, sources, splits
+from cifar_jax.data import cache, catalogue, decoding, normalize, sources, splits
+from cifar_jax.data.records import Records
 from cifar_jax.errors import UserError
 from cifar_jax.experiment.defaults import get_defaults
 
@@ -63,7 +64,7 @@ def prepared_folder(data_dir, count=40):
 def decoded(monkeypatch):
     """Replaces tensorflow-datasets by the tiny set; returns the versions that were decoded."""
     calls = []
-    monkeypatch.setattr(catalogue, 'decode', lambda v, *_: calls.append(v) or tiny_set(v))
+    monkeypatch.setattr(decoding, 'decode', lambda v, *_: calls.append(v) or tiny_set(v))
     return calls
 
 
@@ -240,10 +241,10 @@ from pathlib import Path
 import numpy as np
 sys.path.insert(0, 'tests/data')
 from test_sources import VERSION, tiny_set
-from cifar_jax.data import cache, catalogue, sources
+from cifar_jax.data import cache, catalogue, decoding, sources
 
 data_dir, me, other = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-catalogue.decode = lambda version, *_: tiny_set(version)
+decoding.decode = lambda version, *_: tiny_set(version)
 expected = tiny_set(None)
 me.touch()
 while not other.exists():
@@ -336,10 +337,10 @@ def test_digits_of_another_size_are_resized_from_8x8_at_once():
     assert {image.tobytes() for image in data.test.images} <= expected
 
 
-def test_digits_too_large_for_the_memory_are_refused_before_they_are_resized():
-    # 1,797 images of 16,384 x 16,384 x 3 bytes.
-    with pytest.raises(UserError, match=r"'digits' take 1\.35e\+03 GB.*memory_gb"):
-        sources.load(config(source='digits', image_size=16_384))
+def test_digits_too_large_for_memory_and_disk_are_refused_before_they_are_resized(tmp_path):
+    # 1,437 training images of 16,384 x 16,384 x 3 bytes.
+    with pytest.raises(UserError, match=r'take 1\.08e\+03 GB decoded, more than .*memory_gb'):
+        sources.load(config(source='digits', image_size=16_384, dir=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -378,15 +379,14 @@ def test_a_set_of_one_class_is_refused(monkeypatch):
         sources.load(config(source='digits'))
 
 
-@pytest.mark.parametrize('cached', [False, True])
-def test_a_set_larger_than_the_memory_allowed_is_refused_with_its_size(tmp_path, decoded, cached):
+def test_a_cached_set_larger_than_the_memory_allowed_is_streamed(tmp_path, decoded):
     prepared_folder(tmp_path)
-    if cached:
-        sources.load(config(dir=str(tmp_path)))
-    size = f'{80 * 32 * 32 * 3 / 2**30:.3g} GB'
-    with pytest.raises(UserError, match=rf"'cifar10' take {size}.*--config.data.memory_gb"):
-        sources.load(config(dir=str(tmp_path), memory_gb=1e-4))
-    assert len(decoded) == cached
+    cached, streamed = (sources.load(config(dir=str(tmp_path), memory_gb=gb)) for gb in (1.0, 1e-4))
+    assert len(decoded) == 1
+    for expected, part in ((cached.train, streamed.train), (cached.test, streamed.test)):
+        assert isinstance(part.images, Records)
+        np.testing.assert_array_equal(part.images[:], expected.images)
+        np.testing.assert_array_equal(part.labels, expected.labels)
 
 
 # No data
@@ -492,11 +492,11 @@ sys.path.insert(0, 'tests/data')
 from pathlib import Path
 import numpy as np
 from test_sources import VERSION, tiny_set
-from cifar_jax.data import cache, catalogue, sources
+from cifar_jax.data import cache, catalogue, decoding, sources
 from cifar_jax.errors import UserError
 from cifar_jax.experiment.defaults import get_defaults
 
-tfds = catalogue.tensorflow_datasets()
+tfds = decoding.tensorflow_datasets()
 import tensorflow as tf
 assert tf.config.get_visible_devices('GPU') == []
 whole = tiny_set(None).arrays

@@ -168,6 +168,7 @@ OWNERS: dict[Any, dict[str, str]] = {
         'data.classes': '1',
         'data.fraction': '1.5',
         'data.memory_gb': '0',
+        'data.buffer_gb': '-1',
     },
     splits: {
         'data.validation': 'first',
