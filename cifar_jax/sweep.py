@@ -20,7 +20,9 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import Any
 
+from cifar_jax.errors import UserError
 from cifar_jax.experiment import console
 
 
@@ -38,7 +40,24 @@ def parser() -> argparse.ArgumentParser:
     add('--seeds', type=_seeds, default=[0], metavar='N,N', help='default: 0')
     add('--set', action='append', default=[], metavar='KEY=VALUE', help='set a key for all runs')
     add('--grid', action='append', default=[], metavar='KEY=VALUE,VALUE', help='try each value')
-    add('--jobs', type=console.count, default=0, help='runs in parallel; default: one per core')
+    add(
+        '--jobs',
+        type=console.count,
+        default=0,
+        help='runs in parallel; default: one per core, or on SLURM all',
+    )
+    add(
+        '--launcher', default='local', choices=('local', 'slurm'), help='where the runs are started'
+    )
+    slurm = parser.add_argument_group('with --launcher slurm, for each run')
+    slurm.add_argument('--partition', help="default: the cluster's")
+    slurm.add_argument('--minutes', type=console.count, help='time limit; default: 24 hours')
+    slurm.add_argument('--gpus', type=console.count, metavar='N')
+    slurm.add_argument('--cpus', type=console.count, metavar='N')
+    slurm.add_argument('--memory_gb', type=console.count, metavar='N')
+    slurm.add_argument(
+        '--sbatch', action='append', metavar='KEY=VALUE', help='another option, as account=NAME'
+    )
     add(
         '--evaluate',
         default='none',
@@ -48,6 +67,22 @@ def parser() -> argparse.ArgumentParser:
     add('--json', action='store_true', help='print a JSON object on the last line')
     add('--dry_run', '--dry-run', action='store_true', help='list the runs and stop')
     return parser
+
+
+def _slurm_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns what the arguments ask a cluster for."""
+    names = ('partition', 'minutes', 'gpus', 'cpus', 'memory_gb')
+    options = {name: value for name in names if (value := getattr(args, name))}
+    pairs = [text.partition('=') for text in args.sbatch or ()]
+    for key, equals, value in pairs:
+        if not (key and equals and value):
+            raise UserError(f"--sbatch '{key}{equals}{value}' sets nothing: write KEY=VALUE.")
+    if pairs:
+        options['others'] = {key: value for key, _, value in pairs}
+    if options and args.launcher != 'slurm':
+        name = 'sbatch' if pairs else next(iter(options))
+        raise UserError(f'--{name} is for a cluster: add --launcher slurm.')
+    return options
 
 
 def _seeds(text: str) -> list[int]:
@@ -62,15 +97,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     tasks = grid.tasks(args.out, args.config, args.seeds, args.set, args.grid)
     from cifar_jax.machine import cores
+    from cifar_jax.sweeping import child, loop, show, slurm, state
     from cifar_jax.sweeping import jobs as lib
-    from cifar_jax.sweeping import loop, show, state
 
-    jobs = lib.plan(tasks, args.evaluate)
+    options = _slurm_options(args)
+    parallel = args.jobs or len(cores())
+    launch: lib.Launch = child.start
+    if args.launcher == 'slurm' and not args.dry_run:
+        launch = slurm.launcher(args.out, slurm.Options(**options))
+        parallel = args.jobs or len(tasks)
+    jobs = lib.plan(tasks, args.evaluate, launch)
     if args.dry_run:
         for job in jobs:
             print(f'{job.state}: python -m cifar_jax.main {shlex.join(job.task.arguments)}')
         return
-    loop.sweep(jobs, args.out, args.jobs or len(cores()), args.evaluate)
+    loop.sweep(jobs, args.out, parallel, args.evaluate)
     rows = show.rows(jobs)
     console.table(str(args.out), show.COLUMNS, [[*row.values()] for row in rows])
     for line in show.failures(jobs):

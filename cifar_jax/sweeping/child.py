@@ -8,10 +8,35 @@ since it starts every run. It is a program since `preexec_fn` is not safe in a p
 
 import ctypes
 import os
+import pathlib
 import signal
+import subprocess
 import sys
+from collections.abc import Sequence
 
 _PR_SET_PDEATHSIG = 1  # Linux's prctl.h
+
+
+def start(
+    words: Sequence[str], log: pathlib.Path, cores: Sequence[int] = ()
+) -> 'subprocess.Popen[bytes]':
+    """Starts a command that does not outlive this process; appends its output to a file.
+
+    Args:
+      cores: those that it may use; empty for all.
+    """
+    if os.name == 'posix':
+        listed = ','.join(map(str, cores))
+        words = [sys.executable, __file__, str(os.getpid()), listed, *words]
+    with log.open('ab') as output:
+        # In a new session, so that Ctrl-C only reaches the sweep, which asks its runs to stop.
+        return subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def main() -> None:

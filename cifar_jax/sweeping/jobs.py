@@ -1,21 +1,39 @@
 """The runs of a sweep as jobs with a state, and their processes."""
 
 import dataclasses
-import os
 import pathlib
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 from cifar_jax.errors import UserError
+from cifar_jax.experiment.console import STATUS
 from cifar_jax.machine import cores
-from cifar_jax.sweeping import state
+from cifar_jax.sweeping import child, state
 from cifar_jax.sweeping.grid import Task
 
-_CHILD = pathlib.Path(__file__).with_name('child.py')
 Cores = tuple[int, ...]
+
+
+@runtime_checkable
+class Process(Protocol):
+    """A command that runs somewhere, such as a `subprocess.Popen`."""
+
+    def poll(self) -> int | None:
+        """Returns its exit status, negative for the signal that killed it; None until it ends."""
+        ...
+
+    def terminate(self) -> None:
+        """Asks it to end after its current step, with a checkpoint."""
+
+    def kill(self) -> None:
+        """Ends it immediately."""
+
+
+# Starts a command on some cores, () for all, with its output appended to a file.
+Launch = Callable[[Sequence[str], pathlib.Path, Cores], Process]
 
 
 @dataclasses.dataclass
@@ -26,22 +44,27 @@ class Job:
     # 'waiting', 'training elsewhere', 'training', 'evaluating', 'finished', 'failed', 'stopped'
     state: str = 'waiting'
     cores: Cores = ()
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
     began: float = 0.0  # start time, from time.monotonic()
     seconds: float = 0.0  # wall time from its start in this sweep to its end
     error: str = ''
+    launch: Launch = child.start
 
 
-def plan(tasks: Sequence[Task], split: str) -> list[Job]:
+def plan(tasks: Sequence[Task], split: str, launch: Launch = child.start) -> list[Job]:
     """Returns a job for each run; complete runs are already finished.
 
     Args:
       split: the split to evaluate on, or 'none'.
+      launch: starts the commands of the runs.
 
     Raises:
       UserError: a workdir belongs to another config, or is damaged.
     """
-    return [Job(task, 'waiting' if next_command(task, split) else 'finished') for task in tasks]
+    return [
+        Job(task, 'waiting' if next_command(task, split) else 'finished', launch=launch)
+        for task in tasks
+    ]
 
 
 def shares(parallel: int) -> list[Cores]:
@@ -95,20 +118,9 @@ def start(job: Job, split: str) -> None:
 
 
 def _start_process(job: Job, command: str, arguments: list[str]) -> None:
-    words = [sys.executable, '-m', f'cifar_jax.{command}', *arguments]
-    if os.name == 'posix':
-        cores = ','.join(map(str, job.cores))
-        words = [sys.executable, str(_CHILD), str(os.getpid()), cores, *words]
     job.task.log.parent.mkdir(parents=True, exist_ok=True)
-    with job.task.log.open('ab') as log:
-        # In a new session, so that Ctrl-C only reaches the sweep, which asks its runs to stop.
-        job.process = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    words = [sys.executable, '-m', f'cifar_jax.{command}', *arguments]
+    job.process = job.launch(words, job.task.log, job.cores)
 
 
 def poll(job: Job, split: str, stopping: bool) -> None:
@@ -123,7 +135,7 @@ def poll(job: Job, split: str, stopping: bool) -> None:
         return
     if code == 0 and (job.state == 'evaluating' or not command):
         _end(job, 'finished')
-    elif stopping:
+    elif stopping or code == STATUS['SIGTERM']:
         _end(job, 'stopped')
     elif command == 'evaluate':
         start(job, split)
