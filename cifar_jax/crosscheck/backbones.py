@@ -25,7 +25,8 @@ def resnet(graph: Graph, model: ResNet50) -> None:
     graph.add('stem_norm', _RESNET_NORM)
     graph.add('stem_relu', ReLU())
     graph.add('pool', MaxPool(3, 2, ((1, 1), (1, 1)), tie=0.5))
-    for stage, (width, count) in enumerate(zip(model.widths, model.blocks, strict=True)):
+    stages = list(zip(model.widths, model.blocks, strict=True))
+    for stage, (width, count) in enumerate(stages[: model.last_stage or None]):
         for block in range(count):
             stride = 2 if stage and not block else 1
             _bottleneck(graph, f'stage{stage + 1}_block{block + 1}', width, stride, not block)
@@ -59,14 +60,15 @@ def efficientnet(graph: Graph, model: EfficientNetB0) -> None:
     graph.add('stem_norm', _EFFICIENTNET_NORM)
     graph.add('stem_activation', activation)
     earlier, total = 0, sum(model.blocks)
-    for stage, count in enumerate(model.blocks):
+    for stage, count in enumerate(model.blocks[: model.last_stage or None]):
         for block in range(count):
             drop_path = model.drop_path * earlier / total
             _inverted_residual(graph, model, stage, block, drop_path)
             earlier += 1
-    graph.add('top', Conv(model.top, (1, 1), bias=False))
-    graph.add('top_norm', _EFFICIENTNET_NORM)
-    graph.add('top_activation', activation)
+    if not model.last_stage:
+        graph.add('top', Conv(model.top, (1, 1), bias=False))
+        graph.add('top_norm', _EFFICIENTNET_NORM)
+        graph.add('top_activation', activation)
     _pooled(graph, model)
     graph.add('Dropout_0', Dropout(model.dropout))
     hidden_layers(graph, model.hidden, model.hidden_dropout, dropouts_before=1)

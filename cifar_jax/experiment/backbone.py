@@ -36,6 +36,8 @@ class Backbone(NamedTuple):
             for name in self.model.__dataclass_fields__
             if name not in ('classes', 'dtype', 'input_size', 'parent', 'name', *ADDED)
         }
+        if not self.model.last_stage:
+            del options['last_stage']  # which older versions did not have
         return {
             'model': type(self.model).__name__,
             'options': options,
@@ -74,7 +76,7 @@ def load(config: ConfigDict) -> Backbone:
 
 
 def read_published(init_from: str, model: ImageModel) -> weights.Source:
-    """Returns the weights that `sources.read` finds.
+    """Returns the weights that `sources.read` finds, of the modules that the model keeps.
 
     Raises:
       UserError: there are no such weights, or they are damaged.
@@ -83,7 +85,15 @@ def read_published(init_from: str, model: ImageModel) -> weights.Source:
         path, arrays = sources.read(init_from, model)
     except UserError as error:
         raise UserError(f'config.init_from: {error}') from None
+    if isinstance(model, BackboneModel):
+        arrays = {name: array for name, array in arrays.items() if _is_kept(name, model)}
     return weights.Source(str(path), arrays)
+
+
+def _is_kept(name: str, model: BackboneModel) -> bool:
+    # A name of no module is unknown, and is refused later.
+    parts = name.split('/')
+    return len(parts) < 3 or model.keeps(parts[1])
 
 
 def _variables(config: ConfigDict, model: BackboneModel) -> Variables:

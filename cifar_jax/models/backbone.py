@@ -1,5 +1,7 @@
 """The base class of networks that are published with weights of ImageNet."""
 
+import re
+
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -26,17 +28,29 @@ class BackboneModel(ImageModel):
         convs_dropout: the rate after each of them.
         hidden: units of dense layers with ReLU before the head; () for none.
         hidden_dropout: the rate after each of them.
+        last_stage: the stage whose output is the last feature map; 0 keeps the whole network.
     """
 
     convs: tuple[int, ...] = ()
     convs_dropout: float = 0.0
     hidden: tuple[int, ...] = ()
     hidden_dropout: float = 0.0
+    last_stage: int = 0
 
     @nn.nowrap
     def bare(self) -> 'BackboneModel':
         """Returns the network without these layers, as it was published."""
         return self.clone(convs=(), convs_dropout=0.0, hidden=(), hidden_dropout=0.0)
+
+    @nn.nowrap
+    def keeps(self, module: str) -> bool:
+        """Returns whether a module of the published network is left with this `last_stage`.
+
+        Its head is not, since it reads other features than those of an earlier stage.
+        """
+        stage = re.match(r'stage(\d+)_', module)
+        within = int(stage[1]) <= self.last_stage if stage else module.startswith('stem')
+        return within or not self.last_stage
 
     @nn.nowrap
     def added(self) -> list[str]:

@@ -9,7 +9,7 @@ from cifar_jax.models.backbone import BackboneModel
 from cifar_jax.models.initializers import flat_variance_scaling
 from cifar_jax.models.inverted_residual import InvertedResidual, conv, norm
 from cifar_jax.models.layers import Activation, Dense
-from cifar_jax.models.options import check_lengths, check_rates
+from cifar_jax.models.options import check_at_most, check_lengths, check_rates
 
 
 class EfficientNetB0(BackboneModel):
@@ -29,7 +29,8 @@ class EfficientNetB0(BackboneModel):
         drop_path: how often a block's branch would be dropped after the last block, growing from 0
             in equal steps.
         dropout: the rate after the mean.
-        convs, convs_dropout, hidden, hidden_dropout: see `BackboneModel`.
+        convs, convs_dropout, hidden, hidden_dropout, last_stage: see `BackboneModel`. With
+            `last_stage`, the last convolution is left out as well.
     """
 
     stem: int = 32
@@ -61,7 +62,7 @@ class EfficientNetB0(BackboneModel):
         x = norm(dtype=self.dtype, name='stem_norm')(x, train=train)
         x = Activation(self.activation, name='stem_activation')(x)
         earlier, total = 0, sum(self.blocks)
-        for stage, count in enumerate(self.blocks):
+        for stage, count in enumerate(self.blocks[: self.last_stage or None]):
             for block in range(count):
                 x = InvertedResidual(
                     self.widths[stage],
@@ -75,9 +76,10 @@ class EfficientNetB0(BackboneModel):
                     name=f'stage{stage + 1}_block{block + 1}',
                 )(x, train=train)
                 earlier += 1
-        x = conv(self.top, (1, 1), dtype=self.dtype, name='top')(x)
-        x = norm(dtype=self.dtype, name='top_norm')(x, train=train)
-        x = Activation(self.activation, name='top_activation')(x)
+        if not self.last_stage:
+            x = conv(self.top, (1, 1), dtype=self.dtype, name='top')(x)
+            x = norm(dtype=self.dtype, name='top_norm')(x, train=train)
+            x = Activation(self.activation, name='top_activation')(x)
         x = nn.Dropout(self.dropout, deterministic=not train)(self.pooled(x, train=train))
         return self.hidden_layers(x, train=train)
 
@@ -86,6 +88,7 @@ class EfficientNetB0(BackboneModel):
         """Raises UserError for options that are invalid or do not fit together."""
         check_lengths(self, 'widths', 'blocks', 'kernels', 'strides', 'expansions')
         check_rates(self, 'drop_path', 'dropout')
+        check_at_most(self, 'last_stage', len(self.blocks))
         super().check()
 
 

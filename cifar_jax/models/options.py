@@ -56,6 +56,11 @@ def check_rates(model: nn.Module, *options: str) -> None:
         demand(model, all(0 <= rate < 1 for rate in rates), option, 'be at least 0 and below 1')
 
 
+def check_at_most(model: nn.Module, option: str, largest: int) -> None:
+    """Raises UserError if this option, a number, is above its largest value."""
+    demand(model, getattr(model, option) <= largest, option, f'be at most {largest}')
+
+
 def check_lengths(model: nn.Module, option: str, *others: str) -> None:
     """Raises UserError unless these lists have the same length, at least 1."""
     value = getattr(model, option)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from cifar_jax.models.backbone import BackboneModel
 from cifar_jax.models.initializers import glorot_uniform
 from cifar_jax.models.layers import BatchNorm, Conv, Dense, ReLU
-from cifar_jax.models.options import check_lengths
+from cifar_jax.models.options import check_at_most, check_lengths
 from cifar_jax.ops.pool import max_pool
 
 _EXPANSION = 4  # features of a block's output for each of its width
@@ -57,8 +57,8 @@ class ResNet50(BackboneModel):
 
     Options:
         widths, blocks: features of the narrow convolutions and number of blocks of each stage; the
-            stages after the first begin with stride 2. Shorter lists leave out the last stages.
-        convs, convs_dropout, hidden, hidden_dropout: see `BackboneModel`.
+            stages after the first begin with stride 2.
+        convs, convs_dropout, hidden, hidden_dropout, last_stage: see `BackboneModel`.
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 512)
@@ -83,7 +83,8 @@ class ResNet50(BackboneModel):
         x = ReLU(name='stem_relu')(x)
         # After a ReLU, zeros are as good as the -inf of `padding='SAME'`, which pads otherwise.
         x = max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, 2)
-        for stage, (width, count) in enumerate(zip(self.widths, self.blocks, strict=True)):
+        stages = list(zip(self.widths, self.blocks, strict=True))
+        for stage, (width, count) in enumerate(stages[: self.last_stage or None]):
             for block in range(count):
                 x = Bottleneck(
                     width,
@@ -98,4 +99,5 @@ class ResNet50(BackboneModel):
     def check(self) -> None:
         """Raises UserError for options that are invalid or do not fit together."""
         check_lengths(self, 'widths', 'blocks')
+        check_at_most(self, 'last_stage', len(self.blocks))
         super().check()

@@ -24,6 +24,12 @@ def spanning(plan: Plan, before: int | str, image_shape: tuple[int, ...]) -> lis
     steps = jnp.arange(total_steps)
     if (jax.vmap(schedule)(steps) != jax.vmap(plan.schedule)(steps)).any():
         parts.append(f"the schedule '{plan.config.schedule.name}'")
+    for group in plan.config.optimizer.groups:
+        until = group.get('frozen_until', '')
+        if durations.steps(
+            until, steps_per_epoch=per_epoch, total_steps=total_steps
+        ) != durations.steps(until, steps_per_epoch=per_epoch, total_steps=plan.total_steps):
+            parts.append(f"the unfreezing of '{group['pattern']}'")
     if _uses_progress(plan, image_shape):
         parts.append(f'the dropping of {plan.config.model.name}')
     return parts

@@ -5,6 +5,8 @@ A group is a dict with a `pattern` and the settings of the parameters that it ma
     rate               factor of the scheduled rate
     weight_decay, l2   replaces that of the optimizer; 0.0 for none
     frozen             if True, the parameters keep their values
+    frozen_until       a duration, after which the parameters are trained; before, they keep their
+                       values, and the optimizer has no moments of them
     frozen_statistics  if True, batch norm uses its moving statistics in training and keeps them
 
 A pattern must match the whole path, such as 'stage1_block1/conv1/kernel', and is case-sensitive:
@@ -30,6 +32,7 @@ from rich.text import Text
 from cifar_jax.checks import require
 from cifar_jax.errors import UserError, nearest
 from cifar_jax.models.intercept import with_frozen_statistics
+from cifar_jax.training import durations
 from cifar_jax.training.weights import path_name
 
 Group = Mapping[str, Any]
@@ -37,7 +40,7 @@ Group = Mapping[str, Any]
 REST = 'rest'  # label of the parameters in no group
 _DECAYS = ('l2', 'weight_decay')
 _FLAGS = ('frozen', 'frozen_statistics')
-_KEYS = ('pattern', 'rate', *_DECAYS, *_FLAGS)
+_KEYS = ('pattern', 'rate', *_DECAYS, 'frozen_until', *_FLAGS)
 
 
 def check(groups: Sequence[Any], optimizer: str) -> None:
@@ -66,7 +69,7 @@ def check(groups: Sequence[Any], optimizer: str) -> None:
             raise UserError(
                 f'config.{key}.{useless} has no effect with {optimizer}: set {instead} instead.'
             )
-        changes = {*group} & {'rate', *_DECAYS}
+        changes = {*group} & {'rate', *_DECAYS, 'frozen_until'}
         if group.get('frozen') and changes:
             raise UserError(
                 f'config.{key} is frozen, and so {min(changes)} has no effect: leave one of them '
@@ -81,6 +84,8 @@ def _check_value(key: str, name: str, value: Any) -> None:
         require(good, key, value, 'be a number above 0; frozen=True trains nothing')
     elif name in _DECAYS:
         require(number and 0 <= value < math.inf, key, value, 'be a number of 0 or more')
+    elif name == 'frozen_until':
+        durations.check(key, value, above_zero=True)
     elif name in _FLAGS:
         require(isinstance(value, bool), key, value, 'be True or False')
 
@@ -137,6 +142,28 @@ def require_matches(groups: Sequence[Group], variables: Mapping[str, PyTree]) ->
             'config.optimizer.groups freezes every parameter, so there is nothing to train: leave '
             'one group or parameter out.'
         )
+
+
+def require_starts(
+    groups: Sequence[Group], steps: Callable[[int | str], int], total_steps: int
+) -> None:
+    """Checks that every group that is frozen at first is trained later.
+
+    Args:
+      steps: converts a duration to steps.
+      total_steps: of the run.
+
+    Raises:
+      UserError: the run ends before.
+    """
+    for number, group in enumerate(groups):
+        first = steps(group.get('frozen_until', ''))
+        if first >= total_steps:
+            raise UserError(
+                f"config.optimizer.groups[{number}].frozen_until is '{group['frozen_until']}', "
+                f'{first} steps, and the run has {total_steps}: shorten it, lengthen '
+                'config.train.length, or write frozen=True.'
+            )
 
 
 def trained(groups: Sequence[Group], params: PyTree) -> PyTree:

@@ -114,8 +114,9 @@ def load(
     mesh: Mesh,
 ) -> Loaded:
     """Returns the variables of a checkpoint; see `Trainer.load`."""
-    # Only the shapes of the optimizer's state matter here, and no rate changes them.
-    optimizer = optimizers.make_optimizer(config.optimizer, lambda step: 0.0)
+    # Only the shapes of the optimizer's state matter here, and neither rates nor durations above 0
+    # change them.
+    optimizer = optimizers.make_optimizer(config.optimizer, lambda step: 0.0, lambda duration: 1)
     shapes = jax.eval_shape(
         lambda: states.create(
             model(config, classes),

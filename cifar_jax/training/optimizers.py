@@ -126,7 +126,9 @@ def make_schedule(
     return lambda step: jnp.asarray(warm(jnp.asarray(step, jnp.float32)), jnp.float32)
 
 
-def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+def make_optimizer(
+    config: ConfigDict, schedule: optax.Schedule, steps: Callable[[int | str], int] = int
+) -> optax.GradientTransformation:
     r"""Returns the optimizer of `config.optimizer`, as `check` accepts it.
 
     In this order, as in PyTorch with `clip_grad_norm_` before `step`:
@@ -141,7 +143,13 @@ def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradie
     5. the update is multiplied by minus the scheduled rate.
 
     With `groups` (see `training.groups`), steps 2 to 5 are those of each parameter's group, and a
-    frozen one is left out of the global norm too.
+    frozen one is left out of the global norm too. A group with `frozen_until` begins after that
+    with the state of the optimizer's first step, and with the rate of the schedule at that time.
+
+    Args:
+        config: `config.optimizer`.
+        schedule: the rate at each step of the run.
+        steps: converts `frozen_until` to steps; by default, it is their number.
     """
     parts = []
     if config.clip_norm:
@@ -149,10 +157,22 @@ def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradie
     if not config.groups:
         return _with_standard_promotion(optax.chain(*parts, *_rule(config, schedule, {})))
     groups = tuple(config.groups)
-    rules = {str(n): _group_rule(config, schedule, group) for n, group in enumerate(groups)}
+    first = {
+        str(n): steps(group['frozen_until']) if 'frozen_until' in group else 0
+        for n, group in enumerate(groups)
+    }
+    rules = {
+        str(n): _group_rule(config, schedule, group, first[str(n)])
+        for n, group in enumerate(groups)
+    }
     rules[parameter_groups.REST] = optax.chain(*_rule(config, schedule, {}))
     trained = functools.partial(parameter_groups.trained, groups)
     labels = functools.partial(parameter_groups.labels, groups)
+    if parts and any(first.values()):
+        present = {label: _after(step, optax.identity()) for label, step in first.items()}
+        parts.insert(
+            0, optax.partition(present | {parameter_groups.REST: optax.identity()}, labels)
+        )
     return _with_standard_promotion(
         optax.chain(
             *(optax.masked(part, trained) for part in parts), optax.partition(rules, labels)
@@ -161,12 +181,24 @@ def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradie
 
 
 def _group_rule(
-    config: ConfigDict, schedule: optax.Schedule, group: parameter_groups.Group
+    config: ConfigDict, schedule: optax.Schedule, group: parameter_groups.Group, first: int
 ) -> optax.GradientTransformation:
     if group.get('frozen', False):
         return optax.set_to_zero()
     factor = group.get('rate', 1.0)
-    return optax.chain(*_rule(config, lambda step: factor * schedule(step), group))
+    # The rule counts its own steps, which begin with the first.
+    return _after(
+        first, optax.chain(*_rule(config, lambda step: factor * schedule(step + first), group))
+    )
+
+
+def _after(
+    first: int, transformation: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """Returns a transformation whose updates are 0, and whose state stays, before a step."""
+    if not first:
+        return transformation
+    return optax.conditionally_mask(transformation, lambda step: step >= first)
 
 
 def _rule(

@@ -1,5 +1,6 @@
 """The plan of a run: its config and data as objects, fixed before the first step."""
 
+import functools
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -89,6 +90,9 @@ def make(
     schedule = optimizers.make_schedule(
         config.schedule, total_steps=total_steps, steps_per_epoch=steps_per_epoch
     )
+    steps = functools.partial(
+        durations.steps, steps_per_epoch=steps_per_epoch, total_steps=total_steps
+    )
     dtype, remark = precision.compute_dtype(config.precision)
     if remark:
         logging.getLogger('cifar_jax').info(remark)
@@ -101,17 +105,16 @@ def make(
         normalizer=data.normalizer,
         model=models.create(config.model.name, training.classes, dtype=dtype, **options),
         dtype=dtype,
-        optimizer=optimizers.make_optimizer(config.optimizer, schedule),
+        optimizer=optimizers.make_optimizer(config.optimizer, schedule, steps),
         schedule=schedule,
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
-        save_every=durations.steps(
-            config.checkpoint.every, steps_per_epoch=steps_per_epoch, total_steps=total_steps
-        ),
+        save_every=steps(config.checkpoint.every),
         read=read,
     )
     if config.optimizer.groups:
         groups.require_matches(config.optimizer.groups, shapes(plan))
+        groups.require_starts(config.optimizer.groups, steps, total_steps)
     return plan
 
 

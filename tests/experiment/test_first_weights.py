@@ -76,7 +76,10 @@ def test_another_number_of_classes_gets_a_fresh_head_of_its_own_seed(trained, tm
 
 @pytest.mark.slow
 def test_frozen_parts_keep_every_bit_through_a_run_that_stops_and_resumes(tmp_path, caplog):
-    groups = [{'pattern': 'stem*', 'frozen': True, 'frozen_statistics': True}]
+    groups = [
+        {'pattern': 'stem*', 'frozen': True, 'frozen_statistics': True},
+        {'pattern': 'head/*', 'frozen_until': '1 steps'},
+    ]
     options = (f'optimizer.groups={groups}', 'ema=0.9', 'optimizer.clip_norm=1.0')
     with caplog.at_level(logging.INFO, 'cifar_jax'):
         train(tmp_path / 'run', *options, 'train.length=2 steps')

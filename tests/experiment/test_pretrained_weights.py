@@ -118,6 +118,21 @@ def test_layers_that_the_published_network_lacks_are_left_fresh(file):
     ]
 
 
+def test_weights_of_the_end_that_is_cut_off_are_left_out(file):
+    safetensors_files.write(file, in_pytorch()[1])
+    config = get_defaults()
+    config.model.update(name='EfficientNetLite0', **OPTIONS, last_stage=1)
+    model = trainer_of('EfficientNetLite0').model(config, 3, jnp.float32)
+    source = first_weights.read(str(file), model)
+    account = weights.match(source, shapes(last_stage=1), heads=['head']).account
+    assert {name.split('/')[1] for name in source.arrays} == {
+        *('stem', 'stem_norm', 'stage1_block1')
+    }
+    assert account[1] == (
+        '2 left fresh: params/head/bias (absent there), params/head/kernel (absent there)'
+    )
+
+
 def without(name):
     return lambda arrays: {key: a for key, a in arrays.items() if key != name}
 

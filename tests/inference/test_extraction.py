@@ -189,13 +189,20 @@ def test_the_end_of_a_network_can_be_cut_off(config, tmp_path):
         'data.source': config.data.source,
         'init_from': tmp_path / 'resnet.safetensors',
         'model.input_size': 32,
+    }
+    shorter = {
         'model.widths': '(4,)',
         'model.blocks': '(1,)',
         'init_skip': "['*/stage2_*']",
     }
-    overrides = [f'--config.{key}={value}' for key, value in arguments.items()]
-    cut = configs.load('configs/birds.py:resnet50', overrides)
-    assert extraction.extract(cut, tmp_path / 'out').contents.width == 16
+    cut = {'model.widths': '(4, 8)', 'model.blocks': '(1, 1)', 'model.last_stage': 1}
+    features = []
+    for options in (shorter, cut):
+        overrides = [f'--config.{key}={value}' for key, value in (arguments | options).items()]
+        config = configs.load('configs/birds.py:resnet50', overrides)
+        features.append(read(extraction.extract(config, tmp_path / 'out').folder).images)
+    assert features[0].shape == (COUNT, 1, 1, 16)
+    np.testing.assert_array_equal(*features)
 
 
 def test_images_are_resized_as_the_network_was_published_by_default(config):

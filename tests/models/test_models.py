@@ -353,6 +353,8 @@ def test_no_dropblock_at_all_is_possible():
         ('EfficientNetLite0', {'convs': [0]}, 'entries are each a whole number above 0'),
         ('ResNet50', {'hidden': [8, 2.5]}, 'entries are each a whole number above 0'),
         ('ResNet50', {'hidden': [8], 'hidden_dropout': 1.0}, 'at least 0 and below 1'),
+        ('ResNet50', {'last_stage': 5}, 'must be at most 4'),
+        ('EfficientNetB0', {'last_stage': 8}, 'must be at most 7'),
         ('ResNet50', {'convs_dropout': 0.2}, 'must be 0 without config.model.convs'),
         ('ComplexNet', {'dropouts': [0.3, 0.4, 0.4, 0.4, 1.0]}, 'at least 0 and below 1'),
         ('PlainCNN', {'dropblock_sizes': [1] * 6}, 'at most as many entries'),

@@ -56,6 +56,15 @@ def test_a_schedule_that_follows_the_length_spans_the_run(schedule, data):
     assert spanning(data, Steady(), **overrides) == [f"the schedule '{name}'"]
 
 
+@pytest.mark.parametrize(
+    ('until', 'parts'), [('1 epochs', []), ('50%', ["the unfreezing of '*/bias'"])]
+)
+def test_a_group_that_unfreezes_with_the_length_spans_the_run(until, parts, data):
+    plan = tiny_training.plan_of(tiny_training.config_of(train__length='6 epochs'), data)
+    plan.config.optimizer.groups = ({'pattern': '*/bias', 'frozen_until': until},)
+    assert extension.spanning(plan._replace(model=Steady()), '2 epochs', (6, 6, 3)) == parts
+
+
 def test_a_model_that_follows_the_progress_of_the_run_spans_it(data):
     assert spanning(data, tiny_training.Net(jnp.float32)) == ['the dropping of PlainCNN']
 

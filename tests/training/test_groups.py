@@ -34,9 +34,9 @@ def start():
     return draw(), [draw() for _ in range(STEPS)]
 
 
-def trained(config):
-    """Returns the parameters after some steps of an optimizer with a constant rate."""
-    optimizer = optimizers.make_optimizer(config, lambda step: jnp.float32(RATE))
+def trained(config, first=0, schedule=lambda step: jnp.float32(RATE)):
+    """Returns the parameters after the steps from `first` on, by default at a constant rate."""
+    optimizer = optimizers.make_optimizer(config, schedule)
     params, gradients = jax.tree.map(jnp.float32, start())
     state = optimizer.init(params)
 
@@ -45,7 +45,7 @@ def trained(config):
         updates, state = optimizer.update(gradient, state, params)
         return optax.apply_updates(params, updates), state
 
-    for gradient in gradients:
+    for gradient in gradients[first:]:
         params, state = advance(params, state, gradient)
     return params
 
@@ -103,6 +103,44 @@ def test_frozen_parameters_keep_every_bit_and_are_left_out_of_the_clipped_norm()
     assert states.sha256(params['stem']) == states.sha256(first['stem'])
     expected = by_hand(lambda name: (1.0, 0.3), clip)
     assert_close(params['head'], expected['head'])
+
+
+def test_a_group_is_trained_as_if_the_run_began_when_it_unfreezes():
+    for name in ('sgd', 'adam'):
+        config = config_of({'pattern': 'stem/*', 'frozen_until': '2'}, name=name, l2=0.3)
+        params, plain = trained(config), config_of(name=name, l2=0.3)
+        late = trained(plain, first=2)
+        assert_close(params['stem'], late['stem'])
+        assert states.sha256(params['head']) == states.sha256(trained(plain)['head'])
+
+
+def test_a_frozen_group_is_left_out_of_the_clipped_norm_until_it_unfreezes():
+    counted = [0]
+
+    def clip(gradients):
+        counted[0] += 1
+        modules = gradients if counted[0] > 2 else {'head': gradients['head']}
+        squares = [(value**2).sum() for tensors in modules.values() for value in tensors.values()]
+        return min(1.0, 0.5 / np.sqrt(sum(squares)))
+
+    config = config_of({'pattern': 'stem/*', 'frozen_until': '2'}, clip_norm=0.5)
+    assert_close(trained(config)['head'], by_hand(lambda name: (1.0, 0.0), clip)['head'])
+
+
+def test_the_rate_of_a_group_that_unfreezes_is_that_of_the_run():
+    config = config_of({'pattern': 'stem/*', 'frozen_until': '2'}, momentum=0.0)
+    rates = jnp.float32([1, 2, 3, 5])
+    params = trained(config, schedule=lambda step: rates[step])
+    first, gradients = jax.tree.map(jnp.float32, start())
+    expected = jax.tree.map(lambda p, a, b: p - 3 * a - 5 * b, first, *gradients[2:])
+    assert_close(params['stem'], expected['stem'])
+
+
+def test_a_group_that_never_unfreezes_in_the_run_is_refused():
+    config = config_of({'pattern': 'stem/*', 'frozen_until': '4'})
+    groups.require_starts(config.groups, int, 5)
+    with pytest.raises(UserError, match=r"frozen_until is '4', 4 steps, and the run has 4: short"):
+        groups.require_starts(config.groups, int, 4)
 
 
 def test_a_group_that_changes_nothing_changes_no_bit():
@@ -262,6 +300,12 @@ def test_a_batch_norm_s_statistics_can_be_a_group_of_their_own(senet):
         ({'pattern': '*', 'frozen': 1}, 'frozen=1 must be True or False'),
         ({'pattern': '*', 'weight_decay': 0.0}, 'no effect with sgd: set l2 instead'),
         ({'pattern': '*', 'frozen': True, 'rate': 0.1}, 'frozen, and so rate has no effect'),
+        ({'pattern': '*', 'frozen': True, 'frozen_until': '5%'}, 'so frozen_until has no effect'),
+        (
+            {'pattern': '*', 'frozen_until': 'soon'},
+            r"\[0\]\.frozen_until: 'soon' is not a duration",
+        ),
+        ({'pattern': '*', 'frozen_until': 0}, 'frozen_until=0 must be above 0'),
     ],
 )
 def test_an_impossible_group_is_refused(group, message):
@@ -279,6 +323,7 @@ def test_an_impossible_group_is_refused(group, message):
         {'pattern': 'stem*', 'frozen': True},
         {'pattern': 'stem*', 'frozen': True, 'frozen_statistics': True},
         {'pattern': 'stem*', 'l2': 1e-4, 'frozen_statistics': False},
+        {'pattern': 'stem*', 'rate': 0.1, 'frozen_until': '2 epochs'},
     ],
 )
 def test_a_possible_group_is_accepted(group):
