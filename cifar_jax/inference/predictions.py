@@ -169,7 +169,7 @@ def over_batches(
     compiled = jax.jit(
         step,
         out_shardings=parallel.replicated(mesh),
-        compiler_options=parallel.compiler_options(mesh),
+        compiler_options=parallel.forward_options(mesh),
     )
 
     def run(images: Images, *others: np.ndarray) -> PyTree:

@@ -90,3 +90,13 @@ def compiler_options(mesh: Mesh) -> dict[str, bool]:
     """
     on_cpu = mesh.devices.flat[0].platform == 'cpu'
     return {'xla_cpu_multi_thread_eigen': False} if on_cpu and mesh.size > 1 else {}
+
+
+def forward_options(mesh: Mesh) -> dict[str, bool | int]:
+    """Returns XLA's options for programs that compute outputs only.
+
+    On a CPU with AVX-512, its vectors of 512 bits compute a forward pass of EfficientNetB0 in two
+    thirds of the time that XLA's usual 256 bits take; training steps are no faster.
+    """
+    on_cpu = mesh.devices.flat[0].platform == 'cpu'
+    return compiler_options(mesh) | ({'xla_cpu_prefer_vector_width': 512} if on_cpu else {})

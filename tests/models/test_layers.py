@@ -11,7 +11,7 @@ from cifar_jax import models
 from cifar_jax.models import initializers
 from cifar_jax.models.inception import ConvUnit, InceptionModule
 from cifar_jax.models.inverted_residual import InvertedResidual
-from cifar_jax.models.layers import BatchNorm, Conv, Dense, SqueezeExcite, relu6, widened
+from cifar_jax.models.layers import BatchNorm, Conv, Dense, SqueezeExcite, relu6, swish, widened
 from cifar_jax.models.senet import SEBlock
 from cifar_jax.ops.dense import matmul
 
@@ -172,6 +172,13 @@ def test_relu6_has_no_slope_at_its_two_kinks(dtype):
     assert value.dtype == slope.dtype == dtype
     np.testing.assert_array_equal(value.astype(float), [0, 0, 3, 6, 6])
     np.testing.assert_array_equal(slope.astype(float), [0, 0, 1, 0, 0])
+
+
+def test_swish_and_its_slope_are_those_of_jax():
+    x = jnp.linspace(-20, 20, 401)
+    ours, theirs = (jax.vmap(jax.value_and_grad(f))(x) for f in (swish, jax.nn.swish))
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=3e-6)
 
 
 def test_relu6_keeps_what_is_undefined():

@@ -81,3 +81,5 @@ def test_several_devices_of_a_cpu_have_one_thread_each():
     one_thread = {'xla_cpu_multi_thread_eigen': False}
     assert parallel.compiler_options(parallel.make_mesh(2, 8)) == one_thread
     assert parallel.compiler_options(parallel.make_mesh(1, 8)) == {}
+    wide = {'xla_cpu_prefer_vector_width': 512}
+    assert parallel.forward_options(parallel.make_mesh(2, 8)) == one_thread | wide
