@@ -46,6 +46,14 @@ def parser() -> argparse.ArgumentParser:
             metavar='N',
             help=f'of a dry run: the number of {option[2:]} of a data set that is not here',
         )
+    group = parser.add_argument_group(
+        'several processes', 'on a TPU pod, SLURM and Open MPI these need not be given'
+    )
+    group.add_argument('--coordinator', default='', metavar='HOST:PORT', help='of process 0')
+    group.add_argument('--processes', type=int, default=0, metavar='N', help='how many there are')
+    group.add_argument(
+        '--process_id', type=int, default=-1, metavar='I', help='of this one, from 0'
+    )
     parser.add_argument('--json', action='store_true', help='print a JSON object on the last line')
     return parser
 
@@ -68,7 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     # JAX is loaded after the arguments are known to be right.
     from cifar_jax.experiment.run import train
+    from cifar_jax.training import processes
 
+    processes.connect(args.coordinator, args.processes, args.process_id)
     folder = args.workdir or pathlib.Path('runs') / configs.name(args.config)
     summary = train(
         config,
@@ -78,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         extend=args.extend,
         draw=_draw,
     )
+    processes.finished()
     if args.json:
         print(json.dumps(summary))
     sys.exit(0 if summary['finished'] else console.STATUS[summary['signal']])

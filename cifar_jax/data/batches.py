@@ -101,7 +101,10 @@ class Resident:
 
     @functools.cached_property
     def _on_devices(self) -> tuple[Array, Array]:
-        return jax.device_put(tuple(self._arrays), self._sharding)
+        arrays = tuple(self._arrays)
+        if self._sharding is None:
+            return jax.device_put(arrays)
+        return jax.make_array_from_process_local_data(self._sharding, arrays)
 
     @functools.cached_property
     def _order(self) -> Any:

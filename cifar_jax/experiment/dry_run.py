@@ -106,7 +106,7 @@ def _devices(config: ConfigDict, name: str) -> tuple[Device, int, str]:
     """Returns the devices of a run, their number, and the precision in which they compute."""
     if name.lower() != devices.CPU:
         return devices.named(name), config.mesh.devices or 1, config.precision
-    mesh = parallel.make_mesh(config.mesh.devices, config.train.batch_size)
+    mesh = parallel.mesh_of(config)
     dtype, _ = precision.compute_dtype(config.precision)
     return devices.this_cpu(mesh, dtype), mesh.size, jnp.dtype(dtype).name
 

@@ -16,15 +16,15 @@ from cifar_jax.errors import UserError
 from cifar_jax.experiment import console, first_weights, locks, preprocessing
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.preprocessing import Preprocessing
-from cifar_jax.experiment.watcher import Watcher
+from cifar_jax.experiment.watcher import Follower, Watcher
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.machine import keep_freed_memory
 from cifar_jax.models import summary as model_summary
 from cifar_jax.ops import backend
-from cifar_jax.training import durations
+from cifar_jax.training import durations, processes
 from cifar_jax.training import extension as extensions
 from cifar_jax.training import state as states
-from cifar_jax.training.trainer import Plan, Result
+from cifar_jax.training.trainer import Plan, Result, Trainer
 from cifar_jax.training.trainers import trainer_of
 
 log = logging.getLogger('cifar_jax')
@@ -64,10 +64,15 @@ def train(
         stored = workdirs.refuse_differences(workdir, config)
         if config.ops.algorithm == 'auto':  # a run continues with the algorithm it began with
             config.ops.algorithm = stored.ops.algorithm
-    data, kept = _prepare_data(workdir, config)
+    with processes.first_alone('the data'):
+        data, kept = _prepare_data(workdir, config)
     plan = trainer.plan(config, data, new=new, read=first_weights.reader(config, data))
     variables, rows = model_summary.trace(plan.model, data.train.images.shape[1:])
     model_summary.require_memory(plan.model, variables)
+    processes.wait('all have read the workdir, which process 0 changes')
+    if not processes.is_first():
+        with backend.use(**config.ops):
+            return _follow(trainer, plan, workdir)
     with backend.use(**config.ops), locks.lock(workdir):
         workdirs.remove_temporary(workdir)
         extension = _extension(workdir, plan, data.train.images.shape[1:], extend)
@@ -86,6 +91,14 @@ def train(
         with watcher.watching():
             result = trainer.run(plan, workdir.path, watcher)
         return _summarize(workdir, result, watcher)
+
+
+def _follow(trainer: Trainer, plan: Plan, workdir: Workdir) -> dict[str, Any]:
+    """Trains in a process that writes no files but its part of the checkpoints."""
+    follower = Follower()
+    with follower.watching():
+        result = trainer.run(plan, workdir.path, follower)
+    return {'finished': result.chosen is not None, 'step': result.step, 'signal': follower.signal}
 
 
 def _extension(

@@ -1,7 +1,6 @@
 """Shows and records a run: progress, metrics.jsonl, TensorBoard events, Ctrl-C."""
 
 import contextlib
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from cifar_jax.experiment import stopping
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.console import duration
 from cifar_jax.experiment.events import Events
@@ -54,7 +54,7 @@ class Watcher:
         draw_every: int = 1,
     ) -> None:
         self.stop = False
-        self.signal = ''  # the name of the signal that asked to stop
+        self.signal = stopping.DEFAULT  # the name of the one that asked to stop
         self.first_step_at: float | None = None
         self._workdir = workdir
         self._total, self._per_epoch = total_steps, steps_per_epoch
@@ -70,10 +70,6 @@ class Watcher:
     @contextlib.contextmanager
     def watching(self) -> Iterator['Watcher']:
         """Shows progress; the first Ctrl-C or SIGTERM sets `stop`."""
-        before = {}
-        with contextlib.suppress(ValueError):  # no signal handlers outside of the main thread
-            for number in (signal.SIGINT, signal.SIGTERM):
-                before[number] = signal.signal(number, self._interrupted)
         if self._console.is_terminal:
             self._progress = Progress(
                 TextColumn('{task.description}'),
@@ -85,18 +81,16 @@ class Watcher:
             )
             self._progress.start()
         try:
-            yield self
+            with stopping.signals(self._interrupted):
+                yield self
         finally:
             if self._progress:
                 self._progress.stop()
             if self._events:
                 self._events.close()
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
-    def _interrupted(self, number: int, frame: Any) -> None:
-        self.stop, self.signal = True, signal.Signals(number).name
-        signal.signal(number, signal.SIG_DFL)  # a second signal ends the process immediately
+    def _interrupted(self, name: str) -> None:
+        self.stop, self.signal = True, name
         self._console.print('stopping after this step; press Ctrl-C again to stop immediately')
 
     def started(self, step: int, history: Sequence[dict[str, Any]]) -> None:
@@ -185,3 +179,29 @@ class Watcher:
             jax.profiler.stop_trace()
             self._profile = False
             self._console.print(f'a trace of three steps is in {self._workdir.path / "profile"}')
+
+
+class Follower:
+    """Follows a run in a process that shows and records nothing, since process 0 does."""
+
+    def __init__(self) -> None:
+        self.stop, self.signal = False, stopping.DEFAULT
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator['Follower']:
+        """Passes Ctrl-C on to all processes."""
+        with stopping.signals(lambda name: None):
+            yield self
+
+    def started(self, step: int, history: Sequence[dict[str, Any]]) -> None:
+        """The run starts."""
+
+    def wants(self, step: int) -> bool:
+        """Returns that it need not wait for a step."""
+        return False
+
+    def stepped(self, step: int) -> None:
+        """A step has finished."""
+
+    def epoch_ended(self, line: dict[str, Any], variables: Any) -> None:
+        """An epoch has been validated."""

@@ -18,8 +18,8 @@ def devices() -> int:
 
 
 def threads() -> int:
-    """Returns the number of threads of a call on one device: its share of the cores."""
-    return max(1, len(cores()) // devices())
+    """Returns the number of threads of a call on one device: its share of the process's cores."""
+    return max(1, len(cores()) * jax.process_count() // devices())
 
 
 def by_batch(

@@ -17,6 +17,7 @@ from cifar_jax.reporting import (
     style,
 )
 from cifar_jax.reporting.picture import Picture
+from cifar_jax.training import parallel
 from cifar_jax.training.trainer import Plan, Variables
 
 SEED = 0  # fixed, so that the pictures of all epochs show the same images
@@ -29,7 +30,9 @@ def draw_run(plan: Plan, data: Prepared, step: int, variables: Variables) -> Ite
 
     The test images are never shown, since a choice could then rest on them.
     """
-    rest = data.normalizer, data.classes, plan.dtype, plan.mesh, step
+    # Only one process draws.
+    mesh = parallel.of_process(plan.mesh)
+    rest = data.normalizer, data.classes, plan.dtype, mesh, step
     classifier = Classifier(plan.config, plan.model, variables, *rest)
     return draw(classifier, data.validation or data.train)
 

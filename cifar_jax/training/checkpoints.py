@@ -12,7 +12,7 @@ from orbax.checkpoint import checkpoint_managers as managers
 
 from cifar_jax.errors import UserError, first_line
 from cifar_jax.training import history as history_lib
-from cifar_jax.training import identity
+from cifar_jax.training import identity, lost_process, processes
 from cifar_jax.training.state import TrainState, sha256, to_host
 
 log = logging.getLogger('cifar_jax')
@@ -76,6 +76,7 @@ def _write_errors(checkpoints: ocp.CheckpointManager) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # orbax and tensorstore raise many kinds
+        lost_process.refuse(error)
         raise UserError(
             f'A checkpoint in {checkpoints.directory} cannot be written '
             f'({first_line(error)[:200]}): is the disk full? The same command continues from the '
@@ -117,7 +118,8 @@ def save(
     state = to_host(state)
     history = [*history]  # orbax writes it later, and the loop may have added a line by then
     step = int(state.step)
-    run_id = identity.read_or_create(_run_folder(checkpoints))
+    # Only what the first process gives is written.
+    run_id = identity.read_or_create(_run_folder(checkpoints)) if processes.is_first() else ''
     with _write_errors(checkpoints):
         if step in checkpoints.all_steps():
             checkpoints.wait_until_finished()
@@ -243,7 +245,13 @@ def restore_latest(
 
 def _set_aside(checkpoints: ocp.CheckpointManager, step: int) -> None:
     """Moves a damaged checkpoint away, since its step will be saved again."""
-    folder = pathlib.Path(checkpoints.directory)
+    with processes.first_alone(f'setting aside checkpoint {step}'):
+        if processes.is_first():
+            _move_away(pathlib.Path(checkpoints.directory), step)
+    checkpoints.reload()
+
+
+def _move_away(folder: pathlib.Path, step: int) -> None:
     target = folder.parent / 'damaged' / f'{step}'
     number = 0
     while target.exists():
@@ -251,4 +259,3 @@ def _set_aside(checkpoints: ocp.CheckpointManager, step: int) -> None:
         target = target.with_name(f'{step}-{number}')
     target.parent.mkdir(exist_ok=True)
     (folder / str(step)).rename(target)
-    checkpoints.reload()

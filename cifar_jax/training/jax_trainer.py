@@ -24,8 +24,10 @@ from cifar_jax.training import (
     groups,
     history,
     loop,
+    lost_process,
     optimizers,
     parallel,
+    processes,
     weights,
 )
 from cifar_jax.training import plan as plans
@@ -81,6 +83,8 @@ def describe(plan: Plan, rows: Sequence[Row]) -> list[str]:
     device = plan.mesh.devices.flat[0]
     kind, batch = device.device_kind, plan.config.train.batch_size
     lines = [f'{plan.mesh.size} x {kind}, batch {batch}']
+    if processes.count() > 1:
+        lines[0] += f', {processes.count()} processes'
     if (parts := plan.config.train.accumulate) > 1:
         lines[0] += f' in {parts} parts'
         if 'batch_stats' in plans.shapes(plan):
@@ -102,6 +106,9 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Result:
             f'{error} Lower config.schedule.rate, add a config.schedule.warmup or '
             'config.optimizer.clip_norm, or check the named operation.'
         ) from error
+    except RuntimeError as error:
+        lost_process.refuse(error)
+        raise
     return Result(int(state.step), log, chosen, states.evaluated(state))
 
 

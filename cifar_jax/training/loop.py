@@ -2,13 +2,14 @@
 
 import pathlib
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 
 from cifar_jax.data.arrays import Arrays
 from cifar_jax.errors import UserError
-from cifar_jax.training import checkpoints, history, metrics, parallel, weights
+from cifar_jax.training import checkpoints, history, metrics, parallel, processes, weights
 from cifar_jax.training import state as states
 from cifar_jax.training.history import Line
 from cifar_jax.training.plan import Plan, loaded_variables
@@ -43,12 +44,15 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Trained:
     shapes = jax.eval_shape(program.init, None)
     everywhere = parallel.replicated(plan.mesh)
     validation = plan.validation and on_device(plan.validation, plan.mesh)
+    stop = processes.stop_together(lambda: watcher.stop)
 
     with jax.set_mesh(plan.mesh), checkpoints.manager(folder / CHECKPOINTS) as manager:
         restored = checkpoints.restore_latest(manager, shapes, everywhere)
         if restored is None:
-            restored = checkpoints.Restored(program.init(loaded_variables(plan)), [])
-            weights.save(folder / weights.FILE, restored.state.variables)
+            variables = states.to_host(loaded_variables(plan))
+            restored = checkpoints.Restored(program.init(variables), [])
+            if processes.is_first():
+                weights.save(folder / weights.FILE, restored.state.variables)
         state, log = restored
         step = int(state.step)
         if step < plan.total_steps and log and log[-1]['epoch'] > step // per_epoch:
@@ -59,7 +63,7 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Trained:
             epoch = ended // per_epoch
             end = min((epoch + 1) * per_epoch, plan.total_steps)
             feeds = plan.training.epoch(plan.config.seed, epoch, step - epoch * per_epoch)
-            while step < end and not watcher.stop:
+            while step < end and not stop():
                 state = program.step(state, next(feeds))
                 step += 1
                 save_now = step < end and step % plan.save_every == 0
@@ -70,7 +74,7 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Trained:
                     checkpoints.save(manager, state, log, None)
             trained = time.perf_counter()
             try:
-                validated = _validated(state, validation, program, watcher)
+                validated = _validated(state, validation, program, stop)
             except StoppedError:
                 _check_loss(state)
                 if step not in manager.all_steps():
@@ -82,7 +86,7 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Trained:
             line['seconds'] = time.perf_counter() - began
             states.check_finite(line, state.variables)
             log.append(line)
-            watcher.epoch_ended(line, states.evaluated(state))
+            watcher.epoch_ended(line, processes.own_copy(states.evaluated(state)))
             if (
                 step % plan.save_every == 0
                 or step == plan.total_steps
@@ -107,18 +111,21 @@ def _ended(log: list[Line]) -> int:
 
 
 def _validated(
-    state: TrainState, validation: Images | Arrays | None, program: Programs, watcher: Watcher
+    state: TrainState,
+    validation: Images | Arrays | None,
+    program: Programs,
+    stop: Callable[[], bool],
 ) -> dict[str, float]:
     """Returns the metrics of the validation images; nothing if there are none.
 
     Raises:
-      StoppedError: the watcher asks to stop.
+      StoppedError: the run is asked to stop.
     """
-    if watcher.stop:
+    if stop():
         raise StoppedError
     if validation is None:
         return {}
-    return program.evaluate(states.evaluated(state), validation, lambda: watcher.stop)
+    return program.evaluate(states.evaluated(state), validation, stop)
 
 
 def _line(plan: Plan, step: int, state: TrainState, validated: dict[str, float]) -> Line:

@@ -26,7 +26,15 @@ from cifar_jax.errors import UserError
 from cifar_jax.files import FileError
 from cifar_jax.models.summary import Row
 from cifar_jax.reference.network import Network
-from cifar_jax.training import history, identity, numpy_network, optimizers, parallel, weights
+from cifar_jax.training import (
+    history,
+    identity,
+    numpy_network,
+    optimizers,
+    parallel,
+    processes,
+    weights,
+)
 from cifar_jax.training import plan as plans
 from cifar_jax.training import state as states
 from cifar_jax.training.flax_network import FlaxNetwork
@@ -58,7 +66,9 @@ class _StopError(Exception):
 
 
 def set_up(config: ConfigDict, *, profile: bool) -> None:
-    """Refuses a profile, which is a trace of JAX; see `Trainer.set_up`."""
+    """Refuses a profile, which is a trace of JAX, and several processes; see `Trainer.set_up`."""
+    if processes.count() > 1:
+        raise UserError('The NumPy backend trains in one process: leave out --processes.')
     if profile:
         raise UserError(
             '--profile traces JAX: for NumPy write python -m cProfile -s tottime -m cifar_jax.main.'

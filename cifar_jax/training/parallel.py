@@ -1,15 +1,22 @@
 """Data parallelism: a mesh of all devices, batches sharded over it, all else replicated."""
 
+import collections
 import contextlib
+import itertools
+from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from cifar_jax.checks import require
 from cifar_jax.errors import UserError
 from cifar_jax.machine import cores
+from cifar_jax.training import processes
 
 AXIS = 'data'
 
@@ -20,7 +27,7 @@ _MOST_DEVICES = 1024
 
 
 def make_mesh(devices: int, batch_size: int, parts: int = 1) -> Mesh:
-    """Returns the mesh of a run; call it before anything else uses JAX's devices.
+    """Returns a mesh of this process's devices; call it before anything else uses them.
 
     A CPU is split into virtual devices, by default one for each core, each single-threaded:
     measured on two cores this trains 1.3 to 2 times as fast as one device with XLA's threads.
@@ -39,7 +46,7 @@ def make_mesh(devices: int, batch_size: int, parts: int = 1) -> Mesh:
     # If JAX is already initialized, in a notebook or a test, its devices cannot be changed.
     with contextlib.suppress(RuntimeError):
         jax.config.update('jax_num_cpu_devices', requested)
-    available = jax.device_count()
+    available = jax.local_device_count()
     if jax.default_backend() == 'cpu':
         count = requested if devices else _largest_divisor(images, min(available, requested))
     else:
@@ -55,12 +62,69 @@ def make_mesh(devices: int, batch_size: int, parts: int = 1) -> Mesh:
             f'config.train.batch_size={batch_size}{of} cannot be shared evenly by {count} devices: '
             f'use a multiple of {count * parts}, or set config.mesh.devices.'
         )
-    return Mesh(np.array(jax.devices()[:count]), (AXIS,), axis_types=(AxisType.Auto,))
+    return _mesh(jax.local_devices()[:count])
 
 
 def mesh_of(config: ConfigDict) -> Mesh:
-    """Returns the mesh of a run with this config; see `make_mesh`."""
-    return make_mesh(config.mesh.devices, config.train.batch_size, config.train.accumulate)
+    """Returns the mesh of a run with this config, over the devices of all its processes.
+
+    The devices of a process are neighbours, and so are its images in a batch.
+
+    Raises:
+      UserError: as for `make_mesh`, or the processes have different numbers of devices.
+    """
+    devices, batch_size, parts = (
+        config.mesh.devices,
+        config.train.batch_size,
+        config.train.accumulate,
+    )
+    count = processes.count()
+    if count == 1:
+        return make_mesh(devices, batch_size, parts)
+    for key, number in (('mesh.devices', devices), ('train.batch_size', batch_size // parts)):
+        require(number % count == 0, key, number, f'be a multiple of the {count} processes')
+    own = make_mesh(devices // count, batch_size // count, parts)
+    numbers = collections.Counter(device.process_index for device in jax.devices())
+    if not devices and len({*numbers.values()}) > 1:
+        raise UserError(
+            'The processes have different numbers of devices: set config.mesh.devices to the '
+            'number of all of them.'
+        )
+    mesh = _mesh(of_each_process(jax.devices(), own.size))
+    _introduce(mesh)
+    return mesh
+
+
+def of_each_process(devices: Sequence[jax.Device], count: int) -> list[jax.Device]:
+    """Returns the first `count` devices of each process, process by process."""
+    own = itertools.groupby(devices, lambda device: device.process_index)
+    return [device for _, part in own for device in itertools.islice(part, count)]
+
+
+def _introduce(mesh: Mesh) -> None:
+    """Connects the devices of all processes at a time when none is late.
+
+    On CPUs they wait for each other for half a minute when they communicate for the first time, and
+    compiling the first step may take longer; after that they wait as long as needed.
+    """
+    processes.wait('the devices are known')
+    multihost_utils.sync_global_devices('the devices are connected')  # as checkpoints do
+    ones = jax.make_array_from_callback((mesh.size,), over_batch(mesh), lambda _: np.ones(1))
+    jax.block_until_ready(jax.jit(jnp.sum, out_shardings=replicated(mesh))(ones))
+
+
+def of_process(mesh: Mesh) -> Mesh:
+    """Returns the mesh of this process's devices in a mesh."""
+    return _mesh([*mesh.local_devices])
+
+
+def _mesh(devices: Sequence[jax.Device]) -> Mesh:
+    return Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
+    """Puts a tree of arrays, which every process has, on all devices of a mesh."""
+    return jax.make_array_from_process_local_data(replicated(mesh), tree)
 
 
 def check(devices: int) -> None:
@@ -89,7 +153,7 @@ def compiler_options(mesh: Mesh) -> dict[str, bool]:
     On a CPU, each virtual device has one core, so XLA's own threads would compete for them.
     """
     on_cpu = mesh.devices.flat[0].platform == 'cpu'
-    return {'xla_cpu_multi_thread_eigen': False} if on_cpu and mesh.size > 1 else {}
+    return {'xla_cpu_multi_thread_eigen': False} if on_cpu and len(mesh.local_devices) > 1 else {}
 
 
 def forward_options(mesh: Mesh) -> dict[str, bool | int]:

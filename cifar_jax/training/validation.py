@@ -33,7 +33,7 @@ def on_device(arrays: Arrays, mesh: Mesh) -> Images | Arrays:
 
 
 def _on_device(arrays: Arrays, mesh: Mesh) -> Images:
-    return Images(*jax.device_put(tuple(arrays), parallel.replicated(mesh)))
+    return Images(*parallel.replicate(tuple(arrays), mesh))
 
 
 def _batches(
@@ -115,9 +115,10 @@ def make_evaluate(
         size = batches.evaluation_batch_size(count, batch_size)
         size = -(-size // mesh.size) * mesh.size
         with jax.set_mesh(mesh):
-            sums = before = jax.device_put(metrics.zeros(), everywhere)
-            for images, indices, mask in _batches(data, size, mesh):
-                # At most two batches are under way, so that a request to stop is soon heard.
+            sums = before = parallel.replicate(jax.device_get(metrics.zeros()), mesh)
+            for images, indices, mask in _batches(
+                data, size, mesh
+            ):  # At most two batches are under way, so that a request to stop is soon heard.
                 jax.block_until_ready(before)
                 if stop():
                     raise StoppedError
