@@ -125,6 +125,15 @@ def test_a_resized_archive_that_exceeds_the_memory_is_streamed_from_files(tmp_pa
         np.testing.assert_array_equal(part.labels, expected.labels)
 
 
+def test_each_way_to_resize_a_streamed_archive_has_files_of_its_own(tmp_path):
+    path = written(tmp_path / 'a.tar.gz', contents(KINDS[0]))
+    keys = dict(dir=str(tmp_path / 'data'), memory_gb=1e-6)
+    ways = [(20, 'stretch'), (20, 'crop'), (24, 'stretch')]
+    sets = [sources.load(config(path, image_size=size, resize=way, **keys)) for size, way in ways]
+    assert [data.train.images.shape[1] for data in sets] == [20, 20, 24]
+    assert (sets[0].train.images[:] != sets[1].train.images[:]).any()
+
+
 def test_cifar10_has_no_coarse_labels(tmp_path):
     path = written(tmp_path / 'a.tar.gz', contents(KINDS[0]))
     with pytest.raises(UserError, match='has no coarse labels'):

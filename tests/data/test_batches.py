@@ -126,6 +126,24 @@ def test_a_batch_of_a_streamed_set_is_divided_over_the_devices(streamed):
     assert np.array_equal(feed.images[:, 1, 1, 2], feed.labels)
 
 
+def test_a_process_reads_only_the_images_of_its_own_devices(streamed, monkeypatch):
+    def of_the_second_process(sharding, shape):
+        """The last two of four devices."""
+        quarter = shape[0] // 4
+        return {n: (slice(n * quarter, (n + 1) * quarter, None),) for n in (2, 3)}
+
+    def put(sharding, arrays):
+        return arrays
+
+    sharding = parallel.over_batch(parallel.make_mesh(4, 4))
+    name = 'addressable_devices_indices_map'
+    monkeypatch.setattr(jax.sharding.Sharding, name, of_the_second_process)
+    monkeypatch.setattr(jax, 'make_array_from_process_local_data', put)
+    feed = next(batches.Streamed(streamed, 20, 8, sharding).epoch(1, 0))
+    assert np.array_equal(feed.indices, batches.epoch_order(1, 0, 20)[4:8])
+    assert np.array_equal(feed.images[:, 0, 0, 0], feed.labels)
+
+
 def test_a_streamed_set_knows_its_size_image_shape_and_classes(streamed):
     stream = batches.Streamed(streamed, 20, 6)
     assert isinstance(stream, batches.TrainingSet)

@@ -364,6 +364,22 @@ streamed, kept, there = (
 assert (type(streamed), type(there)) == (records.Records, np.ndarray)
 labels = np.zeros(len(sizes), np.int32)
 assert len({digest(Arrays(images, labels)) for images in (streamed, kept, there)}) == 1
+secret = define('secret_records', (28, 28, 1), grey, ['train', 'test'], unlabelled='test')
+with contextlib.redirect_stdout(sys.stderr):
+    secret(data_dir=folder, file_format='array_record').download_and_prepare()
+record, = Path(folder, 'made_up_records/1.0.0').glob('*-train*')
+content = bytearray(record.read_bytes())
+content[400] ^= 1
+record.write_bytes(content)
+for read in (
+    lambda: sources.load(config(source='tfds:secret_records', dir=folder, memory_gb=1e-9)),
+    lambda: streamed[:],
+    lambda: check('made_up_records', sizes, (12, 12), 12, memory_gb=1e-9),
+):
+    try:
+        read()
+    except UserError as error:
+        print(error)
 define('made_up_secret', (28, 28, 1), grey, ['train', 'test'], unlabelled='test')
 define('made_up_count', (28, 28, 1), grey, ['train', 'test'])
 check('made_up_count', grey, (28, 28), 0)
@@ -388,7 +404,12 @@ except UserError as error:
 def test_made_up_sets_are_prepared_decoded_and_then_found_without_tensorflow(tmp_path):
     done = run(MADE_UP, tmp_path)
     assert done.returncode == 0, done.stderr
-    *miscounted, sentence = done.stdout.splitlines()
+    unlabelled, *damaged, _, _, sentence = done.stdout.splitlines()
+    assert f"'test' of {tmp_path / 'secret_records' / '1.0.0'} has images without" in unlabelled
+    assert len(damaged) == 2  # read, and opened at another size
+    for line in damaged:
+        assert f'set in {tmp_path / "made_up_records" / "1.0.0"} cannot be read' in line
+    miscounted = done.stdout.splitlines()[3:-1]
     assert len(miscounted) == 2
     for line in miscounted:
         assert f'set in {tmp_path / "made_up_count" / "1.0.0"} cannot be read' in line
