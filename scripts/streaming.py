@@ -38,7 +38,10 @@ KINDS = ('memory', 'streamed')
 
 
 def measure(spec: str, overrides: list[str], kind: str, smaller: float, steps: int) -> dict:
-    """Returns images_per_second, peak_mb (of this process), sha256 (of the weights), ahead_mb.
+    """Returns images_per_second, the memory of this process, and the sha256 of the weights.
+
+    peak_mb is its largest resident size, and growth_mb what the timed steps added to that;
+    images_mb is the size of the training images, and ahead_mb that of the batches read ahead.
 
     Args:
       spec: a config, which `overrides` changes.
@@ -63,6 +66,7 @@ def measure(spec: str, overrides: list[str], kind: str, smaller: float, steps: i
         for _ in range(WARM_UP):
             state = program.step(state, next(feeds))
         jax.block_until_ready(state)
+        before = _peak_mb()
         start = time.perf_counter()
         for _ in range(steps):
             state = program.step(state, next(feeds))
@@ -72,18 +76,22 @@ def measure(spec: str, overrides: list[str], kind: str, smaller: float, steps: i
     image_mb = images.nbytes / len(images) / 2**20
     return {
         'images_per_second': steps * batch / seconds,
-        'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        'peak_mb': _peak_mb(),
+        'growth_mb': _peak_mb() - before,
         'images_mb': images.nbytes / 2**20,
         'ahead_mb': images.batches_ahead(batch) * batch * image_mb if kind == 'streamed' else 0,
         'sha256': states.sha256(states.evaluated(state)),
     }
 
 
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def table(results: dict[str, list[dict]]) -> Table:
     """Returns a table of the medians of the measurements of each kind."""
-    shown = Table(
-        'images', 'images/s', 'of memory', 'peak memory', title=f'streaming on {processor()}'
-    )
+    columns = 'images', 'images/s', 'of memory', 'peak memory', 'growth in the steps'
+    shown = Table(*columns, title=f'streaming on {processor()}')
     medians = {
         kind: {key: statistics.median(r[key] for r in rows) for key in rows[0] if key != 'sha256'}
         for kind, rows in results.items()
@@ -93,8 +101,8 @@ def table(results: dict[str, list[dict]]) -> Table:
         what = f'{row["images_mb"]:.0f} MB in memory'
         if kind == 'streamed':
             what = f'{row["images_mb"]:.0f} MB through {row["ahead_mb"]:.1f} MB'
-        cells = what, f'{row["images_per_second"]:.0f}', f'{ratio:.3f}', f'{row["peak_mb"]:.0f} MB'
-        shown.add_row(*cells)
+        memory = f'{row["peak_mb"]:.0f} MB', f'{row["growth_mb"]:.0f} MB'
+        shown.add_row(what, f'{row["images_per_second"]:.0f}', f'{ratio:.3f}', *memory)
     same = len({row['sha256'] for rows in results.values() for row in rows}) == 1
     shown.caption = f'{"the same" if same else "DIFFERENT"} weights in all runs'
     return shown

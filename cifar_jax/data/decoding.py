@@ -142,7 +142,7 @@ def open_records(
         arrays[f'{part}_images'] = records.Records(
             _source(version, split, described.features.image, [*labels.values()]),
             (count, *size, 3),
-            folder,
+            folder / split,
             pixels,
             functools.partial(metadata.damaged, version),
         )

@@ -32,10 +32,9 @@ class Records:
     """Images of one shape, uint8 [n h w c], in files.
 
     Args:
-      source: returns the record of a number (`source[number]`) and those of several
-        (`source.__getitems__(numbers)`), and can be pickled.
+      source: `source.__getitems__(numbers)` returns records; it can be pickled.
       shape: (n, h, w, c) of all records.
-      folder: what depends on the images is kept there.
+      file: its name tells these images from others in its folder, where `remember` keeps results.
       decode: returns the pixels of a record, uint8 [h w c], if it does not consist of them.
       damaged: returns the error for a reason why the files cannot be read.
     """
@@ -47,13 +46,13 @@ class Records:
         self,
         source: Any,
         shape: Sequence[int],
-        folder: Path,
+        file: Path,
         decode: Callable[[Any], UInt8[np.ndarray, 'h w c']] | None = None,
         damaged: Callable[[str], UserError] | None = None,
     ) -> None:
         self._source, self._image_shape, self._decode = source, tuple(shape[1:]), decode
         self._rows: Int[np.ndarray, ' n'] = np.arange(shape[0], dtype=np.int32)
-        self._folder, self._damaged = folder, damaged or functools.partial(_damaged, folder)
+        self._file, self._damaged = file, damaged or functools.partial(_damaged, file.parent)
         self._buffer = BUFFER
 
     @property
@@ -116,10 +115,9 @@ class Records:
 
         It is computed again for other rows, or where the result cannot be written.
         """
-        sha256 = hashlib.sha256(key.encode())
-        sha256.update(repr(self._image_shape).encode())
+        sha256 = hashlib.sha256(repr((self._file.name, self._image_shape, key)).encode())
         sha256.update(np.ascontiguousarray(self._rows).data)
-        path = self._folder / _REMEMBERED
+        path = self._file.with_name(_REMEMBERED)
         kept = _read_json(path)
         name = sha256.hexdigest()
         if name not in kept:
@@ -157,7 +155,7 @@ def opened(file: Path, shape: Sequence[int]) -> Records:
 
     # The number of records in the path saves opening the file before it is read.
     source = grain.sources.ArrayRecordDataSource(f'{file}[0:{shape[0]}]')
-    return Records(source, shape, file.parent)
+    return Records(source, shape, file)
 
 
 def in_memory(

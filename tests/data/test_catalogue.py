@@ -283,6 +283,7 @@ import shutil
 import sys
 sys.path.insert(0, 'tests/data')
 from pathlib import Path
+from unittest import mock
 import numpy as np
 from PIL import Image
 from test_sources import config
@@ -367,6 +368,11 @@ assert len({digest(Arrays(images, labels)) for images in (streamed, kept, there)
 secret = define('secret_records', (28, 28, 1), grey, ['train', 'test'], unlabelled='test')
 with contextlib.redirect_stdout(sys.stderr):
     secret(data_dir=folder, file_format='array_record').download_and_prepare()
+with mock.patch.object(records, 'write', side_effect=OSError('the disk is full')):
+    try:
+        check('made_up_grey', grey, (9, 9), 9, memory_gb=1e-9)
+    except UserError as error:
+        print(error)
 record, = Path(folder, 'made_up_records/1.0.0').glob('*-train*')
 content = bytearray(record.read_bytes())
 content[400] ^= 1
@@ -404,12 +410,13 @@ except UserError as error:
 def test_made_up_sets_are_prepared_decoded_and_then_found_without_tensorflow(tmp_path):
     done = run(MADE_UP, tmp_path)
     assert done.returncode == 0, done.stderr
-    unlabelled, *damaged, _, _, sentence = done.stdout.splitlines()
+    full, unlabelled, *damaged, _, _, sentence = done.stdout.splitlines()
+    assert 'cannot be written to files to stream them (the disk is full)' in full
     assert f"'test' of {tmp_path / 'secret_records' / '1.0.0'} has images without" in unlabelled
     assert len(damaged) == 2  # read, and opened at another size
     for line in damaged:
         assert f'set in {tmp_path / "made_up_records" / "1.0.0"} cannot be read' in line
-    miscounted = done.stdout.splitlines()[3:-1]
+    miscounted = done.stdout.splitlines()[4:-1]
     assert len(miscounted) == 2
     for line in miscounted:
         assert f'set in {tmp_path / "made_up_count" / "1.0.0"} cannot be read' in line

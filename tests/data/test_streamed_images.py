@@ -77,7 +77,7 @@ class Counted:
 
 def test_no_more_batches_are_read_ahead_than_the_buffer_holds(tmp_path):
     source = Counted()
-    images = Records(source, (1000, 5, 4, 3), tmp_path).with_buffer(3.5 * 5 * 60)
+    images = Records(source, (1000, 5, 4, 3), tmp_path / 'images').with_buffer(3.5 * 5 * 60)
     assert images.batches_ahead(5) == 3
     batches = records.read(images, np.arange(1000).reshape(200, 5))
     next(batches)
@@ -93,7 +93,7 @@ def reversed_pixels(record):
 
 @pytest.mark.slow
 def test_images_that_are_to_be_decoded_are_so_by_processes_in_order(images, tmp_path):
-    encoded = Records(images._source, images.shape, tmp_path, reversed_pixels)
+    encoded = Records(images._source, images.shape, tmp_path / 'images', reversed_pixels)
     assert encoded.encoded
     assert not images.encoded
     read = list(records.read(encoded, ROWS))
@@ -134,11 +134,20 @@ def test_the_digest_is_that_of_the_same_images_in_memory(images):
 
 def test_the_digest_is_computed_once_for_the_same_rows_and_labels(images, tmp_path, monkeypatch):
     part = Arrays(images, LABELS)
-    different = [part.take(LABELS[:9]), part.take(LABELS[::-1]), Arrays(images, LABELS + 1), part]
+    zeros = Arrays(images, np.zeros_like(LABELS))
+    different = [
+        *(part, part.take(LABELS[:9]), part.take(LABELS[::-1]), Arrays(images, LABELS + 1)),
+        *(zeros, zeros.take(LABELS[:9]), zeros.take(LABELS[9:18])),
+    ]
     digests = [digest(arrays) for arrays in different]
-    assert len({*digests}) == 4
+    assert len({*digests}) == 7
     monkeypatch.setattr(Records, '__getitem__', None)  # nothing can be read
     assert [digest(arrays) for arrays in different] == digests
+
+
+def test_parts_in_one_folder_have_digests_of_their_own(images, tmp_path):
+    other = records.write(tmp_path / f'others{records.SUFFIX}', PIXELS[::-1], PIXELS.shape)
+    assert digest(Arrays(images, LABELS)) != digest(Arrays(other, LABELS))
 
 
 def test_a_damaged_file_of_digests_is_computed_again(images, tmp_path):
