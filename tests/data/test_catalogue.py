@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -230,6 +231,44 @@ def test_a_set_with_configs_is_found_by_name_or_by_its_default(tmp_path, decoded
     for source, folder in (('some_set/blur', 'blur'), ('some_set', 'fog')):
         sources.load(config(source=f'tfds:{source}', dir=str(tmp_path)))
         assert (tmp_path / 'some_set' / folder / '1.0.0' / cache.FOLDER).is_dir()
+
+
+def test_labels_of_array_records_are_read_once_until_a_file_changes(tmp_path, monkeypatch):
+    folder = prepared(tmp_path, {'image': image(8, 8, 3), 'label': LABEL})
+    counts, read = {'train': 7, 'test': 2}, []
+
+    class Source:
+        def __init__(self, version, split, *_):
+            self.split = split
+
+        def __len__(self):
+            return counts[self.split]
+
+        def __getitem__(self, row):
+            read.append(row)
+            return {'label': row % 4}
+
+    tfds = mock.Mock()
+    tfds.builder_from_directory().info.features = {'label': mock.Mock(names=['a', 'b', 'c', 'd'])}
+    monkeypatch.setattr(decoding, 'catalogue', lambda: tfds)
+    monkeypatch.setattr(decoding, '_source', Source)
+    described = metadata.read('some_set', folder)
+
+    def labels():
+        decoded = decoding.open_records(folder, described, {'fine': 'label'}, (8, 8))
+        assert decoded.arrays['test_images'].shape == (2, 8, 8, 3)
+        assert decoded.classes == {'fine': ['a', 'b', 'c', 'd']}
+        return decoded.arrays['train_fine'].tolist()
+
+    assert labels() == labels() == [0, 1, 2, 3, 0, 1, 2]
+    assert len(read) == 9
+    (folder / 'some_set-train.array_record').write_text('changed')
+    assert labels() == [0, 1, 2, 3, 0, 1, 2]
+    assert len(read) == 18
+    counts['test'] = 3
+    (folder / 'some_set-train.array_record').write_text('changed again')
+    with pytest.raises(UserError, match=r"'test' has 3 images and not 2.*delete that folder"):
+        labels()
 
 
 # tensorflow-datasets itself, in a process of its own
