@@ -55,7 +55,6 @@ def get_config(variant: str = '') -> ConfigDict:
     config.data.source = 'tfds:caltech_birds2010' if s1 else 'folder:birds'
     config.data.image_size = 224
     config.data.validation_fraction = 0.1
-    config.eval_batch_size = 64
     if head == 'ours':
         _ours(config)
     else:

@@ -46,7 +46,6 @@ def get_config(variant: str = '') -> ConfigDict:
     config.schedule.warmup = '5%'
     config.train.batch_size = 64
     config.train.length = '2 epochs'
-    config.eval_batch_size = 100
     if variant in variants.SMALL:
         variants.narrow_efficientnet(config)
     return variants.apply(config, variant)

@@ -35,7 +35,7 @@ def classifier(
         return (np.abs(values) + 0.5 if positive else values).astype(np.float32)
 
     config = get_defaults()
-    config.ops.backend = backend
+    config.ops.backend, config.eval_batch_size = backend, 500
     config.model.name = type(model).__name__
     return Classifier(
         config=config,

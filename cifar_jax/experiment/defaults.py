@@ -82,7 +82,7 @@ def get_defaults() -> ConfigDict:
                 monitor='accuracy',  # validation 'accuracy' or 'loss': which epoch is the best
                 select='last',  # the epoch whose weights the run reports: 'last' or 'best'
             ),
-            eval_batch_size=500,
+            eval_batch_size=0,  # images at once; 0: 500 of up to 64x64 pixels, or fewer
             checkpoint=dict(every='1 epochs'),
             mesh=dict(devices=0),  # how many devices; 0 uses all, on a CPU a virtual one per core
             ops=dict(  # on a CPU; see ops/backend.py

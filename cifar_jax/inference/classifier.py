@@ -12,11 +12,10 @@ from cifar_jax.data.normalize import Normalizer
 from cifar_jax.experiment import feature_runs, preprocessing
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
-from cifar_jax.training import parallel, precision
+from cifar_jax.training import limits, parallel, precision
 from cifar_jax.training.trainers import trainer_of
 
 CHECKPOINTS = ('chosen', 'best', 'latest')
-_BATCH = 32  # images of 224x224, which take a hundred times the memory of CIFAR's
 
 
 class Classifier(NamedTuple):
@@ -45,6 +44,7 @@ def load(workdir: Workdir, checkpoint: str = 'chosen', mesh: Mesh | None = None)
     config = workdirs.read_config(workdir)
     mesh = mesh or parallel.mesh_of(config)
     classes, image_shape, normalizer, *_ = preprocessing.read(workdir)
+    config = limits.with_evaluation_batch(config, image_shape)
     dtype, _ = precision.compute_dtype(config.precision)
     trainer = trainer_of(config.model.name)
     model = trainer.model(config, len(classes), dtype)
@@ -73,9 +73,10 @@ def of_images(workdir: Workdir, checkpoint: str = 'chosen', mesh: Mesh | None = 
     if not feature_runs.is_one(classifier.config):
         return OfImages(classifier, preprocessing.read(workdir).image_shape)
     joined = feature_runs.load(workdir, checkpoint)
-    config = classifier.config.copy_and_resolve_references()
+    config = workdirs.read_config(workdir)
     config.data.resize = joined.resize
-    config.eval_batch_size = min(config.eval_batch_size, _BATCH)
+    size = joined.model.input_size
+    config = limits.with_evaluation_batch(config, (size, size, 3))
     whole = classifier._replace(
         config=config,
         model=joined.model,

@@ -12,9 +12,8 @@ from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.inference.classifier import Classifier
 from cifar_jax.models import summary
 from cifar_jax.models.pretrained import catalogue, sources
-from cifar_jax.training import parallel, weights
+from cifar_jax.training import limits, parallel, weights
 
-_BATCH = 32  # images of 224x224, which take a hundred times the memory of CIFAR's
 _MAX_NAMES = 3  # in a message
 
 
@@ -39,9 +38,9 @@ def load(name: str, source: str = sources.IMAGENET, resize: str | None = None) -
     published, classes = catalogue.of(name), catalogue.classes()
     config = get_defaults()
     config.model.name = name
-    config.eval_batch_size = _BATCH
     config.data.image_size, config.data.resize = published.size, resize or published.resize
-    mesh = parallel.make_mesh(0, _BATCH)
+    config = limits.with_evaluation_batch(config, (published.size, published.size, 3))
+    mesh = parallel.make_mesh(0, config.eval_batch_size)
     model = models.create(name, len(classes))
     path, arrays = sources.read(source, model)
     shapes, _ = summary.trace(model, (published.size, published.size, 3))

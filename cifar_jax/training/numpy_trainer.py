@@ -29,6 +29,7 @@ from cifar_jax.reference.network import Network
 from cifar_jax.training import (
     history,
     identity,
+    limits,
     numpy_network,
     optimizers,
     parallel,
@@ -105,7 +106,7 @@ def plan(
             "backend cannot: write whole epochs, such as '20 epochs'."
         )
     return Plan(
-        config=config,
+        config=limits.with_evaluation_batch(config, data.train.images.shape[1:]),
         data=data,
         network=numpy_network.create(config, len(data.classes), data.train.images.shape[1:]),
         schedule=optimizers.make_schedule(

