@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from cifar_jax import machine
 from cifar_jax.data import outline as outlines
+from cifar_jax.data.arrays import too_large
 from cifar_jax.data.outline import Outline
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import console, devices
@@ -23,7 +24,6 @@ from cifar_jax.training.trainers import trainer_of
 
 # The share of a device's memory that a run can use: JAX takes three quarters of a GPU's by default.
 USABLE = 0.75
-_AHEAD = 2  # batches that wait on a device, if the data set is streamed
 
 
 def estimate(config: ConfigDict, name: str, outline: Outline | None = None) -> dict[str, Any]:
@@ -127,12 +127,12 @@ def _memory(cost: Cost, config: ConfigDict, count: int, outline: Outline) -> dic
     memory['batch'] *= accumulate
     if accumulate > 1:
         memory['working'] += memory['parameters']  # the sum of the gradients
-    everything = outline.image_bytes * (outline.train + outline.validation + outline.test)
-    if everything <= config.data.memory_gb * 2**30:
+    every = outline.image_bytes * (outline.train + outline.validation + outline.test)
+    if too_large(every, config.data.memory_gb):
+        memory['images'] = memory['batch']  # streamed: the next batch
+    else:
         # Labels and the order of an epoch are two int32 for each image.
         memory['images'] = (outline.image_bytes + 8) * (outline.train + outline.validation)
-    else:
-        memory['images'] = _AHEAD * memory['batch']
     return memory
 
 
