@@ -51,7 +51,7 @@ TESTS = {
     'training/weights.py': 'training/test_weights.py experiment/test_first_weights.py',
     'training/validation.py': 'training/test_validation.py training/test_streamed_runs.py',
     'training/parallel.py': 'training/test_parallel.py training/test_accumulation.py '
-    'training/test_processes.py training/test_validation.py',
+    'training/test_processes.py training/test_sharded_parameters.py training/test_validation.py',
     'training/processes.py': 'training/test_processes.py',
     'training/lost_process.py': 'training/test_processes.py',
     'training/precision.py': 'training/test_precision.py',

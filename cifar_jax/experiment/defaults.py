@@ -84,7 +84,11 @@ def get_defaults() -> ConfigDict:
             ),
             eval_batch_size=0,  # images at once; 0: 500 of up to 64x64 pixels, or fewer
             checkpoint=dict(every='1 epochs'),
-            mesh=dict(devices=0),  # how many devices; 0 uses all, on a CPU a virtual one per core
+            mesh=dict(
+                devices=0,  # how many; 0 uses all, on a CPU a virtual one per core
+                # Whether each device keeps only a part of the weights and the optimizer's state.
+                shard_parameters=False,
+            ),
             ops=dict(  # on a CPU; see ops/backend.py
                 backend='auto',  # 'auto', 'onednn', 'jax' or 'xla'
                 algorithm='auto',  # of convolutions: 'auto' or 'direct', without Winograd's

@@ -33,6 +33,7 @@ _ADDED = {
     'init_rename': (),
     'init_skip': (),
     'log.pictures': '',
+    'mesh.shard_parameters': False,
     'ops.algorithm': 'direct',
     'optimizer.groups': (),
     'train.accumulate': 1,
@@ -212,10 +213,12 @@ def prepare(workdir: Workdir, config: ConfigDict, command: str) -> list[str]:
         for key, old in before.get('environment', {}).items()
         if now['environment'].get(key) != old
     ]
-    old, new = stored.ops.algorithm, config.ops.algorithm
-    if old != new:
-        changed.append(f'ops.algorithm was {old!r} and is {new!r}')
-    return changed
+    old, new = config_lib.flat(stored), config_lib.flat(config)
+    return changed + [
+        f'{key} was {old[key]!r} and is {new[key]!r}'
+        for key in ('ops.algorithm', 'mesh.shard_parameters')
+        if old[key] != new[key]
+    ]
 
 
 def update_config(

@@ -153,24 +153,25 @@ def restore(
 
     Args:
       shapes: the shapes of the state, from `jax.eval_shape`.
-      sharding: sharding of the arrays; None keeps them in host memory.
+      sharding: sharding of all arrays, or a state of those of each; None keeps them in host memory.
 
     Raises:
       Exception: the checkpoint is damaged; orbax raises many kinds of exceptions.
     """
-    host = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    if not isinstance(sharding, TrainState):
+        one = sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        sharding = jax.tree.map(lambda _: one, shapes)
     target = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding or host),
-        shapes._asdict(),
+        lambda a, where: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), shapes, sharding
     )
     restored = checkpoints.restore(
         step,
         args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()
+            state=ocp.args.StandardRestore(target._asdict()), meta=ocp.args.JsonRestore()
         ),
     )
     meta = restored['meta']
-    if (sha256(restored['state']), history_lib.sha256(meta['history'])) != (
+    if (sha256(to_host(restored['state'])), history_lib.sha256(meta['history'])) != (
         meta['sha256'],
         meta['history_sha256'],
     ):

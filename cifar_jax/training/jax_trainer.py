@@ -85,6 +85,8 @@ def describe(plan: Plan, rows: Sequence[Row]) -> list[str]:
     lines = [f'{plan.mesh.size} x {kind}, batch {batch}']
     if processes.count() > 1:
         lines[0] += f', {processes.count()} processes'
+    if plan.config.mesh.shard_parameters:
+        lines[0] += ', weights and optimizer divided over them'
     if (parts := plan.config.train.accumulate) > 1:
         lines[0] += f' in {parts} parts'
         if 'batch_stats' in plans.shapes(plan):
@@ -101,6 +103,7 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Result:
     """Trains to the end of the plan; see `Trainer.run`."""
     try:
         state, log, chosen = loop.run(plan, folder, watcher)
+        variables = states.own_copy(states.evaluated(state))
     except FloatingPointError as error:  # from config.debug.nans
         raise UserError(
             f'{error} Lower config.schedule.rate, add a config.schedule.warmup or '
@@ -109,7 +112,7 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Result:
     except RuntimeError as error:
         lost_process.refuse(error)
         raise
-    return Result(int(state.step), log, chosen, states.evaluated(state))
+    return Result(int(state.step), log, chosen, variables)
 
 
 def load(

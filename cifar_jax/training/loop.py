@@ -9,10 +9,10 @@ import jax
 
 from cifar_jax.data.arrays import Arrays
 from cifar_jax.errors import UserError
-from cifar_jax.training import checkpoints, history, metrics, parallel, processes, weights
+from cifar_jax.training import checkpoints, history, metrics, processes, weights
 from cifar_jax.training import state as states
 from cifar_jax.training.history import Line
-from cifar_jax.training.plan import Plan, loaded_variables
+from cifar_jax.training.plan import Plan, loaded_variables, state_shardings
 from cifar_jax.training.state import TrainState
 from cifar_jax.training.step import Programs, programs
 from cifar_jax.training.trainer import Watcher
@@ -42,17 +42,18 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Trained:
     train, per_epoch = plan.config.train, plan.steps_per_epoch
     program = programs(plan)
     shapes = jax.eval_shape(program.init, None)
-    everywhere = parallel.replicated(plan.mesh)
+    shardings = state_shardings(plan)
     validation = plan.validation and on_device(plan.validation, plan.mesh)
     stop = processes.stop_together(lambda: watcher.stop)
 
     with jax.set_mesh(plan.mesh), checkpoints.manager(folder / CHECKPOINTS) as manager:
-        restored = checkpoints.restore_latest(manager, shapes, everywhere)
+        restored = checkpoints.restore_latest(manager, shapes, shardings)
         if restored is None:
             variables = states.to_host(loaded_variables(plan))
             restored = checkpoints.Restored(program.init(variables), [])
+            variables = states.own_copy(restored.state.variables)
             if processes.is_first():
-                weights.save(folder / weights.FILE, restored.state.variables)
+                weights.save(folder / weights.FILE, variables)
         state, log = restored
         step = int(state.step)
         if step < plan.total_steps and log and log[-1]['epoch'] > step // per_epoch:
@@ -84,9 +85,9 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Trained:
             line = _line(plan, step, state, validated)
             line['images_per_second'] = (step - first) * train.batch_size / (trained - began)
             line['seconds'] = time.perf_counter() - began
-            states.check_finite(line, state.variables)
+            states.check_finite(line, states.own_copy(state.variables))
             log.append(line)
-            watcher.epoch_ended(line, processes.own_copy(states.evaluated(state)))
+            watcher.epoch_ended(line, states.own_copy(states.evaluated(state)))
             if (
                 step % plan.save_every == 0
                 or step == plan.total_steps
@@ -101,7 +102,7 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Trained:
         checkpoints.finish(manager)
         chosen = history.chosen(log, train)
         if chosen['step'] != step:
-            state = checkpoints.restore_step(manager, shapes, chosen['step'], everywhere).state
+            state = checkpoints.restore_step(manager, shapes, chosen['step'], shardings).state
         return Trained(state, log, chosen)
 
 

@@ -25,6 +25,7 @@ _JAX_ONLY: dict[str, Any] = {
     'train.accumulate': 1,
     'checkpoint.every': '1 epochs',
     'mesh.devices': 0,
+    'mesh.shard_parameters': False,
     'ops.backend': 'auto',
     'debug.nans': False,
     'debug.no_jit': False,

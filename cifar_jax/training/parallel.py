@@ -4,6 +4,7 @@ import collections
 import contextlib
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,8 @@ AXIS = 'data'
 _MOST_CPU_DEVICES = 8
 # On a CPU each of them takes threads and memory before anything is computed.
 _MOST_DEVICES = 1024
+# Numbers in an array; to divide smaller ones saves little, and each has to be gathered in a step.
+_SMALLEST_SHARDED = 2**12
 
 
 def make_mesh(devices: int, batch_size: int, parts: int = 1) -> Mesh:
@@ -140,6 +143,23 @@ def _largest_divisor(number: int, limit: int) -> int:
 def replicated(mesh: Mesh) -> NamedSharding:
     """Returns the sharding of replicated arrays."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def sharded(tree: PyTree, mesh: Mesh) -> PyTree:
+    """Returns shardings of a tree of arrays, or of their shapes, that save memory.
+
+    Each device keeps a part of every large array, along the largest axis that their number divides
+    (the last one of equals), and a copy of the others.
+    """
+
+    def sharding(leaf: Any) -> NamedSharding:
+        axes = [axis for axis, size in enumerate(leaf.shape) if size % mesh.size == 0]
+        if leaf.size < _SMALLEST_SHARDED or not axes:
+            return replicated(mesh)
+        largest = max(axes, key=lambda axis: (leaf.shape[axis], axis))
+        return NamedSharding(mesh, PartitionSpec(*[None] * largest, AXIS))
+
+    return jax.tree.map(sharding, tree)
 
 
 def over_batch(mesh: Mesh) -> NamedSharding:

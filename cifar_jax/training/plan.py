@@ -138,6 +138,13 @@ def initial_state(plan: Plan, variables: Any = None) -> TrainState:
     )
 
 
+def state_shardings(plan: Plan) -> Any:
+    """Returns the sharding of the state: of each array, or one for all of them."""
+    if not plan.config.mesh.shard_parameters:
+        return parallel.replicated(plan.mesh)
+    return parallel.sharded(jax.eval_shape(lambda: initial_state(plan)), plan.mesh)
+
+
 def shapes(plan: Plan) -> Mapping[str, PyTree]:
     """Returns the shapes and dtypes of the model's variables.
 

@@ -11,13 +11,11 @@ import sys
 from collections.abc import Callable, Iterator
 
 import jax
-import numpy as np
 
 # JAX has no public functions for what a cluster says, nor for these numbers before its devices are
 # set up.
 from jax._src import clusters, distributed
 from jax.experimental import multihost_utils
-from jaxtyping import PyTree
 from orbax.checkpoint import multihost
 
 from cifar_jax.errors import UserError, first_line
@@ -118,16 +116,6 @@ def stop_together(stop: Callable[[], bool]) -> Callable[[], bool]:
         return agreed
 
     return together
-
-
-def own_copy(tree: PyTree) -> PyTree:
-    """Returns arrays that this process can use by itself; with one process, the same ones.
-
-    Every process has to call it.
-    """
-    if count() == 1:
-        return tree
-    return jax.tree.map(np.array, tree)
 
 
 def finished() -> None:

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
+from jax.experimental import multihost_utils
 from jaxtyping import Array, Int, PyTree
 
 from cifar_jax.errors import UserError
-from cifar_jax.training import metrics
+from cifar_jax.training import metrics, processes
 
 
 class TrainState(NamedTuple):
@@ -103,5 +104,21 @@ def sha256(tree: PyTree) -> str:
 
 
 def to_host(tree: Any) -> Any:
-    """Copies a tree of arrays to host memory."""
-    return jax.tree.map(lambda a: np.array(a, copy=True), tree)
+    """Copies a tree of arrays to host memory, from all processes; each of them has to call it."""
+
+    def copied(leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array) and not (
+            leaf.is_fully_addressable or leaf.is_fully_replicated
+        ):
+            return multihost_utils.process_allgather(leaf, tiled=True)
+        return np.array(leaf, copy=True)
+
+    return jax.tree.map(copied, tree)
+
+
+def own_copy(tree: Any) -> Any:
+    """Returns arrays that this process can use by itself; with one process, the same ones.
+
+    Every process has to call it.
+    """
+    return to_host(tree) if processes.count() > 1 else tree

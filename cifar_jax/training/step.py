@@ -12,7 +12,7 @@ from cifar_jax.data.batches import Batch
 from cifar_jax.training import groups, losses, metrics, parallel
 from cifar_jax.training import state as states
 from cifar_jax.training.accumulation import accumulate
-from cifar_jax.training.plan import Plan, initial_state
+from cifar_jax.training.plan import Plan, initial_state, state_shardings
 from cifar_jax.training.state import TrainState
 from cifar_jax.training.validation import make_evaluate
 
@@ -55,6 +55,8 @@ def update(state: TrainState, batch: Batch, plan: Plan) -> TrainState:
 
     def loss_of(params, statistics, part, key):
         images, labels = part
+        if config.mesh.shard_parameters:
+            params = jax.lax.with_sharding_constraint(params, parallel.replicated(plan.mesh))
         with groups.frozen_statistics(config.optimizer.groups):
             logits, updated = plan.model.apply(
                 {**statistics, 'params': params},
@@ -102,7 +104,7 @@ def update(state: TrainState, batch: Batch, plan: Plan) -> TrainState:
 
 def programs(plan: Plan) -> Programs:
     """Returns the functions of a run, which are compiled at their first call."""
-    everywhere = parallel.replicated(plan.mesh)
+    shardings = state_shardings(plan)
 
     def step(state: TrainState, feed: Any) -> TrainState:
         batch = plan.training.batch(feed, state.step % plan.steps_per_epoch)
@@ -110,13 +112,13 @@ def programs(plan: Plan) -> Programs:
 
     return Programs(
         init=jax.jit(
-            lambda variables=None: initial_state(plan, variables), out_shardings=everywhere
+            lambda variables=None: initial_state(plan, variables), out_shardings=shardings
         ),
         step=jax.jit(
             step,
             # To locate a NaN, JAX repeats the step, which needs the old state.
             donate_argnums=() if plan.config.debug.nans else 0,
-            out_shardings=everywhere,
+            out_shardings=shardings,
             compiler_options=parallel.compiler_options(plan.mesh),
         ),
         evaluate=make_evaluate(

@@ -63,6 +63,7 @@ def eval_step(
     mesh: Mesh,
 ) -> metrics.Sums:
     """Adds the images of a batch where `mask` is true to the sums, without augmentation."""
+    variables = jax.lax.with_sharding_constraint(variables, parallel.replicated(mesh))
     images, labels = batches.gather(*data, indices)
     images, labels = jax.lax.with_sharding_constraint((images, labels), parallel.over_batch(mesh))
     images = normalize.apply(normalizer, normalize.to_unit(images)).astype(dtype)
