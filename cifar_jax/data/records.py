@@ -251,7 +251,8 @@ def read(
         threads = min(_MOST_THREADS, ahead)
         iterator = iter(dataset.to_iter_dataset(grain.ReadOptions(threads, ahead)))
     try:
-        yield from iterator
+        # Processes share memory for the batches, which is free for the next ones when it is copied.
+        yield from map(np.array, iterator) if images.encoded else iterator
     finally:
         iterator.close()
 

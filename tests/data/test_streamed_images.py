@@ -98,6 +98,7 @@ def test_images_that_are_to_be_decoded_are_so_by_processes_in_order(images, tmp_
     assert not images.encoded
     read = list(records.read(encoded, ROWS))
     np.testing.assert_array_equal(np.stack(read), PIXELS[ROWS][:, :, ::-1])
+    assert {type(batch) for batch in read} == {np.ndarray}  # and no memory that processes share
 
 
 def test_a_chunk_is_smaller_where_images_are_large(images, monkeypatch):
