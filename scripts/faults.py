@@ -20,7 +20,17 @@ from collections.abc import Callable, Sequence
 
 from cifar_jax.data import progress
 from cifar_jax.experiment import console
-from fault_campaigns import cached, damage, inputs, kills, phases, processes, runs, sweeps
+from fault_campaigns import (
+    cached,
+    damage,
+    folder_cache,
+    inputs,
+    kills,
+    phases,
+    processes,
+    runs,
+    sweeps,
+)
 from fault_campaigns.judge import Verdict
 
 Case = Callable[[pathlib.Path, int], Verdict]
@@ -28,6 +38,7 @@ Case = Callable[[pathlib.Path, int], Verdict]
 CASES = {
     'sweeps': 20,
     'cache': 100,
+    'folder_cache': 100,
     'kills': 51,
     'damages': 300,
     'disk': 30,
@@ -65,6 +76,9 @@ def campaign(name: str, folder: pathlib.Path) -> Case:
     if name == 'cache':
         prepared = cached.reference(folder / 'cache')
         return lambda scratch, seed: cached.case(prepared, scratch, seed)
+    if name == 'folder_cache':
+        decoded = folder_cache.reference(folder / 'folder_cache')
+        return lambda scratch, seed: folder_cache.case(decoded, scratch, seed)
     references = [runs.reference(kind, folder) for kind in runs.KINDS]
     if name == 'kills':
         return lambda scratch, seed: kills.case(references[seed % len(references)], scratch, seed)
