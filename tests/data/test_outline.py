@@ -88,6 +88,7 @@ def test_a_validation_part_of_a_folder_is_not_drawn(tmp_path):
     ('keys', 'expected'),
     [
         ({'source': 'cifar10'}, (40_000, 10_000, 10_000, (32, 32, 3), 10)),
+        ({'source': 'cifar10', 'fraction': 0.1}, (4_000, 1_000, 1_000, (32, 32, 3), 10)),
         ({'source': 'cifar100', 'labels': 'coarse'}, (40_000, 10_000, 10_000, (32, 32, 3), 20)),
         (
             {'source': 'cifar100', 'classes': 25, 'validation_fraction': 0.1, 'image_size': 64},
@@ -100,11 +101,13 @@ def test_cifar_need_not_be_there(keys, expected):
 
 
 def test_features_are_counted_by_their_index(tmp_path):
-    images, names = {'train': 30, 'test': 10}, ('a', 'b', 'c')
+    images, names = {'train': 30, 'validation': 6, 'test': 10}, ('a', 'b', 'c')
     index = kept_features.Index({}, names, 5, images, dict.fromkeys(images, ''), None)
     kept_features.write_index(tmp_path, index)
-    seen = outline.read(config_of(source=f'features:{tmp_path}', validation='none'))
-    assert seen == outline.Outline(30, 0, 10, (1, 1, 5), 3, pixels=False)
+    seen = outline.read(config_of(source=f'features:{tmp_path}'))
+    assert seen == outline.Outline(30, 6, 10, (1, 1, 5), 3, pixels=False)
+    alone = outline.read(config_of(source=f'features:{tmp_path}', validation='none'))
+    assert alone == seen._replace(validation=0)
     assert seen.image_bytes == 5 * 4
 
 
