@@ -124,6 +124,10 @@ def _part(config: ConfigDict, outline: Outline, count: int) -> tuple[Plan, DType
 def _memory(cost: Cost, config: ConfigDict, count: int, outline: Outline) -> dict[str, int]:
     """Returns the bytes by kind on one device, those of the data set included."""
     memory, accumulate = dict(cost.memory), config.train.accumulate
+    if config.mesh.shard_parameters:
+        # A step gathers the weights, of which each device keeps a part. Small arrays stay whole.
+        for kind in ('optimizer', 'average'):
+            memory[kind] = -(-memory[kind] // count)
     memory['batch'] *= accumulate
     if accumulate > 1:
         memory['working'] += memory['parameters']  # the sum of the gradients

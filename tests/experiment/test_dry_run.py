@@ -105,8 +105,16 @@ def test_accumulation_keeps_one_part_and_a_sum_of_gradients_in_memory(seen):
     assert parts['memory']['working'] == COST.memory['working'] + COST.memory['parameters']
     assert parts['memory']['batch'] == 4 * COST.memory['batch'], 'the whole batch is on the device'
     assert parts['flops'] == 4 * COST.flops
+    assert parts['traffic'] == 4 * COST.traffic
     assert parts['seconds']['step'] == 4 * whole['seconds']['step']
     assert parts['steps_per_epoch'] == whole['steps_per_epoch']
+
+
+def test_devices_divide_the_state_of_the_optimizer_if_they_are_told_to(seen):
+    whole = estimate('mesh.devices=8')['memory']
+    parts = estimate('mesh.devices=8', 'mesh.shard_parameters=true')['memory']
+    assert parts == whole | {'optimizer': 1000}
+    assert estimate('mesh.shard_parameters=true')['memory'] == whole
 
 
 def test_images_stay_on_the_device_unless_they_exceed_the_memory_for_them(seen):

@@ -108,6 +108,8 @@ def test_only_programs_for_a_cpu_call_the_operations_in_cpp(platform):
         step = lowering.train_step(plan, dtype)
         lowered = step.function.trace(*step.arguments).lower(lowering_platforms=(platform,))
     assert ('cifar_jax.ConvForward' in lowered.as_text()) == (platform == 'cpu')
+    state, batch = ({info.donated for info in jax.tree.leaves(x)} for x in lowered.args_info[0])
+    assert (state, batch) == ({True}, {False}), 'the new state takes the memory of the old one'
 
 
 def test_a_step_that_is_shared_by_several_devices_is_exported():
