@@ -64,6 +64,9 @@ def train(
         stored = workdirs.refuse_differences(workdir, config)
         if config.ops.algorithm == 'auto':  # a run continues with the algorithm it began with
             config.ops.algorithm = stored.ops.algorithm
+    processes.require_same(
+        workdirs.number_of(config), 'The processes have different configs: give all the same ones.'
+    )
     with processes.first_alone('the data'):
         data, kept = _prepare_data(workdir, config)
     plan = trainer.plan(config, data, new=new, read=first_weights.reader(config, data))

@@ -48,6 +48,11 @@ def run(plan: Plan, folder: pathlib.Path, watcher: Watcher) -> Trained:
 
     with jax.set_mesh(plan.mesh), checkpoints.manager(folder / CHECKPOINTS) as manager:
         restored = checkpoints.restore_latest(manager, shapes, shardings)
+        processes.require_same(
+            -1 if restored is None else int(restored.state.step),
+            f'The processes find different checkpoints in {folder}: it has to be on a file system '
+            'that they share, with checkpoints that all can read.',
+        )
         if restored is None:
             variables = states.to_host(loaded_variables(plan))
             restored = checkpoints.Restored(program.init(variables), [])

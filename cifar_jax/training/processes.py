@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 import jax
+import numpy as np
 
 # JAX has no public functions for what a cluster says, nor for these numbers before its devices are
 # set up.
@@ -116,6 +117,16 @@ def stop_together(stop: Callable[[], bool]) -> Callable[[], bool]:
         return agreed
 
     return together
+
+
+def require_same(number: int, message: str) -> None:
+    """Raises UserError with a message unless every process calls this with the same number.
+
+    Args:
+      number: from -1 to 2**31 - 1.
+    """
+    if count() > 1 and len({*multihost_utils.process_allgather(np.int32(number)).tolist()}) > 1:
+        raise UserError(message)
 
 
 def finished() -> None:

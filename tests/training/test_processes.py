@@ -4,12 +4,15 @@ import os
 import types
 
 import jax
+import numpy as np
 import pytest
 import tiny_training
 from jax.experimental import multihost_utils
 
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import stopping, watcher
+from cifar_jax.experiment import workdir as workdirs
+from cifar_jax.ops import sharing
 from cifar_jax.training import lost_process, numpy_trainer, parallel, processes
 
 SLURM = {
@@ -129,6 +132,7 @@ def test_a_process_that_follows_waits_for_nothing():
         follower.epoch_ended({}, None)
         assert not follower.wants(1)
         assert not follower.stop
+    assert follower.signal == 'SIGTERM', 'what JAX stops all processes by'
 
 
 def test_the_first_process_goes_first(two, monkeypatch):
@@ -140,6 +144,37 @@ def test_the_first_process_goes_first(two, monkeypatch):
     with processes.first_alone('the data'):
         order.append('first')
     assert order == ['the data', 'second', 'first', 'the data']
+
+
+def test_processes_that_differ_are_told(two, monkeypatch):
+    others = []
+    monkeypatch.setattr(
+        multihost_utils, 'process_allgather', lambda number: np.array([number, *others])
+    )
+    others.append(5)
+    processes.require_same(5, 'They differ.')
+    with pytest.raises(UserError, match='They differ'):
+        processes.require_same(-1, 'They differ.')
+
+
+def test_one_process_is_the_same_as_itself():
+    processes.require_same(3, 'It differs.')
+
+
+def test_processes_compare_the_keys_that_change_results():
+    config = tiny_training.config_of()
+    number = workdirs.number_of(config)
+    assert 0 <= number < 2**31
+    assert workdirs.number_of(tiny_training.config_of(data__dir='elsewhere')) == number
+    assert workdirs.number_of(tiny_training.config_of(seed=1)) != number
+
+
+def test_each_process_has_its_own_cores(monkeypatch):
+    monkeypatch.setattr(sharing, 'cores', lambda: range(8))
+    with jax.set_mesh(parallel.make_mesh(4, 4)):
+        assert sharing.threads() == 2
+        monkeypatch.setattr(jax, 'process_count', lambda: 2)
+        assert sharing.threads() == 4
 
 
 @pytest.mark.parametrize(
