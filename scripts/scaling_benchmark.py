@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -66,9 +67,8 @@ def result(measure: str, config: str, overrides: list[str], **options: Any) -> d
     return json.loads(outputs[0].splitlines()[-1])
 
 
-def agreement(options: argparse.Namespace) -> list[tuple[str, str]]:
+def agreement(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """Compares the weights of two processes of two devices with those of one process of one."""
-    rows = []
     for wide in (False, True):
         with tempfile.TemporaryDirectory() as folder:
             files = [str(pathlib.Path(folder) / f'{count}.npz') for count in (1, 2)]
@@ -84,46 +84,41 @@ def agreement(options: argparse.Namespace) -> list[tuple[str, str]]:
         name = max(differences, key=differences.__getitem__)
         kind = 'float64' if wide else 'float32'
         text = f'{differences[name]:.1e} of the largest value ({name})'
-        rows.append((f'2 processes x 2 devices, {options.steps} steps, {kind}', text))
-    return rows
+        yield f'2 processes x 2 devices, {options.steps} steps, {kind}', text
 
 
-def speed(options: argparse.Namespace) -> list[tuple[str, str]]:
+def speed(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """Measures the speed on several devices and in several processes."""
-    rows = []
     for count, devices in ((1, 1), (1, 2), (1, 4), (2, 2), (2, 4)):
         overrides = [f'--config.mesh.devices={devices}']
         measured = result('train', SENET, overrides, processes=count, steps=options.steps)
         of = f'{devices} devices of {count} processes'
-        rows.append((f'SENet, {of}', f'{measured["images_per_second"]:,.0f} images/s'))
-    return rows
+        yield f'SENet, {of}', f'{measured["images_per_second"]:,.0f} images/s'
 
 
-def overhead(options: argparse.Namespace) -> list[tuple[str, str]]:
+def overhead(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """Measures the cost of a mesh of one device."""
     devices = ['--config.mesh.devices=1']
     measured = result('overhead', SENET, devices, steps=3, rounds=options.rounds)
     low, high = (100 * (bound(measured['rounds']) - 1) for bound in (min, max))
     text = f'{100 * (measured["ratio"] - 1):+.1f} % (rounds: {low:+.1f} to {high:+.1f})'
-    return [('a mesh of one device against none', text)]
+    yield 'a mesh of one device against none', text
 
 
-def memory(options: argparse.Namespace) -> list[tuple[str, str]]:
+def memory(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """Measures the memory of a long run."""
     sizes = result('memory', 'configs/senet.py:digits', SMALL)['mebibytes']
     epochs = 1, 2, 5, 10, 20, 30, 40, len(sizes)
     text = ', '.join(f'{sizes[epoch - 1]:.0f}' for epoch in epochs)
-    return [(f'MiB after epochs {", ".join(map(str, epochs))} of 2,000 steps', text)]
+    yield f'MiB after epochs {", ".join(map(str, epochs))} of 2,000 steps', text
 
 
-def logging(options: argparse.Namespace) -> list[tuple[str, str]]:
+def logging(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """Measures what checkpoints and logs cost."""
     overrides = ['--config.train.length=1 epochs', '--config.checkpoint.every=50%']
     measured = result('logging', SENET, overrides)
-    return [
-        (f'{kind}, share of an epoch of {measured["seconds"]:.0f} s', f'{measured[kind]:.2%}')
-        for kind in ('checkpoints', 'log')
-    ]
+    for kind in ('checkpoints', 'log'):
+        yield f'{kind}, share of an epoch of {measured["seconds"]:.0f} s', f'{measured[kind]:.2%}'
 
 
 MEASURES = {
