@@ -3,6 +3,7 @@
 import functools
 import logging
 import pathlib
+import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,6 +16,7 @@ from cifar_jax.data.records import Records
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import console, first_weights, locks, preprocessing
 from cifar_jax.experiment import workdir as workdirs
+from cifar_jax.experiment.config import flat
 from cifar_jax.experiment.preprocessing import Preprocessing
 from cifar_jax.experiment.watcher import Follower, Watcher
 from cifar_jax.experiment.workdir import Workdir
@@ -65,7 +67,7 @@ def train(
         if config.ops.algorithm == 'auto':  # a run continues with the algorithm it began with
             config.ops.algorithm = stored.ops.algorithm
     processes.require_same(
-        workdirs.number_of(config), 'The processes have different configs: give all the same ones.'
+        number_of(config), 'The processes have different configs: give all the same ones.'
     )
     with processes.first_alone('the data'):
         data, kept = _prepare_data(workdir, config)
@@ -94,6 +96,13 @@ def train(
         with watcher.watching():
             result = trainer.run(plan, workdir.path, watcher)
         return _summarize(workdir, result, watcher)
+
+
+def number_of(config: ConfigDict) -> int:
+    """Returns a number of 31 bits that differs for configs with different results."""
+    values = flat(config).items()
+    changing = [pair for pair in values if not workdirs.keeps_results(pair[0])]
+    return zlib.crc32(repr(changing).encode()) >> 1
 
 
 def _follow(trainer: Trainer, plan: Plan, workdir: Workdir) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -276,12 +275,6 @@ def keeps_results(key: str) -> bool:
     (True, False)
     """
     return key.startswith(_MAY_CHANGE)
-
-
-def number_of(config: ConfigDict) -> int:
-    """Returns a number of 31 bits that differs for configs with different results."""
-    values = config_lib.flat(config).items()
-    return zlib.crc32(repr([pair for pair in values if not keeps_results(pair[0])]).encode()) >> 1
 
 
 def _plain(config: ConfigDict) -> Any:

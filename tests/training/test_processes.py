@@ -10,8 +10,7 @@ import tiny_training
 from jax.experimental import multihost_utils
 
 from cifar_jax.errors import UserError
-from cifar_jax.experiment import stopping, watcher
-from cifar_jax.experiment import workdir as workdirs
+from cifar_jax.experiment import run, stopping, watcher
 from cifar_jax.ops import sharing
 from cifar_jax.training import lost_process, numpy_trainer, parallel, processes
 
@@ -163,10 +162,10 @@ def test_one_process_is_the_same_as_itself():
 
 def test_processes_compare_the_keys_that_change_results():
     config = tiny_training.config_of()
-    number = workdirs.number_of(config)
+    number = run.number_of(config)
     assert 0 <= number < 2**31
-    assert workdirs.number_of(tiny_training.config_of(data__dir='elsewhere')) == number
-    assert workdirs.number_of(tiny_training.config_of(seed=1)) != number
+    assert run.number_of(tiny_training.config_of(data__dir='elsewhere')) == number
+    assert run.number_of(tiny_training.config_of(seed=1)) != number
 
 
 def test_each_process_has_its_own_cores(monkeypatch):
