@@ -108,7 +108,7 @@ def source(workdir: Workdir, checkpoint: str, config: ConfigDict, data: Prepared
     size = model.get('input_size', 0) or data.train.images.shape[1]
     name = type(joined.model).__name__
     mean, std = (x.reshape(-1).tolist() for x in joined.normalizer[:2])
-    fitting = data.normalizer.whitening is None and all(
+    fitting = all(
         ours.size == theirs.size and np.allclose(ours, theirs, rtol=1e-6)
         for ours, theirs in zip(data.normalizer[:2], joined.normalizer[:2], strict=True)
     )

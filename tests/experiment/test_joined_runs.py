@@ -24,7 +24,12 @@ from cifar_jax.training import plan as plans
 
 BIRDS = pathlib.Path(__file__).parents[2] / 'configs' / 'birds.py'
 # Of published networks, all pixels are (x - 127) / 128 in 0 to 255.
-PREPROCESSING = {'normalize': 'given', 'mean': (127 / 255,) * 3, 'std': (128 / 255,) * 3}
+PREPROCESSING = {
+    'resize': 'crop',
+    'normalize': 'given',
+    'mean': (127 / 255,) * 3,
+    'std': (128 / 255,) * 3,
+}
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -38,7 +43,9 @@ def narrow():
 def folder(tmp_path_factory):
     """Photographs in `birds`, their features in `features`, and a run on them in `run`."""
     folder = tmp_path_factory.mktemp('joined')
-    extraction.extract(narrow_photographs.config(folder), folder / 'features')
+    config = narrow_photographs.config(folder)
+    config.data.resize = 'crop'
+    extraction.extract(config, folder / 'features')
     values = {
         'data.source': f'features:{folder}/features',
         'data.validation': 'none',
@@ -189,5 +196,6 @@ def test_features_of_older_versions_learn_their_network_when_they_are_asked_for_
     config.model.update(name=NAME, input_size=SIZE)
     config.init_from = str(folder / 'weights.safetensors')
     config.data.source, config.data.image_size = f'folder:{folder}/birds', 9
+    config.data.resize = 'crop'
     extraction.extract(config, folder / 'features')
     assert kept_features.read_index(found) == index
