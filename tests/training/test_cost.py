@@ -6,6 +6,7 @@ import pytest
 import tiny_training
 
 from cifar_jax.data import outline
+from cifar_jax.experiment import variants
 from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.models import summary
 from cifar_jax.training import cost
@@ -45,7 +46,7 @@ def forward_flops(plan):
             for axis in (0, 1):
                 sizes = row.input[axis], row.output[axis]
                 pixels *= products(*sizes, conv.kernel_size[axis], conv.strides[axis])
-            counts.append(2 * pixels * row.input[-1] * conv.features)
+            counts.append(2 * pixels * row.input[-1] * conv.features // conv.groups)
         elif row.kind == 'Dense':
             counts.append(2 * row.multiply_adds)
     return counts
@@ -71,6 +72,17 @@ def test_flops_of_dense_layers_are_those_of_their_products():
     first, second = forward_flops(plan)
     expected = BATCH * (2 * first + 3 * second)
     assert expected < cost.of_step(plan, dtype).flops < 1.3 * expected
+
+
+def test_flops_of_a_depthwise_convolution_are_those_of_its_own_channels():
+    """XLA computes it on a CPU as a full convolution, with many products with zeros."""
+    config = config_of('EfficientNetLite0')
+    variants.narrow_efficientnet(config)
+    config.model.update(widths=(32, 32), expansions=(6, 6), stem=32)
+    plan, dtype = plan_of(config)
+    first, *rest = forward_flops(plan)
+    expected = BATCH * (2 * first + 3 * sum(rest))
+    assert expected < cost.of_step(plan, dtype).flops < 1.5 * expected
 
 
 def test_the_state_is_counted_by_kind(vgg):
