@@ -20,7 +20,8 @@ def headline(groups: Groups) -> str:
     """
     best: dict[str, tuple[str, Sequence[Run]]] = {}
     for command, runs in _on_cifar10(groups):
-        name = runs[0].config['model']['name']
+        config = runs[0].config
+        name = config['model']['name'] + (', pretrained' if config.get('init_from') else '')
         if name not in best or _validation(runs) > _validation(best[name][1]):
             best[name] = command, runs
     columns = 'network >epochs >test_accuracy >training_time >seeds processor command'
