@@ -52,7 +52,11 @@ FAULTS = [
     *_faults(
         'training/step.py',
         _HAND,
-        ('half the loss', 'return image_losses.mean(), (', 'return image_losses.mean() / 2, ('),
+        (
+            'half the loss',
+            'loss = image_losses.sum() / config',
+            'loss = image_losses.sum() / 2 / config',
+        ),
         (
             'progress halved',
             'jnp.float32) / plan.total_steps',
@@ -71,15 +75,15 @@ FAULTS = [
         ),
         (
             'label smoothing ignored',
-            'augmented.labels, config.loss.label_smoothing',
-            'augmented.labels, 0.0',
+            'labels, config.loss.label_smoothing)',
+            'labels, 0.0)',
         ),
         (
             'metrics of all epochs',
             'new_epoch = state.step % plan.steps_per_epoch == 0',
             'new_epoch = state.step == 0',
         ),
-        ('batch statistics not updated', '{**state.variables, **updated,', '{**state.variables,'),
+        ('batch statistics not updated', '({**statistics, **updated}, (', '({**statistics}, ('),
         (
             'same batches in every epoch',
             'batch(feed, state.step % plan.steps_per_epoch)',
@@ -120,8 +124,8 @@ FAULTS = [
         _HAND,
         (
             'one order for all epochs',
-            'epoch(plan.config.seed, epoch, position)',
-            'epoch(plan.config.seed, 0, position)',
+            'epoch(plan.config.seed, epoch, step',
+            'epoch(plan.config.seed, 0, step',
         ),
         ('average not evaluated', 'evaluate(states.evaluated(state),', 'evaluate(state.variables,'),
         ('rate of the next step', 'plan.schedule(step - 1)', 'plan.schedule(step)'),
@@ -136,7 +140,7 @@ FAULTS = [
         f'{_LOOP} -k from_the_host',
         (
             'resumes at the start of the epoch',
-            'epoch(plan.config.seed, epoch, position)',
+            'epoch(plan.config.seed, epoch, step - epoch * per_epoch)',
             'epoch(plan.config.seed, epoch, 0)',
         ),
     ),
