@@ -31,6 +31,9 @@ def show_log(stream: Any = None) -> None:
     logger.propagate = False
     # What orbax logs as an error it also raises, and we then report it.
     logging.getLogger('absl').setLevel(logging.CRITICAL)
+    # orbax reads arrays in tasks. Of several that fail, it raises the error of one, and asyncio
+    # would print the tracebacks of the others.
+    logging.getLogger('asyncio').setLevel(logging.CRITICAL)
     if not isinstance(sys.unraisablehook, _UnraisableHook):
         sys.unraisablehook = _UnraisableHook(sys.unraisablehook)
 

@@ -1,5 +1,7 @@
 """Console output and metrics.jsonl of a run, without a terminal."""
 
+import asyncio
+import gc
 import os
 import signal
 import sys
@@ -266,3 +268,18 @@ def test_too_little_memory_is_one_sentence(capsys, error):
 def test_other_errors_of_jax_are_not_hidden():
     with pytest.raises(jax.errors.JaxRuntimeError), console.mistakes_as_sentences():
         raise jax.errors.JaxRuntimeError('INTERNAL: a mistake')
+
+
+def test_errors_of_tasks_that_nobody_asked_for_are_not_logged(caplog):
+    console.show_log()
+
+    async def fail():
+        raise ValueError
+
+    async def start():
+        asyncio.ensure_future(fail())  # noqa: RUF006
+        await asyncio.sleep(0)
+
+    asyncio.run(start())
+    gc.collect()
+    assert not caplog.records
