@@ -39,6 +39,15 @@ class Index(NamedTuple):
     network: Mapping[str, Any] = {}
 
 
+def are_source(source: str) -> bool:
+    """Returns whether a `config.data.source` names features.
+
+    >>> are_source('features:features/birds'), are_source('folder:birds')
+    (True, False)
+    """
+    return source.startswith('features:')
+
+
 def load(path: Path, config: ConfigDict) -> Dataset:
     """Returns features as images of 1x1 with a channel for each feature, float32 [n 1 1 features].
 
@@ -60,8 +69,15 @@ def load(path: Path, config: ConfigDict) -> Dataset:
             raise _with_remedy(error)
     validation = None if config.validation == 'none' else parts.get('validation')
     names = index.names if config.draw == 'names' else None
-    rest = index.classes, validation, names, index.network
-    return Dataset(path.name, parts['train'], parts['test'], *rest)
+    return Dataset(
+        path.name,
+        parts['train'],
+        parts['test'],
+        index.classes,
+        validation=validation,
+        names=names,
+        network=index.network,
+    )
 
 
 def find(path: Path) -> Path:

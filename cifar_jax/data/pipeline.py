@@ -45,5 +45,6 @@ def prepare(config: ConfigDict, normalizer: normalize.Normalizer | None = None) 
             dataset, config.validation, config.validation_fraction, config.split_seed
         )
     normalizer = normalizer or normalize.fit(train.images, config)
-    rest = dataset.classes, normalizer, dataset.network
-    return Prepared(train, validation, dataset.test, *rest)
+    return Prepared(
+        train, validation, dataset.test, dataset.classes, normalizer, network=dataset.network
+    )

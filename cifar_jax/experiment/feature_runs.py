@@ -19,8 +19,8 @@ from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.models.backbone import BackboneModel
-from cifar_jax.training import parallel, weights
-from cifar_jax.training.trainer import Variables
+from cifar_jax.training import weights
+from cifar_jax.training.trainer import Loaded, Variables
 from cifar_jax.training.trainers import trainer_of
 
 
@@ -29,7 +29,7 @@ class Joined(NamedTuple):
 
     model: resizes its images to `input_size`. normalizer: of the pixels; that of the features is
     part of the first layer after them. image_shape, resize: of the images that the features were
-    computed of, and how files are resized to it, see `image_files.pixels`. step: of the run.
+    computed of, and how files are resized to it, see `image_files.pixels`.
     """
 
     model: BackboneModel
@@ -38,25 +38,18 @@ class Joined(NamedTuple):
     dtype: Any
     image_shape: tuple[int, ...]
     resize: str
-    step: int
 
 
-def is_one(config: ConfigDict) -> bool:
-    """Returns whether a config is that of a run on features."""
-    return config.data.source.startswith('features:')
-
-
-def load(workdir: Workdir, checkpoint: str) -> Joined:
+def join(workdir: Workdir, head: Loaded) -> Joined:
     """Returns the network that a run on features belongs to, with the head of the run.
 
     It computes what the head computes from the features, up to rounding.
 
     Args:
-      checkpoint: as for `Trainer.load`.
+      head: the variables of the run.
 
     Raises:
-      UserError: the run does not know its network, its weights are no longer what they were, or the
-        run has no checkpoint yet.
+      UserError: the run does not know its network, or its weights are no longer what they were.
     """
     config, stored = workdirs.read_config(workdir), preprocessing.read(workdir)
     if not stored.network:
@@ -72,9 +65,6 @@ def load(workdir: Workdir, checkpoint: str) -> Joined:
         )
     backbone = _backbone(workdir, stored.network)
     classes = len(stored.classes)
-    head = trainer_of(config.model.name).load(
-        config, workdir.path, checkpoint, classes, stored.image_shape, parallel.make_mesh(1, 1)
-    )
     layers = jax.tree.map(np.asarray, dict(head.variables['params']))
     first = 'hidden1' if 'hidden1' in layers else 'head'
     layers[first] = _with_normalization(layers[first], stored.normalizer)
@@ -86,24 +76,29 @@ def load(workdir: Workdir, checkpoint: str) -> Joined:
         **backbone.variables,
         'params': {**backbone.variables['params'], **layers},
     }
-    image_shape = tuple(stored.network['image_shape'])
-    rest = image_shape, stored.network['image_resize'], head.step
-    return Joined(model, variables, backbone.normalizer, backbone.dtype, *rest)
+    return Joined(
+        model,
+        variables,
+        backbone.normalizer,
+        backbone.dtype,
+        image_shape=tuple(stored.network['image_shape']),
+        resize=stored.network['image_resize'],
+    )
 
 
-def source(workdir: Workdir, checkpoint: str, config: ConfigDict, data: Prepared) -> weights.Source:
+def source(workdir: Workdir, head: Loaded, config: ConfigDict, data: Prepared) -> weights.Source:
     """Returns the weights of a run on features and of its network, to train both further.
 
     Args:
-      checkpoint: as for `load`.
+      head: as for `join`.
       config: of the run that begins with them; its images have to be prepared as those were that
         the features were computed of.
       data: of that run.
 
     Raises:
-      UserError: as `load`; or its network, its layers, its images or its classes differ.
+      UserError: as `join`; or its network, its layers, its images or its classes differ.
     """
-    joined, model = load(workdir, checkpoint), config.model
+    joined, model = join(workdir, head), config.model
     preprocessing.refuse_other_classes(workdir, preprocessing.read(workdir), data.classes)
     size = model.get('input_size', 0) or data.train.images.shape[1]
     name = type(joined.model).__name__
@@ -128,7 +123,7 @@ def source(workdir: Workdir, checkpoint: str, config: ConfigDict, data: Prepared
                 f'config.init_from: the head of {workdir.path} was trained on features of {name} '
                 f'with another config.{key}: set config.{key}={value}.'
             )
-    where = f'{workdir.path} at step {joined.step}'
+    where = f'{workdir.path} at step {head.step}'
     return weights.Source(where, weights.named(joined.variables))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from cifar_jax.data import kept_features
 from cifar_jax.data.pipeline import Prepared
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import backbone, feature_runs, preprocessing
@@ -16,6 +17,7 @@ from cifar_jax.models.backbone import BackboneModel
 from cifar_jax.models.image_model import ImageModel
 from cifar_jax.models.pretrained import sources
 from cifar_jax.training import parallel, weights
+from cifar_jax.training.trainer import Loaded
 from cifar_jax.training.trainers import trainer_of
 from cifar_jax.training.weights import Source
 
@@ -33,7 +35,8 @@ def reader(config: ConfigDict, data: Prepared) -> Callable[[str], Source]:
                 f'config.init_from: {folder} was trained on features, and began with a head alone: '
                 f'write {folder}:chosen to begin with its trained head and its network.'
             )
-        return feature_runs.source(Workdir(folder), checkpoint, config, data)
+        workdir = Workdir(folder)
+        return feature_runs.source(workdir, _load(workdir, checkpoint), config, data)
 
     return read_for_run
 
@@ -42,7 +45,9 @@ def _is_run_on_features(init_from: str) -> bool:
     if sources.is_pretrained(init_from):
         return False
     workdir = Workdir(weights.parts(init_from)[0])
-    return workdir.config.is_file() and feature_runs.is_one(workdirs.read_config(workdir))
+    if not workdir.config.is_file():
+        return False
+    return kept_features.are_source(workdirs.read_config(workdir).data.source)
 
 
 def read(init_from: str, model: nn.Module) -> Source:
@@ -61,11 +66,14 @@ def read(init_from: str, model: nn.Module) -> Source:
     folder, checkpoint = weights.parts(init_from)
     if checkpoint == weights.INITIAL:
         return weights.read(init_from)
-    workdir = Workdir(folder)
+    loaded = _load(Workdir(folder), checkpoint)
+    arrays = {name: np.asarray(leaf) for name, leaf in weights.named(loaded.variables).items()}
+    return Source(f'{folder} at step {loaded.step}', arrays)
+
+
+def _load(workdir: Workdir, checkpoint: str) -> Loaded:
     config = workdirs.read_config(workdir)
     classes, image_shape, *_ = preprocessing.read(workdir)
     mesh = parallel.make_mesh(1, 1)
     trainer = trainer_of(config.model.name)
-    loaded = trainer.load(config, folder, checkpoint, len(classes), image_shape, mesh)
-    arrays = {name: np.asarray(leaf) for name, leaf in weights.named(loaded.variables).items()}
-    return Source(f'{folder} at step {loaded.step}', arrays)
+    return trainer.load(config, workdir.path, checkpoint, len(classes), image_shape, mesh)

@@ -8,11 +8,13 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
+from cifar_jax.data import kept_features
 from cifar_jax.data.normalize import Normalizer
 from cifar_jax.experiment import feature_runs, preprocessing
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.training import limits, parallel, precision
+from cifar_jax.training.trainer import Loaded
 from cifar_jax.training.trainers import trainer_of
 
 CHECKPOINTS = ('chosen', 'best', 'latest')
@@ -61,18 +63,18 @@ class OfImages(NamedTuple):
     image_shape: tuple[int, ...]
 
 
-def of_images(workdir: Workdir, checkpoint: str = 'chosen', mesh: Mesh | None = None) -> OfImages:
+def of_images(workdir: Workdir, classifier: Classifier) -> OfImages:
     """Returns the classifier of a run for images: of a run on features, joined with its network.
 
-    Args: as for `load`.
+    Args:
+      classifier: that of the run, from `load`.
 
     Raises:
-      UserError: as `load` and `feature_runs.load`.
+      UserError: as `feature_runs.join`.
     """
-    classifier = load(workdir, checkpoint, mesh)
-    if not feature_runs.is_one(classifier.config):
+    if not kept_features.are_source(classifier.config.data.source):
         return OfImages(classifier, preprocessing.read(workdir).image_shape)
-    joined = feature_runs.load(workdir, checkpoint)
+    joined = feature_runs.join(workdir, Loaded(classifier.variables, classifier.step))
     config = workdirs.read_config(workdir)
     config.data.resize = joined.resize
     size = joined.model.input_size

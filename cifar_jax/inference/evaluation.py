@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from cifar_jax.data import paths, pipeline
+from cifar_jax.data import kept_features, paths, pipeline
 from cifar_jax.data.arrays import Arrays
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import preprocessing
@@ -161,8 +161,8 @@ def _evaluate_source(
     own = _own_data(workdir, classifier, config, split or 'test')
     if own is None:
         image_shape = None
-        if not source.startswith('features:'):
-            classifier, image_shape = classifiers.of_images(workdir, checkpoint)
+        if not kept_features.are_source(source):
+            classifier, image_shape = classifiers.of_images(workdir, classifier)
             config.resize = classifier.config.data.resize
         return _evaluate_other(workdir, classifier, config, split, image_shape)
     return _keep(_predict(workdir, classifier, own, split or 'test'))

@@ -60,7 +60,7 @@ def extract(config: ConfigDict, out: pathlib.Path) -> Extracted:
     Raises:
       UserError: see `backbone.load` and `sources.load`; or there is a file in the place of `out`.
     """
-    if config.data.source.startswith('features:'):
+    if kept_features.are_source(config.data.source):
         raise UserError('config.data.source names features: name the images instead.')
     keep_freed_memory()
     # Before anything else uses JAX, whose devices it may set.

@@ -106,7 +106,8 @@ def predict(
     """
     workdir = Workdir(folder)
     keep_freed_memory()
-    classifier, (height, width, _) = classifiers.of_images(workdir, checkpoint)
+    loaded = classifiers.load(workdir, checkpoint)
+    classifier, (height, width, _) = classifiers.of_images(workdir, loaded)
     if height != width:
         raise UserError(
             f'{folder} was trained on images of {height} x {width}, and files are read as squares: '

@@ -119,7 +119,8 @@ def load(workdir: Path, checkpoint: str = 'chosen') -> TrainedClassifier:
             f"There is no checkpoint '{checkpoint}': {nearest(checkpoint, classifiers.CHECKPOINTS)}"
         )
     mesh = Mesh(np.array(jax.devices()[:1]), (parallel.AXIS,), axis_types=(AxisType.Auto,))
-    return TrainedClassifier(*classifiers.of_images(Workdir(folder), checkpoint, mesh))
+    run = Workdir(folder)
+    return TrainedClassifier(*classifiers.of_images(run, classifiers.load(run, checkpoint, mesh)))
 
 
 def _batch(

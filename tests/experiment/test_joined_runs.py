@@ -21,6 +21,7 @@ from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.inference import classifier as classifiers
 from cifar_jax.inference import evaluation, extraction, predictions
 from cifar_jax.training import plan as plans
+from cifar_jax.training.trainer import Loaded
 
 BIRDS = pathlib.Path(__file__).parents[2] / 'configs' / 'birds.py'
 # Of published networks, all pixels are (x - 127) / 128 in 0 to 255.
@@ -185,7 +186,7 @@ def test_a_network_of_another_kind_on_features_is_refused(folder, tmp_path):
     stored['config']['model'] = {'name': 'SmallVGG', 'widths': [2]}
     path.write_text(json.dumps(stored))
     with pytest.raises(UserError, match='is a SmallVGG on features, and only a DenseHead can'):
-        feature_runs.load(Workdir(tmp_path / 'run'), 'chosen')
+        feature_runs.join(Workdir(tmp_path / 'run'), Loaded({}, 0))
 
 
 def test_features_of_older_versions_learn_their_network_when_they_are_asked_for_again(folder):
