@@ -101,10 +101,7 @@ class Resident:
 
     @functools.cached_property
     def _on_devices(self) -> tuple[Array, Array]:
-        arrays = tuple(self._arrays)
-        if self._sharding is None:
-            return jax.device_put(arrays)
-        return jax.make_array_from_process_local_data(self._sharding, arrays)
+        return _to_devices(tuple(self._arrays), self._sharding)
 
     @functools.cached_property
     def _order(self) -> Any:
@@ -143,16 +140,12 @@ class Streamed:
         order = np.asarray(self._order(seed, epoch))[: steps * self._batch_size]
         rows = order.reshape(steps, self._batch_size)[first:, self._own_part]
         for indices, images in zip(rows, records.read(self._arrays.images, rows), strict=True):
-            yield self._on_devices(images, self._arrays.labels[indices], indices)
+            batch = images, self._arrays.labels[indices], indices
+            yield Batch(*_to_devices(batch, self._sharding))
 
     def batch(self, feed: Batch, position: Int[Array, '']) -> Batch:
         """Returns the feed, which is the batch already."""
         return feed
-
-    def _on_devices(self, *arrays: np.ndarray) -> Batch:
-        if self._sharding is None:
-            return Batch(*jax.device_put(arrays))
-        return Batch(*jax.make_array_from_process_local_data(self._sharding, arrays))
 
     @functools.cached_property
     def _own_part(self) -> slice:
@@ -170,6 +163,13 @@ class Streamed:
             sharding.mesh, jax.sharding.PartitionSpec()
         )
         return _compiled_order(self.size, everywhere)
+
+
+def _to_devices(arrays: tuple[Any, ...], sharding: jax.sharding.Sharding | None) -> Any:
+    """Copies this process's part of arrays to its devices, by default to the default one."""
+    if sharding is None:
+        return jax.device_put(arrays)
+    return jax.make_array_from_process_local_data(sharding, arrays)
 
 
 def _compiled_order(size: int, sharding: jax.sharding.Sharding | None) -> Any:
