@@ -55,7 +55,10 @@ def decode(
             kinds = {kind: np.zeros(count, np.int32) for kind in labels}
             read = _records(builder, split, described.features, [*labels.values()])
             tracked = progress.track(read, count, f'decoding {split}')
-            images = _images(tracked, described.features.image, size, resize, labels, kinds)
+            images = (
+                image_files.from_array(record[described.features.image], size, resize)
+                for record in _keeping_labels(tracked, labels, kinds)
+            )
             shape = (count, *size, 3)
             arrays[f'{part}_images'] = collect(f'{part}_images', images, shape)
             _refuse_unlabelled(version, split, kinds)
@@ -75,19 +78,14 @@ def decode(
     return cache.Decoded(arrays, {kind: features[name].names for kind, name in labels.items()})
 
 
-def _images(
-    read: Iterable[Mapping[str, Any]],
-    feature: str,
-    size: tuple[int, int],
-    resize: str,
-    labels: Mapping[str, str],
-    kinds: Mapping[str, np.ndarray],
-) -> Iterator[np.ndarray]:
-    """Yields the image of each record, and puts its labels into the arrays of `kinds`."""
+def _keeping_labels(
+    read: Iterable[Mapping[str, Any]], labels: Mapping[str, str], kinds: Mapping[str, np.ndarray]
+) -> Iterator[Mapping[str, Any]]:
+    """Yields each record, and puts its labels into the arrays of `kinds`."""
     for row, record in enumerate(read):
         for kind, label in labels.items():
             kinds[kind][row] = record[label]
-        yield image_files.from_array(record[feature], size, resize)
+        yield record
 
 
 def _records(
@@ -163,10 +161,10 @@ def _labels(
         if len(source) != count:
             raise ValueError(f"'{split}' has {len(source)} images and not {count}")
         kinds = {kind: np.zeros(count, np.int32) for kind in labels}
-        for row in progress.track(range(count), count, f'reading the labels of {split}'):
-            record = source[row]
-            for kind, label in labels.items():
-                kinds[kind][row] = record[label]
+        read = (source[row] for row in range(count))
+        tracked = progress.track(read, count, f'reading the labels of {split}')
+        for _ in _keeping_labels(tracked, labels, kinds):
+            pass
         _refuse_unlabelled(version, split, kinds)
         arrays |= {f'{part}_{kind}': array for kind, array in kinds.items()}
     cache.write(folder, cache.Decoded(arrays, {}), of)
@@ -207,8 +205,8 @@ def _collected(decoded: cache.Decoded, collect: records.Collect) -> cache.Decode
     arrays = dict(decoded.arrays)
     for name, images in decoded.arrays.items():
         if isinstance(images, records.Records):
-            rows = (image for chunk in records.chunks(images, 256) for image in chunk)
-            arrays[name] = collect(name, progress.track(rows, len(images), name), images.shape)
+            read = progress.track(records.one_by_one(images), len(images), name)
+            arrays[name] = collect(name, read, images.shape)
     return decoded._replace(arrays=arrays)
 
 

@@ -257,6 +257,11 @@ def read(
         iterator.close()
 
 
+def one_by_one(images: Images) -> Iterator[UInt8[np.ndarray, 'h w c']]:
+    """Yields each image, in order; those in files are read in chunks."""
+    return (image for chunk in chunks(images, 256) for image in chunk)
+
+
 def chunks(images: Images, size: int) -> Iterator[np.ndarray]:
     """Yields all images in order, at most `size` of them at a time."""
     if isinstance(images, Records):

@@ -233,7 +233,7 @@ def _resized(dataset: Dataset, size: int, config: ConfigDict) -> Dataset:
     count = sum(len(part.labels) for part in parts.values())
     streamed = too_large(count * math.prod(shape), config.memory_gb)
     for name, part in parts.items():
-        own = (image for chunk in records.chunks(part.images, 256) for image in chunk)
+        own = records.one_by_one(part.images)
         images = (image_files.from_array(x, (size, size), config.resize) for x in own)
         if streamed:
             of = f'{digest(part)} {size} {config.resize}'
