@@ -67,9 +67,7 @@ def get_config(variant: str = '') -> ConfigDict:
     config.data.source = 'features:features/birds' + ('-resnet50' if s1 else '')
     config.data.normalize = 'channel'
     config.data.validation_fraction = 0.1
-    config.schedule.name = 'inverse_time'
-    config.schedule.rate = 0.01
-    config.schedule.decay = 1e-6
+    variants.inverse_time_sgd(config)
     config.train.batch_size = 64
     config.train.length = '30 epochs'
     config.train.select = 'best'

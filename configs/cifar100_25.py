@@ -67,9 +67,7 @@ def get_config(variant: str = '') -> ConfigDict:
 
 
 def _published(config: ConfigDict, augmentation: str) -> None:
-    config.schedule.name = 'inverse_time'
-    config.schedule.rate = 0.01
-    config.schedule.decay = 1e-6
+    variants.inverse_time_sgd(config)
     config.train.batch_size = 32
     config.data.normalize = {'': 'scale', 'a': 'channel', 'b': 'zca'}[augmentation]
     if not augmentation:

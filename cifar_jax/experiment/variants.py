@@ -47,6 +47,13 @@ def one_cycle_sgd(config: ConfigDict) -> None:
     config.schedule.start = 0.1
 
 
+def inverse_time_sgd(config: ConfigDict) -> None:
+    """Sets S1's recipe: SGD at 0.01, with inverse-time decay in every step."""
+    config.schedule.name = 'inverse_time'
+    config.schedule.rate = 0.01
+    config.schedule.decay = 1e-6
+
+
 def adam_in_steps(config: ConfigDict) -> None:
     """Sets S4's recipe: Adam with L2 in the gradient, a tenth of the rate every 15 epochs."""
     config.data.normalize = 'given'
