@@ -10,7 +10,6 @@ is reported are medians. Compiling and the first steps are not timed.
 """
 
 import argparse
-import itertools
 import json
 import pathlib
 import resource
@@ -24,6 +23,7 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
+from bench.ours import feeds
 from cifar_jax.data import pipeline
 from cifar_jax.data.records import Records
 from cifar_jax.experiment import config as configs
@@ -59,17 +59,16 @@ def measure(spec: str, overrides: list[str], kind: str, smaller: float, steps: i
         data = data._replace(train=data.train._replace(images=images))
     plan = plans.make(config, data)
     program = programs(plan)
-    epochs = (plan.training.epoch(config.seed, epoch) for epoch in itertools.count())
-    feeds = itertools.chain.from_iterable(epochs)
+    endless = feeds(plan)
     with jax.set_mesh(plan.mesh), backend.use(**config.ops):
         state: Any = program.init()
         for _ in range(WARM_UP):
-            state = program.step(state, next(feeds))
+            state = program.step(state, next(endless))
         jax.block_until_ready(state)
         before = _peak_mb()
         start = time.perf_counter()
         for _ in range(steps):
-            state = program.step(state, next(feeds))
+            state = program.step(state, next(endless))
         jax.block_until_ready(state)
         seconds = time.perf_counter() - start
     batch = config.train.batch_size

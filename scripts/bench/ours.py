@@ -3,7 +3,7 @@
 import functools
 import itertools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -79,13 +79,18 @@ def build(task: Task, mode: str) -> Contestant:
     )
 
 
+def feeds(plan: plans.Plan) -> Iterator[Any]:
+    """Yields the feeds of a run's epochs without end."""
+    for epoch in itertools.count():
+        yield from plan.training.epoch(plan.config.seed, epoch)
+
+
 @with_airbench()
 def _runner(config: ConfigDict, data: Prepared) -> Callable[[int], None]:
     """Returns a function that runs a number of steps, as `loop.run` does between checkpoints."""
     plan = plans.make(config, data)
     program = programs(plan)
-    epochs = (plan.training.epoch(config.seed, epoch) for epoch in itertools.count())
-    feeds = itertools.chain.from_iterable(epochs)
+    endless = feeds(plan)
     state: Any = None
 
     def run(count: int) -> None:
@@ -93,7 +98,7 @@ def _runner(config: ConfigDict, data: Prepared) -> Callable[[int], None]:
         with jax.set_mesh(plan.mesh), backend.use(**config.ops):
             if state is None:
                 state = program.init()
-            for feed in itertools.islice(feeds, count):
+            for feed in itertools.islice(endless, count):
                 state = program.step(state, feed)
             jax.block_until_ready(state)
 

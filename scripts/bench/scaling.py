@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from bench import ours
 from cifar_jax.data import pipeline
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import run, watcher
@@ -58,12 +59,6 @@ def _widened(plan: Plan, state: TrainState) -> tuple[Plan, TrainState]:
     return plan, wide()
 
 
-def _feeds(plan: Plan) -> Iterator[Any]:
-    """Yields the feeds of the epochs of a run without end."""
-    for epoch in range(sys.maxsize):
-        yield from plan.training.epoch(plan.config.seed, epoch)
-
-
 def train(options: dict[str, Any]) -> dict[str, Any]:
     """Trains some steps, perhaps in several processes, and keeps the variables; gives its speed."""
     plan, wide = _plan(options), options.get('float64', False)
@@ -71,10 +66,10 @@ def train(options: dict[str, Any]) -> dict[str, Any]:
         state = steps.programs(plan).init()
         if wide:
             plan, state = _widened(plan, state)
-        program, feeds, times = steps.programs(plan), _feeds(plan), []
+        program, endless, times = steps.programs(plan), ours.feeds(plan), []
         for _ in range(options['steps']):
             began = time.perf_counter()
-            state = jax.block_until_ready(program.step(state, next(feeds)))
+            state = jax.block_until_ready(program.step(state, next(endless)))
             times.append(time.perf_counter() - began)
     if processes.is_first() and 'out' in options:
         arrays = weights.named(states.to_host(state.variables))
