@@ -5,20 +5,18 @@ import os
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from narrow_photographs import NAME, Narrow, write_weights
 from PIL import Image
 
 from cifar_jax import models, predict
 from cifar_jax.data import image_files
 from cifar_jax.errors import UserError
 from cifar_jax.inference import new_images, pretrained
-from cifar_jax.models.efficientnet import EfficientNetLite0
 from cifar_jax.models.pretrained import catalogue, safetensors_files
 from cifar_jax.training import parallel, weights
 
-NAME = 'EfficientNetLite0'
 ROOT = pathlib.Path(__file__).parents[2]
 BIRDS = pathlib.Path(os.environ.get('CIFAR_JAX_BIRDS', ROOT.parent / 'shared/data/birds'))
 # The seven of its classes that ImageNet knows, and their names there.
@@ -33,30 +31,12 @@ KNOWN = {
 }
 
 
-class Narrow(EfficientNetLite0):
-    """The network with a hundredth of its features, under its name."""
-
-    stem: int = 4
-    widths: tuple[int, ...] = (4,)
-    blocks: tuple[int, ...] = (1,)
-    kernels: tuple[int, ...] = (3,)
-    strides: tuple[int, ...] = (2,)
-    expansions: tuple[int, ...] = (1,)
-    top: int = 6
-
-
 @pytest.fixture
 def narrow(monkeypatch, tmp_path):
     """The narrow network's variables, and the file that they are in."""
     monkeypatch.setitem(models.MODELS, NAME, Narrow)
-    images = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
-    model = Narrow(classes=1000)
-    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
-    rng = np.random.default_rng(0)
-    variables = jax.tree.map(lambda a: np.abs(rng.normal(size=a.shape)).astype(a.dtype), shapes)
     path = tmp_path / 'weights.safetensors'
-    safetensors_files.write(path, weights.named(variables))
-    return variables, path
+    return write_weights(path, classes=1000), path
 
 
 @pytest.fixture
