@@ -67,7 +67,7 @@ def train(
         if config.ops.algorithm == 'auto':  # a run continues with the algorithm it began with
             config.ops.algorithm = stored.ops.algorithm
     processes.require_same(
-        number_of(config), 'The processes have different configs: give all the same ones.'
+        checksum(config), 'The processes have different configs: give all the same ones.'
     )
     with processes.first_alone('the data'):
         data, kept = _prepare_data(workdir, config)
@@ -98,8 +98,8 @@ def train(
         return _summarize(workdir, result, watcher)
 
 
-def number_of(config: ConfigDict) -> int:
-    """Returns a number of 31 bits that differs for configs with different results."""
+def checksum(config: ConfigDict) -> int:
+    """Returns a checksum of 31 bits of the keys of a config that change its results."""
     values = flat(config).items()
     changing = [pair for pair in values if not workdirs.keeps_results(pair[0])]
     return zlib.crc32(repr(changing).encode()) >> 1

@@ -18,8 +18,13 @@ from cifar_jax.training.durations import steps
 
 # Keys that may differ when a run resumes: they do not change its results.
 _MAY_CHANGE = (
-    *('mesh.', 'ops.', 'log.', 'eval_batch_size'),
-    *('data.dir', 'data.memory_gb', 'data.buffer_gb'),
+    'mesh.',
+    'ops.',
+    'log.',
+    'eval_batch_size',
+    'data.dir',
+    'data.memory_gb',
+    'data.buffer_gb',
 )
 
 # Keys that older runs lack, with the values that correspond to their behaviour.

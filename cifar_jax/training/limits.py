@@ -9,8 +9,9 @@ from cifar_jax.training import durations
 
 MONITORS = ('accuracy', 'loss')
 LARGEST_BATCH = 10**6  # images that are evaluated at once
-_EVALUATED = 500  # images at once by default,
-_PIXELS = _EVALUATED * 64 * 64  # or as many as have so many pixels
+# Images that are evaluated at once by default: at most so many, with at most so many pixels.
+_EVALUATED = 500
+_PIXELS = _EVALUATED * 64 * 64
 SELECTIONS = ('last', 'best')
 
 

@@ -117,9 +117,9 @@ def make_evaluate(
         size = -(-size // mesh.size) * mesh.size
         with jax.set_mesh(mesh):
             sums = before = parallel.replicate(jax.device_get(metrics.zeros()), mesh)
-            for images, indices, mask in _batches(
-                data, size, mesh
-            ):  # At most two batches are under way, so that a request to stop is soon heard.
+            for images, indices, mask in _batches(data, size, mesh):
+                # At most two batches are computed at a time, so that a request to stop is soon
+                # heard.
                 jax.block_until_ready(before)
                 if stop():
                     raise StoppedError

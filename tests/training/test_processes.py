@@ -162,10 +162,10 @@ def test_one_process_is_the_same_as_itself():
 
 def test_processes_compare_the_keys_that_change_results():
     config = tiny_training.config_of()
-    number = run.number_of(config)
-    assert 0 <= number < 2**31
-    assert run.number_of(tiny_training.config_of(data__dir='elsewhere')) == number
-    assert run.number_of(tiny_training.config_of(seed=1)) != number
+    checksum = run.checksum(config)
+    assert 0 <= checksum < 2**31
+    assert run.checksum(tiny_training.config_of(data__dir='elsewhere')) == checksum
+    assert run.checksum(tiny_training.config_of(seed=1)) != checksum
 
 
 def test_each_process_has_its_own_cores(monkeypatch):
