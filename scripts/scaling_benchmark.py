@@ -4,13 +4,14 @@
     python scripts/scaling_benchmark.py --measures agreement speed --steps 20
 
 agreement: SENet on CIFAR-10, in two processes of two CPU devices each and in one process of one, in
-float32 and float64: the largest difference of a weight after some steps.
+float32 and float64: the largest difference of a weight or of a statistic of batch norm after some
+steps, absolute and as a share of the largest value of its tensor.
 speed: its training on 1, 2 and 4 virtual devices, and in 2 processes.
 overhead: its step on a mesh of one device against the same step without a mesh.
 memory: that of a small run of 2,000 steps after each epoch, with a validation and a checkpoint.
 logging: the share of an epoch that waits for checkpoints, the console, metrics and events.
 
-Measure on a quiet machine. The processes share all cores of this one.
+Measure on a quiet machine. Of several processes, each has cores of its own.
 """
 
 import argparse
@@ -77,14 +78,13 @@ def agreement(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
                 shared = {'steps': options.steps, 'float64': wide, 'out': path}
                 result('train', SENET, devices, processes=count, **shared)
             one, two = (dict(np.load(path)) for path in files)
-        differences = {
-            name: float(np.abs(two[name] - leaf).max() / np.abs(leaf).max())
-            for name, leaf in one.items()
-        }
-        name = max(differences, key=differences.__getitem__)
+        absolute = {name: float(np.abs(two[name] - leaf).max()) for name, leaf in one.items()}
+        relative = {name: absolute[name] / float(np.abs(leaf).max()) for name, leaf in one.items()}
         kind = 'float64' if wide else 'float32'
-        text = f'{differences[name]:.1e} of the largest value ({name})'
-        yield f'2 processes x 2 devices, {options.steps} steps, {kind}', text
+        what = f'2 processes x 2 devices, {options.steps} steps, {kind}'
+        for of, differences in (('', absolute), (" of a tensor's largest value", relative)):
+            name = max(differences, key=differences.__getitem__)
+            yield what, f'{differences[name]:.1e}{of} ({name})'
 
 
 def speed(options: argparse.Namespace) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from bench import ours
+from bench import ours, process
 from cifar_jax.data import pipeline
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import run, watcher
@@ -171,7 +171,10 @@ def main() -> None:
     measure, options = sys.argv[1], json.loads(sys.argv[2])
     if options.get('float64'):
         jax.config.update('jax_enable_x64', True)
-    processes.connect(*options.get('process', ()))
+    if 'process' in options:
+        address, count, index = options['process']
+        process.take_share_of_cores(index, count)
+        processes.connect(address, count, index)
     result = MEASURES[measure](options)
     processes.finished()
     print(json.dumps(result))
