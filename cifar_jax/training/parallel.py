@@ -179,8 +179,8 @@ def compiler_options(mesh: Mesh) -> dict[str, bool]:
 def forward_options(mesh: Mesh) -> dict[str, bool | int]:
     """Returns XLA's options for programs that compute outputs only.
 
-    On a CPU with AVX-512, its vectors of 512 bits compute a forward pass of EfficientNetB0 in two
-    thirds of the time that XLA's usual 256 bits take; training steps are no faster.
+    On a CPU with AVX-512, a forward pass of EfficientNetB0 is faster with vectors of 512 bits than
+    with XLA's usual 256 (by 7 % on an AMD EPYC, Zen 4); training steps are not.
     """
     on_cpu = mesh.devices.flat[0].platform == 'cpu'
     return compiler_options(mesh) | ({'xla_cpu_prefer_vector_width': 512} if on_cpu else {})

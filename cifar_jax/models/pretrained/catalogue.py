@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from cifar_jax.errors import UserError
 
-_CLASSES = pathlib.Path(__file__).with_name('imagenet_classes.txt')
+_FOLDER = pathlib.Path(__file__).parent
+_CLASSES = _FOLDER / 'imagenet_classes.txt'
 
 
 class Published(NamedTuple):
@@ -45,10 +46,19 @@ def of(name: str) -> Published:
     """
     if name not in PUBLISHED:
         raise UserError(
-            f'There are no published weights of {name}: the models with some are '
-            f'{", ".join(PUBLISHED)}.'
+            f'There are no published weights of {name}: there are those of '
+            f'{", ".join([*PUBLISHED, *TRAINED])}.'
         )
     return PUBLISHED[name]
+
+
+def trained(name: str) -> pathlib.Path:
+    """Returns the file of a classifier in `TRAINED`; compares its checksum.
+
+    Raises:
+      UserError: the file is missing or damaged.
+    """
+    return _checked(_FOLDER / f'{name}.safetensors', 'sha256', TRAINED[name])
 
 
 def classes() -> tuple[str, ...]:
@@ -97,6 +107,8 @@ def _checked(path: pathlib.Path, kind: str, expected: str) -> pathlib.Path:
     return path
 
 
+# Classifiers that were trained here and come with the package, with the SHA-256 of their files.
+TRAINED: Mapping[str, str] = {}
 PUBLISHED: Mapping[str, Published] = {
     'EfficientNetLite0': Published(224, (127 / 255,) * 3, (128 / 255,) * 3, 'crop_bicubic'),
     'EfficientNetB0': Published(

@@ -34,11 +34,20 @@ def read(content: bytes) -> dict[str, np.ndarray]:
     from safetensors import numpy
 
     arrays = numpy.load(content)
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], 'little')])
-    checksum = header.get('__metadata__', {}).get(_CHECKSUM)
+    checksum = metadata(content).get(_CHECKSUM)
     if checksum not in (None, digest(arrays)):
         raise ValueError('its tensors do not match its checksum')
     return arrays
+
+
+def metadata(content: bytes) -> dict[str, str]:
+    """Returns the texts that a file's content has besides its arrays.
+
+    Raises:
+      Exception: the file is damaged, or is not of this format.
+    """
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], 'little')])
+    return header.get('__metadata__', {})
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:
