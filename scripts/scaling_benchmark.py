@@ -1,7 +1,7 @@
 """Measure how training scales on this machine: several devices and processes, memory, checkpoints.
 
     python scripts/scaling_benchmark.py
-    python scripts/scaling_benchmark.py --measures agreement speed --steps 20
+    python scripts/scaling_benchmark.py --measures agreement --steps 20 --config.schedule.rate=0.002
 
 agreement: SENet on CIFAR-10, in two processes of two CPU devices each and in one process of one, in
 float32 and float64: the largest difference of a weight or of a statistic of batch norm after some
@@ -74,9 +74,9 @@ def agreement(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
         with tempfile.TemporaryDirectory() as folder:
             files = [str(pathlib.Path(folder) / f'{count}.npz') for count in (1, 2)]
             for count, path in zip((1, 2), files, strict=True):
-                devices = [f'--config.mesh.devices={count**2}']
+                overrides = [*options.overrides, f'--config.mesh.devices={count**2}']
                 shared = {'steps': options.steps, 'float64': wide, 'out': path}
-                result('train', SENET, devices, processes=count, **shared)
+                result('train', SENET, overrides, processes=count, **shared)
             one, two = (dict(np.load(path)) for path in files)
         absolute = {name: float(np.abs(two[name] - leaf).max()) for name, leaf in one.items()}
         relative = {name: absolute[name] / float(np.abs(leaf).max()) for name, leaf in one.items()}
@@ -90,7 +90,7 @@ def agreement(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
 def speed(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """Measures the speed on several devices and in several processes."""
     for count, devices in ((1, 1), (1, 2), (1, 4), (2, 2), (2, 4)):
-        overrides = [f'--config.mesh.devices={devices}']
+        overrides = [*options.overrides, f'--config.mesh.devices={devices}']
         measured = result('train', SENET, overrides, processes=count, steps=options.steps)
         of = f'{devices} devices of {count} processes'
         yield f'SENet, {of}', f'{measured["images_per_second"]:,.0f} images/s'
@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument('--measures', nargs='+', choices=MEASURES, default=[*MEASURES])
     parser.add_argument('--steps', type=int, default=20)
     parser.add_argument('--rounds', type=int, default=20, help='of the overhead')
-    options = parser.parse_args()
+    options, options.overrides = parser.parse_known_args()
     table = Table('what', 'measured', title=f'{processor()}, {len(cores())} cores')
     for name in options.measures:
         for row in MEASURES[name](options):

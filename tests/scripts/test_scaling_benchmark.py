@@ -6,7 +6,7 @@ import numpy as np
 
 import scaling_benchmark
 
-OPTIONS = argparse.Namespace(steps=7, rounds=2)
+OPTIONS = argparse.Namespace(steps=7, rounds=2, overrides=['--config.seed=1'])
 
 
 def give(monkeypatch, measured):
@@ -36,8 +36,9 @@ def test_processes_agree_up_to_the_largest_differences(monkeypatch):
     assert {what for what, _ in narrow} == {'2 processes x 2 devices, 7 steps, float32'}
     assert wide[0].endswith('float64')
     runs = [
-        (options['processes'], overrides[0], options['float64']) for _, overrides, options in calls
+        (options['processes'], overrides[1], options['float64']) for _, overrides, options in calls
     ]
+    assert {overrides[0] for _, overrides, _ in calls} == {'--config.seed=1'}
     one, four = '--config.mesh.devices=1', '--config.mesh.devices=4'
     assert runs == [(1, one, False), (2, four, False), (1, one, True), (2, four, True)]
 
