@@ -25,8 +25,8 @@ def load(workdir: str | os.PathLike[str], checkpoint: str = 'chosen') -> 'Traine
     """Returns the trained classifier of a run: see `cifar_jax.inference.trained`.
 
     Args:
-      workdir: the folder of the run.
-      checkpoint: 'chosen' (the weights that the run reports), 'best' or 'latest'.
+      workdir: the folder of the run; or a file that scripts/export.py wrote, or senet_cifar10.
+      checkpoint: of a run: 'chosen' (the weights that it reports), 'best' or 'latest'.
 
     Raises:
       UserError: the folder is not a workdir, is damaged, or has no such checkpoint yet.

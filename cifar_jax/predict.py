@@ -1,6 +1,6 @@
 """Classify image files: python -m cifar_jax.predict --workdir W image.png folder ...
 
-With --pretrained MODEL in place of --workdir, by a published network of ImageNet.
+With --pretrained NAME in place of --workdir, by a published network.
 """
 
 import argparse
@@ -24,13 +24,15 @@ def parser() -> argparse.ArgumentParser:
     network.add_argument('--workdir', type=console.is_path, help='of a run')
     network.add_argument(
         '--pretrained',
-        metavar='MODEL',
-        help="EfficientNetLite0, EfficientNetB0 or ResNet50, for ImageNet's 1,000 classes",
+        metavar='NAME',
+        help="senet_cifar10; EfficientNetLite0, EfficientNetB0 or ResNet50, for ImageNet's 1,000 "
+        'classes; or a file that scripts/export.py wrote',
     )
     parser.add_argument(
         '--weights',
         metavar='SOURCE',
-        help='of --pretrained: a file, or hf:OWNER/NAME (default: imagenet, the published ones)',
+        help='of a network of ImageNet: a file, or hf:OWNER/NAME (default: imagenet, the '
+        'published ones)',
     )
     parser.add_argument(
         '--resize',
@@ -78,8 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     files = new_images.files(args.images, sys.stdin.buffer.read)
     if args.pretrained:
-        source = args.weights or 'imagenet'
-        answers = new_images.predict_pretrained(args.pretrained, source, files, args.resize)
+        answers = new_images.predict_pretrained(args.pretrained, args.weights, files, args.resize)
     else:
         answers = new_images.predict(args.workdir, files, args.checkpoint or 'chosen')
     if args.json:

@@ -75,6 +75,7 @@ TESTS = {
     'training/test_streamed_runs.py',
     'inference/predictions.py': 'inference/test_kept_predictions.py inference/test_predictions.py',
     'inference/pretrained.py': 'inference/test_pretrained.py',
+    'inference/exported.py': 'inference/test_exported.py',
     'inference/trained.py': 'inference/test_trained.py inference/test_feature_runs.py',
     'inference/classifier.py': 'inference/test_predictions.py experiment/test_workdir.py '
     'inference/test_feature_runs.py',

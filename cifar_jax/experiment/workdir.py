@@ -130,7 +130,7 @@ def read_config(workdir: Workdir) -> ConfigDict:
     stored = read_config_file(workdir)
     problem = f'{workdir.config} is of another version of cifar_jax or damaged'
     try:
-        values = _tuples(stored['config'])
+        values = as_tuples(stored['config'])
         # The parts of a folder were drawn by the number of its images.
         draw = 'count' if values['data']['source'].startswith('folder:') else 'names'
         for key, value in (_ADDED | {'data.draw': draw}).items():
@@ -163,10 +163,11 @@ def read_config_file(workdir: Workdir) -> dict[str, Any]:
         ) from None
 
 
-def _tuples(value: Any) -> Any:
+def as_tuples(value: Any) -> Any:
+    """Returns a value from JSON with tuples in place of lists, as configs have them."""
     if isinstance(value, dict):
-        return {k: _tuples(v) for k, v in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+        return {k: as_tuples(v) for k, v in value.items()}
+    return tuple(map(as_tuples, value)) if isinstance(value, list) else value
 
 
 def check_path(workdir: Workdir) -> None:
@@ -256,7 +257,7 @@ def refuse_differences(workdir: Workdir, config: ConfigDict) -> ConfigDict:
     """
     stored = read_config(workdir)
     before = config_lib.flat(stored)
-    after = config_lib.flat(ConfigDict(_tuples(_plain(config))))
+    after = config_lib.flat(ConfigDict(as_tuples(_plain(config))))
     differing = [
         f'{key} ({before.get(key, "absent")!r} there, {after.get(key, "absent")!r} here)'
         for key in sorted(before.keys() | after.keys())

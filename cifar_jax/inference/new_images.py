@@ -117,9 +117,12 @@ def predict(
 
 
 def predict_pretrained(
-    name: str, source: str, paths: Sequence[pathlib.Path | str], resize: str | None = None
+    name: str,
+    source: str | None,
+    paths: Sequence[pathlib.Path | str],
+    resize: str | None = None,
 ) -> Iterator[Prediction | str]:
-    """Yields a published network's classes of ImageNet for each file, as `predict` does.
+    """Yields the prediction of a published network for each file, as `predict` does.
 
     Args:
       name, source, resize: as for `pretrained.load`.

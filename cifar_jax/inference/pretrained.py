@@ -1,4 +1,4 @@
-"""Classifiers of ImageNet from published weights, without a run."""
+"""Classifiers from published weights, without a run: of ImageNet, or trained here."""
 
 from typing import NamedTuple
 
@@ -9,12 +9,11 @@ from cifar_jax import models
 from cifar_jax.data.normalize import Normalizer
 from cifar_jax.errors import UserError
 from cifar_jax.experiment.defaults import get_defaults
+from cifar_jax.inference import exported
 from cifar_jax.inference.classifier import Classifier
 from cifar_jax.models import summary
 from cifar_jax.models.pretrained import catalogue, sources
 from cifar_jax.training import limits, parallel, weights
-
-_MAX_NAMES = 3  # in a message
 
 
 class Pretrained(NamedTuple):
@@ -24,17 +23,27 @@ class Pretrained(NamedTuple):
     size: int
 
 
-def load(name: str, source: str = sources.IMAGENET, resize: str | None = None) -> Pretrained:
-    """Returns the classifier of ImageNet's 1,000 classes that a published model is.
+def load(name: str, source: str | None = None, resize: str | None = None) -> Pretrained:
+    """Returns the classifier that a name stands for.
 
     Args:
-      name: of a model in `catalogue.PUBLISHED`.
-      source: as in `sources.read`; 'imagenet' for the published weights.
+      name: of a model in `catalogue.PUBLISHED`, for ImageNet's 1,000 classes; or as for
+        `exported.read`.
+      source: of a published model, as in `sources.read`; None for the published weights.
       resize: of image files, see `image_files.pixels`; None as the network was evaluated.
 
     Raises:
       UserError: there are no such weights, or they are not those of this model with its head.
     """
+    if exported.is_name(name):
+        if source:
+            raise UserError(f'{name} has its own weights: leave out --weights.')
+        classifier, image_shape = exported.read(name, resize)
+        return Pretrained(classifier, image_shape[0])
+    return _of_imagenet(name, source or sources.IMAGENET, resize)
+
+
+def _of_imagenet(name: str, source: str, resize: str | None) -> Pretrained:
     published, classes = catalogue.of(name), catalogue.classes()
     config = get_defaults()
     config.model.name = name
@@ -44,21 +53,10 @@ def load(name: str, source: str = sources.IMAGENET, resize: str | None = None) -
     model = models.create(name, len(classes))
     path, arrays = sources.read(source, model)
     shapes, _ = summary.trace(model, (published.size, published.size, 3))
-    expected = weights.named(shapes)
-    different = [
-        weights.difference(tensor, arrays.get(tensor), expected.get(tensor))
-        for tensor in sorted(expected.keys() | arrays.keys())
-        if not weights.fits(arrays.get(tensor), expected.get(tensor))
-    ]
-    if different:
-        raise UserError(
-            f'{path} is not {name} with {len(classes):,} classes: '
-            f'{weights.first_few(different, _MAX_NAMES)}; name another file.'
-        )
+    variables = weights.fill_all(path, arrays, shapes, f'{name} with {len(classes):,} classes')
     normalizer = Normalizer(
         *(np.asarray(constants, np.float32).reshape(1, 1, 3) for constants in published[1:3])
     )
-    variables = weights.fill(arrays, shapes)
     return Pretrained(
         Classifier(config, model, variables, normalizer, classes, jnp.float32, mesh, 0),
         published.size,

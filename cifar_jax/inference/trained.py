@@ -15,7 +15,7 @@ from cifar_jax.data.batches import evaluation_batch_size
 from cifar_jax.errors import UserError, nearest
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.inference import classifier as classifiers
-from cifar_jax.inference import predictions
+from cifar_jax.inference import exported, predictions
 from cifar_jax.inference.classifier import Classifier
 from cifar_jax.training import parallel
 
@@ -100,13 +100,16 @@ def load(workdir: Path, checkpoint: str = 'chosen') -> TrainedClassifier:
     Prints nothing, and changes no settings of JAX, signals or logging.
 
     Args:
-      workdir: the folder of the run.
-      checkpoint: 'chosen' (the weights that the run reports), 'best' or 'latest'.
+      workdir: the folder of the run; or a classifier alone, as for `exported.read`.
+      checkpoint: of a run: 'chosen' (the weights that it reports), 'best' or 'latest'.
 
     Raises:
       UserError: the folder is not a workdir, is damaged, or has no such checkpoint yet.
     """
     text = os.fspath(workdir)
+    mesh = Mesh(np.array(jax.devices()[:1]), (parallel.AXIS,), axis_types=(AxisType.Auto,))
+    if exported.is_name(text):
+        return TrainedClassifier(*exported.read(text, mesh=mesh))
     if '://' in text:
         raise UserError(f'{text} is a URL: give the folder of a run on this machine.')
     folder = pathlib.Path(text).expanduser()
@@ -118,7 +121,6 @@ def load(workdir: Path, checkpoint: str = 'chosen') -> TrainedClassifier:
         raise UserError(
             f"There is no checkpoint '{checkpoint}': {nearest(checkpoint, classifiers.CHECKPOINTS)}"
         )
-    mesh = Mesh(np.array(jax.devices()[:1]), (parallel.AXIS,), axis_types=(AxisType.Auto,))
     run = Workdir(folder)
     return TrainedClassifier(*classifiers.of_images(run, classifiers.load(run, checkpoint, mesh)))
 

@@ -187,6 +187,28 @@ def fill(arrays: Mapping[str, Any], drawn: Mapping[str, PyTree]) -> Mapping[str,
     )
 
 
+def fill_all(
+    path: pathlib.Path, arrays: Mapping[str, Any], shapes: Mapping[str, PyTree], model: str
+) -> Mapping[str, PyTree]:
+    """Returns variables with the arrays of a file, which has to have all of them and no others.
+
+    Args:
+      path, model: of the file, and what it should hold, for messages.
+
+    Raises:
+      UserError: an array is missing, unknown, or of another shape or dtype.
+    """
+    expected = named(shapes)
+    different = [
+        difference(name, arrays.get(name), expected.get(name))
+        for name in sorted(expected.keys() | arrays.keys())
+        if not fits(arrays.get(name), expected.get(name))
+    ]
+    if different:
+        raise UserError(f'{path} is not {model}: {first_few(different, 3)}; name another file.')
+    return fill(arrays, shapes)
+
+
 def _renamed(source: Source, rename: tuple[tuple[str, str], ...]) -> dict[str, str]:
     """Returns the names of a source after renaming, each with its name in the source."""
     original: dict[str, str] = {}
