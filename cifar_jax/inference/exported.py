@@ -28,19 +28,18 @@ SUFFIX = '.safetensors'
 _KEY = 'classifier'  # of the metadata
 
 
-def write(folder: pathlib.Path, path: pathlib.Path, checkpoint: str = 'chosen') -> str:
+def write(folder: pathlib.Path, path: pathlib.Path) -> str:
     """Writes the classifier of a run to a file; returns the SHA-256 of its arrays.
 
     Args:
-      folder: the workdir of the run.
-      checkpoint: as for `classifier.load`.
+      folder: the workdir of the run, whose chosen checkpoint is written.
 
     Raises:
       UserError: as `classifier.load`; or the run is on features, or on images whitened by ZCA,
         whose matrix is larger than most networks.
     """
     workdir = Workdir(folder)
-    classifier = classifiers.load(workdir, checkpoint, parallel.make_mesh(1, 1))
+    classifier = classifiers.load(workdir, mesh=parallel.make_mesh(1, 1))
     config, normalizer = classifier.config, classifier.normalizer
     if kept_features.are_source(config.data.source) or normalizer.whitening is not None:
         kind = 'features' if normalizer.whitening is None else 'images whitened by ZCA'
@@ -53,6 +52,7 @@ def write(folder: pathlib.Path, path: pathlib.Path, checkpoint: str = 'chosen') 
         'resize': config.data.resize,
         'mean': normalizer.mean.tolist(),
         'std': normalizer.std.tolist(),
+        'step': classifier.step,
     }
     arrays = {name: np.asarray(leaf) for name, leaf in weights.named(classifier.variables).items()}
     return safetensors_files.write(path, arrays, **{_KEY: json.dumps(described)})
@@ -88,6 +88,9 @@ def read(name: str, resize: str | None = None, mesh: Mesh | None = None) -> OfIm
         classes = tuple(map(str, described['classes']))
         image_shape = tuple(map(int, described['image_shape']))
         mean, std = (np.asarray(described[key], np.float32) for key in ('mean', 'std'))
+        for constants in (mean, std):
+            np.broadcast_to(constants, image_shape)
+        step = int(described['step'])
     except OSError as error:
         raise UserError(f'{path} cannot be read ({error.strerror}): name another file.') from None
     except Exception as error:  # of safetensors, whose own are no ValueErrors
@@ -103,7 +106,7 @@ def read(name: str, resize: str | None = None, mesh: Mesh | None = None) -> OfIm
     variables = weights.fill_all(path, arrays, shapes, what)
     mesh = mesh or parallel.make_mesh(0, config.eval_batch_size)
     normalizer = Normalizer(mean, std)
-    whole = Classifier(config, model, variables, normalizer, classes, dtype, mesh, step=0)
+    whole = Classifier(config, model, variables, normalizer, classes, dtype, mesh, step)
     return OfImages(whole, image_shape)
 
 

@@ -38,8 +38,13 @@ def load(name: str, source: str | None = None, resize: str | None = None) -> Pre
     if exported.is_name(name):
         if source:
             raise UserError(f'{name} has its own weights: leave out --weights.')
-        classifier, image_shape = exported.read(name, resize)
-        return Pretrained(classifier, image_shape[0])
+        classifier, (height, width, _) = exported.read(name, resize)
+        if height != width:
+            raise UserError(
+                f'{name} was trained on images of {height} x {width}, and files are read as '
+                'squares: load it with cifar_jax.load, and give it arrays.'
+            )
+        return Pretrained(classifier, height)
     return _of_imagenet(name, source or sources.IMAGENET, resize)
 
 

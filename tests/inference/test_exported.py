@@ -4,6 +4,7 @@ import json
 import pathlib
 import shutil
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -34,7 +35,8 @@ def config(*overrides):
 def folder(tmp_path_factory):
     """A folder with the run of a narrow SENet, `run`, and its classifier, `run.safetensors`."""
     folder = tmp_path_factory.mktemp('exported')
-    run.train(config('data.normalize=pixel'), folder / 'run')
+    cropped = 'data.resize=crop', 'data.image_size=32'
+    run.train(config('data.normalize=pixel', *cropped), folder / 'run')
     exported.write(folder / 'run', folder / 'run.safetensors')
     pixels = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 3), np.uint8)
     for number, image in enumerate(pixels):
@@ -79,7 +81,7 @@ def test_a_file_is_loaded_from_python(folder):
     images = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), np.uint8)
     alone, of_run = (cifar_jax.load(folder / name) for name in ('run.safetensors', 'run'))
     np.testing.assert_allclose(alone.logits(images), of_run.logits(images), rtol=1e-5, atol=1e-6)
-    assert alone.image_shape == (32, 32, 3)
+    assert (alone.image_shape, alone.step) == ((32, 32, 3), 2)
 
 
 def test_a_run_can_begin_with_a_file(folder):
@@ -95,9 +97,9 @@ def test_a_run_can_begin_with_a_file(folder):
 
 
 def test_files_are_resized_as_in_training_or_as_asked(folder):
-    assert exported.read(f'{folder}/run.safetensors').classifier.config.data.resize == 'stretch'
-    read = exported.read(f'{folder}/run.safetensors', 'crop')
-    assert read.classifier.config.data.resize == 'crop'
+    assert exported.read(f'{folder}/run.safetensors').classifier.config.data.resize == 'crop'
+    read = exported.read(f'{folder}/run.safetensors', 'stretch')
+    assert read.classifier.config.data.resize == 'stretch'
 
 
 def test_the_script_writes_a_file_and_says_its_size(folder, tmp_path, capsys):
@@ -124,6 +126,7 @@ def test_another_suffix_is_refused(folder, tmp_path, capsys):
         (lambda a, d: d['classes'].pop(), 'is not SENet with 9 classes: params/head/bias is float'),
         (lambda a, d: d['model'].update(name='SENett'), "config.model.name='SENett'"),
         (lambda a, d: d['model'].update(widths=[8]), 'is not SENet with 10 classes: batch_stats'),
+        (lambda a, d: d.update(mean=[1.0, 2.0]), 'not written by scripts/export.py (operands coul'),
         (lambda a, d: d.update(image_shape='x'), 'not written by scripts/export.py (invalid lit'),
     ],
 )
@@ -155,6 +158,22 @@ def test_a_file_that_is_not_there_is_one_sentence(tmp_path):
         UserError, match=r'cannot be read .No such file or directory.: name another'
     ):
         exported.read(f'{tmp_path}/none.safetensors')
+
+
+def test_the_precision_is_that_of_training(folder, tmp_path):
+    path = changed(folder, tmp_path, lambda a, d: d.update(precision='bfloat16'))
+    assert exported.read(str(path)).classifier.dtype == jnp.bfloat16
+
+
+def test_images_that_are_not_square_are_refused_for_files(folder, tmp_path):
+    path = changed(
+        folder,
+        tmp_path,
+        lambda a, d: d.update(image_shape=[32, 16, 3], mean=[[[0.5] * 3]], std=[[[1.0] * 3]]),
+    )
+    assert cifar_jax.load(path).image_shape == (32, 16, 3)
+    with pytest.raises(UserError, match='images of 32 x 16, and files are read as squares'):
+        pretrained.load(str(path))
 
 
 def test_other_weights_for_a_file_are_refused(folder):
