@@ -265,6 +265,10 @@ def test_labels_of_array_records_are_read_once_until_a_file_changes(tmp_path, mo
     (folder / 'some_set-train.array_record').write_text('changed')
     assert labels() == [0, 1, 2, 3, 0, 1, 2]
     assert len(read) == 18
+    (folder / 'some_set-train.array_record').write_text('CHANGED')  # of the same size
+    os.utime(folder / 'some_set-train.array_record', (0, 0))
+    labels()
+    assert len(read) == 27
     counts['test'] = 3
     (folder / 'some_set-train.array_record').write_text('changed again')
     with pytest.raises(UserError, match=r"'test' has 3 images and not 2.*delete that folder"):

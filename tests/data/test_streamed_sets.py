@@ -125,6 +125,15 @@ def test_a_streamed_set_is_written_once(digits, monkeypatch):
     assert counts.sum() == 360
 
 
+def test_a_set_that_is_resized_in_another_way_is_another_one(digits):
+    *_, config = digits
+    config = config.copy_and_resolve_references()
+    config.resize = 'crop'
+    streamed = sources.load(config)
+    config.memory_gb = 1.0
+    assert_same(streamed.train, sources.load(config).train)
+
+
 def test_the_buffer_of_the_config_bounds_what_is_read_ahead(digits):
     *_, config = digits
     config = config.copy_and_resolve_references()

@@ -181,6 +181,8 @@ def test_each_process_has_its_own_cores(monkeypatch):
     [
         'Gloo all-reduce failed: Connection closed by peer',
         'UNAVAILABLE: Failed to send RPC to coordination service',
+        'INTERNAL: NCCL operation ncclAllReduce failed: remote process exited',
+        'The task has missed its heartbeat',
     ],
 )
 def test_an_error_that_means_a_lost_process_is_a_sentence(error):
