@@ -1,6 +1,8 @@
 """Classifiers in one file: written from a run, and read without it."""
 
+import configparser
 import json
+import os
 import pathlib
 import shutil
 
@@ -13,13 +15,16 @@ from safetensors import numpy as safetensors
 import cifar_jax
 import export
 from cifar_jax import predict
+from cifar_jax.data import sources
 from cifar_jax.errors import UserError
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import run
+from cifar_jax.experiment.defaults import get_defaults
 from cifar_jax.inference import exported, new_images, pretrained
 from cifar_jax.models.pretrained import catalogue, safetensors_files
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
+REAL = pathlib.Path(os.environ.get('CIFAR_JAX_DATA', '~/tensorflow_datasets')).expanduser()
 
 
 def config(*overrides):
@@ -193,3 +198,25 @@ def test_a_trained_classifier_that_has_changed_is_refused(folder, tmp_path, monk
     monkeypatch.setattr(catalogue, 'TRAINED', {'run': '0' * 64})
     with pytest.raises(UserError, match=r'run\.safetensors is damaged, or is not the published'):
         pretrained.load('run')
+
+
+def test_the_package_has_the_classifiers_that_it_names():
+    settings = configparser.ConfigParser()
+    settings.read(CONFIGS.parent / 'setup.cfg')
+    patterns = settings['options.package_data']['cifar_jax.models.pretrained'].split(', ')
+    for name in catalogue.TRAINED:
+        path = catalogue.trained(name)
+        assert any(path.match(pattern) for pattern in patterns)
+        classifier = cifar_jax.load(name)
+        assert classifier.logits(np.zeros((2, *classifier.image_shape), np.uint8)).shape == (2, 10)
+
+
+@pytest.mark.realdata
+def test_the_network_of_the_package_knows_the_test_images_of_cifar10():
+    if not [*REAL.glob('cifar10/*/dataset_info.json')]:
+        pytest.skip(f'cifar10 is not prepared in {REAL}')
+    real = get_defaults().data
+    real.dir = str(REAL)
+    data = sources.load(real).test
+    answers = cifar_jax.load('senet_cifar10').logits(data.images[:1000]).argmax(1)
+    assert 0.9 < np.mean(answers == data.labels[:1000]) < 0.94

@@ -108,7 +108,9 @@ def _checked(path: pathlib.Path, kind: str, expected: str) -> pathlib.Path:
 
 
 # Classifiers that were trained here and come with the package, with the SHA-256 of their files.
-TRAINED: Mapping[str, str] = {}
+TRAINED: Mapping[str, str] = {
+    'senet_cifar10': '1f2942f1c44244fadfca475e8c3983731d885da9b6c2d564e40d27e25d1df896',
+}
 PUBLISHED: Mapping[str, Published] = {
     'EfficientNetLite0': Published(224, (127 / 255,) * 3, (128 / 255,) * 3, 'crop_bicubic'),
     'EfficientNetB0': Published(
