@@ -23,7 +23,9 @@ CONFIG, PATIENCE = 'configs/plain_cnn.py:smoke', 300
 SETTINGS = 'model.widths=(4,8) model.kernels=(3,3) model.dropblock_sizes=(2,) model.hidden=8 '
 SETTINGS += "data.augment=[{'name':'translate','pixels':2}] data.fraction=0.15 ema=0.9 "
 SETTINGS += 'train.batch_size=16 train.length=20 checkpoint.every=4 eval_batch_size=50 '
-SETTINGS += 'log.tensorboard=false'
+# Adam would move weights whose gradient is rounding noise as far as all others, and at a higher
+# rate twenty steps amplify rounding a thousandfold.
+SETTINGS += 'log.tensorboard=false optimizer.name=sgd schedule.rate=0.001'
 OVERRIDES = [f'--config.{setting}' for setting in SETTINGS.split()]
 
 
@@ -92,5 +94,4 @@ def test_two_processes_train_as_one_does_and_end_and_resume_where_one_is_killed(
     for name, leaf in expected.items():
         # A convolution's bias before batch norm has no gradient but noise, and moves its mean.
         if not name.endswith(('Conv_0/bias', 'Conv_1/bias', '/mean')):
-            largest = float(np.abs(leaf).max())
-            np.testing.assert_allclose(trained[name], leaf, rtol=0, atol=1e-4 * largest)
+            np.testing.assert_allclose(trained[name], leaf, rtol=0, atol=1e-4, err_msg=name)
