@@ -51,8 +51,8 @@ def test_pixels_are_normalized_as_published(name, preprocess):
 
 def test_a_model_without_published_weights_is_one_sentence():
     assert refusal(catalogue.find, 'SENet') == (
-        'There are no published weights of SENet: the models with some are EfficientNetLite0, '
-        'EfficientNetB0, ResNet50.'
+        'There are no published weights of SENet: choose one of EfficientNetLite0, '
+        'EfficientNetB0, ResNet50, senet_cifar10.'
     )
 
 

@@ -46,7 +46,7 @@ def of(name: str) -> Published:
     """
     if name not in PUBLISHED:
         raise UserError(
-            f'There are no published weights of {name}: there are those of '
+            f'There are no published weights of {name}: choose one of '
             f'{", ".join([*PUBLISHED, *TRAINED])}.'
         )
     return PUBLISHED[name]
