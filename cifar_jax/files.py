@@ -145,13 +145,14 @@ def _checksum(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write_arrays(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
+def write_arrays(path: pathlib.Path, arrays: Mapping[str, Any], compressed: bool = False) -> None:
     """Writes an .npz file atomically."""
     import numpy as np
 
     buffer = io.BytesIO()
     named: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
-    np.savez(buffer, allow_pickle=False, **named)
+    save = np.savez_compressed if compressed else np.savez
+    save(buffer, allow_pickle=False, **named)
     write(path, buffer.getvalue())
 
 

@@ -3,10 +3,11 @@
     python scripts/results.py [WORKDIR ...]
 
 Copies config.json, metrics.jsonl, summary.json and preprocessing.json of each finished run to
-results/<its name>/, and of a folder of features, such as features/birds/1b9d02c8a4f5e6d7,
-probes.json to results/probes_birds.json. Then, from all of results/, writes docs/results.md (our
-results beside those of five earlier projects, S0 to S4) and the tables between the marks of
-README.md, docs/cifar10.md, docs/numpy.md and docs/transfer.md.
+results/<its name>/, with its predictions for the test images in half precision. Of a folder of
+features, such as features/birds/1b9d02c8a4f5e6d7, copies probes.json to
+results/probes_birds.json. Then, from all of results/, writes docs/results.md (our results beside
+those of five earlier projects, S0 to S4) and the tables between the marks of README.md,
+docs/cifar10.md, docs/numpy.md and docs/transfer.md.
 """
 
 import argparse
@@ -18,8 +19,9 @@ from cifar_jax.data import paths
 from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import console
 from cifar_jax.experiment import workdir as workdirs
+from cifar_jax.experiment.records import Run
 from cifar_jax.experiment.workdir import Workdir
-from cifar_jax.inference import probes
+from cifar_jax.inference import predictions, probes
 from tables import kept, pages, published
 
 FILES = ('config.json', 'metrics.jsonl', 'preprocessing.json', 'summary.json')
@@ -47,6 +49,14 @@ def keep(folder: pathlib.Path) -> None:
     if 'other' in run.summary:  # evaluations on data that are not the run's own
         summary = {key: value for key, value in run.summary.items() if key != 'other'}
         workdirs.write_summary(Workdir(target), summary)
+    _keep_predictions(run, Workdir(target))
+
+
+def _keep_predictions(run: Run, target: Workdir) -> None:
+    stored = predictions.read(run.workdir, 'test')
+    if stored and run.test is not None and stored.sha256 == run.summary['sha256']:
+        arrays = predictions.rounded(stored)._asdict()
+        files.write_arrays(target.predictions('test'), arrays, compressed=True)
 
 
 def keep_probes(folder: pathlib.Path) -> None:

@@ -84,6 +84,27 @@ def test_what_is_kept_is_read(workdir):
     assert (kept.sha256, kept.data, kept.preprocessing) == ('ab', 'cd', 'ef')
 
 
+def test_rounded_predictions_are_log_probabilities_in_half_precision():
+    logits = np.random.default_rng(0).normal(0, 3, (1000, 10)).astype(np.float32)
+    exact = predictions.Predictions(np.zeros(1000, np.int32), logits, 'ab', 'cd', 'ef')
+    rounded = predictions.rounded(exact)
+    assert rounded.logits.dtype == np.float16
+    np.testing.assert_allclose(rounded.logits, exact.log_probabilities, rtol=2**-11, atol=1e-7)
+    np.testing.assert_array_equal(rounded.classes, exact.classes)
+    assert rounded[2:] == exact[2:]
+
+
+def test_rounding_does_not_change_a_class_by_a_tie():
+    logits = np.array([[0.5, 0.50001, 0.1], [0.50001, 0.5, 0.1], [9, -9, -9]], np.float32)
+    exact = predictions.Predictions(np.zeros(3, np.int32), logits, '')
+    assert exact.log_probabilities.astype(np.float16)[0].argmax() == 0
+    assert predictions.rounded(exact).classes.tolist() == [1, 0, 0]
+
+
+def test_rounded_predictions_are_read(workdir):
+    assert read(workdir, logits=SOUND['logits'].astype(np.float16)).classes.tolist() == [0, 1]
+
+
 def test_nothing_is_read_where_nothing_is_kept(workdir):
     assert predictions.read(workdir, 'test') is None
 

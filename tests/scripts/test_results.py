@@ -5,6 +5,7 @@ import pathlib
 import shlex
 import shutil
 
+import kept_runs
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from cifar_jax.experiment import config as configs
 from cifar_jax.experiment import records
 from cifar_jax.experiment import workdir as workdirs
 from cifar_jax.experiment.workdir import Workdir
+from cifar_jax.inference import predictions
 from tables import kept, pages, published
 
 
@@ -182,6 +184,50 @@ def test_a_run_is_stored_without_its_workdir_option(folder, tmp_path, monkeypatc
         "'--config.train.length=10 epochs' --config.seed=1"
     )
     assert kept.read(stored)[3:] == kept.read(workdir)[3:]
+
+
+@pytest.fixture
+def predicted(folder, tmp_path, monkeypatch):
+    """A function that keeps a run with predictions of certain weights, and returns its results."""
+    monkeypatch.setattr(kept, 'RESULTS', tmp_path / 'kept')
+
+    def keep(sha256):
+        kept_runs.keep_predictions(folder, np.array([0, 1]), np.array([0, 2]), sha256=sha256)
+        results.keep(folder)
+        return Workdir(tmp_path / 'kept' / 'senet')
+
+    return keep
+
+
+def test_predictions_for_the_test_images_are_kept_in_half_precision(folder, predicted):
+    sha256 = workdirs.read_summary(Workdir(folder))['sha256']
+    stored = predictions.read(predicted(sha256), 'test')
+    assert stored.logits.dtype == np.float16
+    assert stored.classes.tolist() == [0, 2]
+    assert (stored.labels.tolist(), stored.sha256) == ([0, 1], sha256)
+
+
+def test_predictions_of_other_weights_are_not_kept(predicted):
+    assert predictions.read(predicted('ab' * 32), 'test') is None
+
+
+def test_predictions_of_a_run_without_a_test_are_not_kept(folder, predicted):
+    summary = workdirs.read_summary(Workdir(folder))
+    del summary['test']
+    workdirs.write_summary(Workdir(folder), summary)
+    assert predictions.read(predicted(summary['sha256']), 'test') is None
+
+
+WITH_PREDICTIONS = [run for run in kept.read_all() if run.workdir.predictions('test').exists()]
+
+
+@pytest.mark.parametrize('run', WITH_PREDICTIONS, ids=lambda run: run.workdir.path.name)
+def test_kept_predictions_give_the_reported_accuracy_and_loss(run):
+    stored = predictions.read(run.workdir, 'test')
+    metrics = predictions.mean_metrics(stored)
+    assert stored.sha256 == run.summary['sha256']
+    assert metrics['accuracy'] == run.test
+    np.testing.assert_allclose(metrics['loss'], run.summary['test']['loss'], rtol=1e-4)
 
 
 def test_results_on_other_data_than_those_of_the_run_are_not_kept(folder, tmp_path, monkeypatch):
