@@ -22,6 +22,16 @@ def npz(tmp_path):
     return path
 
 
+def test_compressed_arrays_take_less_space_and_are_read_as_others(tmp_path):
+    zeros = {'zeros': np.zeros(10_000, np.float32), **ARRAYS}
+    plain, small = tmp_path / 'plain.npz', tmp_path / 'small.npz'
+    files.write_arrays(plain, zeros)
+    files.write_arrays(small, zeros, compressed=True)
+    assert small.stat().st_size < plain.stat().st_size / 10
+    for name, array in files.read_arrays(small).items():
+        np.testing.assert_array_equal(array, zeros[name])
+
+
 def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path):
     path = tmp_path / 'new' / 'file.txt'
     files.write(path, 'first')

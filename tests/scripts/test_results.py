@@ -4,6 +4,7 @@ import json
 import pathlib
 import shlex
 import shutil
+import zipfile
 
 import kept_runs
 import numpy as np
@@ -199,9 +200,12 @@ def predicted(folder, tmp_path, monkeypatch):
     return keep
 
 
-def test_predictions_for_the_test_images_are_kept_in_half_precision(folder, predicted):
+def test_predictions_for_the_test_images_are_kept_compressed_in_half_precision(folder, predicted):
     sha256 = workdirs.read_summary(Workdir(folder))['sha256']
-    stored = predictions.read(predicted(sha256), 'test')
+    workdir = predicted(sha256)
+    with zipfile.ZipFile(workdir.predictions('test')) as archive:
+        assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_DEFLATED}
+    stored = predictions.read(workdir, 'test')
     assert stored.logits.dtype == np.float16
     assert stored.classes.tolist() == [0, 2]
     assert (stored.labels.tolist(), stored.sha256) == ([0, 1], sha256)
