@@ -105,9 +105,7 @@ def test_a_command_is_accepted_by_its_program(command, parse, monkeypatch, tmp_p
 
 @pytest.mark.parametrize('page', GUIDES, ids=lambda page: page.name)
 def test_a_key_of_the_config_exists(page):
-    keys = re.findall(
-        r'(?<![\w.])(?:--)?config\.(?!json|py)([a-z][\w.]*[a-z])', '\n'.join(code(page))
-    )
+    keys = re.findall(r'(?<![\w.])(?:--)?config\.(?!json|py)([a-z][\w.]*\w)', '\n'.join(code(page)))
     for key in keys:
         node = get_defaults()
         for part in key.split('.'):
