@@ -18,6 +18,7 @@ from cifar_jax.data.arrays import Arrays, digest
 from cifar_jax.data.batches import evaluation_batch_size, evaluation_batches
 from cifar_jax.data.records import Images
 from cifar_jax.experiment.preprocessing import normalizer_digest
+from cifar_jax.experiment.records import Run
 from cifar_jax.experiment.workdir import Workdir
 from cifar_jax.files import FileError
 from cifar_jax.inference.classifier import Classifier
@@ -128,6 +129,14 @@ def read(workdir: Workdir, split: str) -> Predictions | None:
         return None
     consistent = logits.ndim == 2 and labels.shape == logits.shape[:1] and labels.dtype.kind == 'i'
     return predictions if consistent and logits.dtype in (np.float16, np.float32) else None
+
+
+def of_reported_weights(run: Run, split: str) -> Predictions | None:
+    """Returns the stored predictions for a split if they are of the run's reported weights."""
+    stored = read(run.workdir, split)
+    if stored is None or run.summary.get('sha256', stored.sha256) != stored.sha256:
+        return None
+    return stored
 
 
 def make_logits(

@@ -188,7 +188,7 @@ def _pairs(groups: Sequence[Group], split: str) -> tuple[list[Pair], list[str]]:
     results: dict[str, tuple[str, list[np.ndarray]]] = {}
     missing: list[Run] = []
     for group in groups:
-        stored = [_stored(run, split) for run in group.runs]
+        stored = [predictions.of_reported_weights(run, split) for run in group.runs]
         missing += [run for run, item in zip(group.runs, stored, strict=True) if item is None]
         available = [item for item in stored if item is not None]
         if len(available) == len(stored):
@@ -207,14 +207,6 @@ def _pairs(groups: Sequence[Group], split: str) -> tuple[list[Pair], list[str]]:
     if others:
         notes.append(f'The {split} images are not the same for {_listed(others)}: no test of them.')
     return pairs, notes
-
-
-def _stored(run: Run, split: str) -> predictions.Predictions | None:
-    """Returns the stored predictions for a split if they are of the run's reported weights."""
-    stored = predictions.read(run.workdir, split)
-    if stored is None or run.summary.get('sha256', stored.sha256) != stored.sha256:
-        return None
-    return stored
 
 
 def _pair(
