@@ -5,8 +5,8 @@
 Recipe: Adam at 1e-2 with L2 in the gradient, a tenth of the rate at each sixth of 100 epochs, no
 augmentation.
 Expected: 75.2 % on the test and on the validation images, in 80 minutes on one core of an AMD EPYC
-(940 images/s). S4 reports 78.3 % on validation, which a rate of 0.003 exceeds: docs/studies.md. The
-10 epochs of `:short` give 79.4 % on the test images.
+(940 images/s). S4 reports 78.3 % on validation; docs/studies.md looks for the reason.
+The 10 epochs of `:short` give 79.4 % on the test images.
 
 Variants:
   short       10 epochs under a one-cycle rate, for the comparison of networks at an equal cost.

@@ -22,7 +22,7 @@ def npz(tmp_path):
     return path
 
 
-def test_compressed_arrays_take_less_space_and_are_read_as_others(tmp_path):
+def test_compressed_arrays_take_less_space_and_are_read_like_others(tmp_path):
     zeros = {'zeros': np.zeros(10_000, np.float32), **ARRAYS}
     plain, small = tmp_path / 'plain.npz', tmp_path / 'small.npz'
     files.write_arrays(plain, zeros)

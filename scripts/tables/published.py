@@ -42,8 +42,8 @@ All five are in Spanish; other pages call them S0 to S4.
   `python -m cifar_jax.evaluate --workdir ...` then evaluates the run on the test images, once.
 - `python scripts/reproduce.py senet` repeats the run in results/senet, and says whether the weights
   have the same SHA-256, or on another kind of machine, whether the accuracies agree.
-- `python -m cifar_jax.compare results/A results/B` compares two runs. Newer runs have their
-  predictions for the test images in results/, which the comparison then tests image by image.
+- `python -m cifar_jax.compare results/A results/B` compares two runs, with a significance test if
+  both have their predictions for the test images in results/, as newer runs do.
 
 """
 OTHERS = """## Other runs
