@@ -8,6 +8,7 @@ import pathlib
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,10 @@ from cifar_jax.errors import UserError, first_line
 # The status of a run that a signal has stopped. Shells report Ctrl-C as 130; 75 is EX_TEMPFAIL of
 # sysexits.h, "try again later", which no shell reports for a process that was killed.
 STATUS = {'SIGINT': 130, 'SIGTERM': 75}
+
+# The signals that raise these exceptions: see `exit_on_sigterm` for the second.
+_SIGNALS = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
+_RETRY_SECONDS = 0.05
 
 
 def show_log(stream: Any = None) -> None:
@@ -46,16 +51,22 @@ class _Lines(logging.StreamHandler):
 
 
 class _UnraisableHook:
-    """Passes on exceptions that nothing can catch, except for a known harmless one.
+    """Handles exceptions that nothing can catch: those of destructors and of other callbacks.
 
-    Reads of a damaged checkpoint can still be running when orbax has closed its event loop.
+    Python ignores them, even the one of Ctrl-C or SIGTERM, which often arrives in JAX's callback of
+    the garbage collector: that signal is sent again. A harmless one is not shown: reads of a
+    damaged checkpoint can still be running when orbax has closed its event loop. Others are passed
+    on.
     """
 
     def __init__(self, next_hook: Callable[[Any], Any]) -> None:
         self._next_hook = next_hook
 
     def __call__(self, unraisable: Any) -> None:
-        if str(unraisable.exc_value) != 'Event loop is closed':
+        number = _SIGNALS.get(unraisable.exc_type)
+        if number:  # later, since this hook is called inside the callback
+            threading.Timer(_RETRY_SECONDS, os.kill, (os.getpid(), number)).start()
+        elif str(unraisable.exc_value) != 'Event loop is closed':
             self._next_hook(unraisable)
 
 

@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from typing import Any
 
 import jax
@@ -244,6 +245,28 @@ def test_exceptions_that_nothing_can_catch_are_shown_but_for_a_harmless_one(
     console.show_log()
     Failing()
     assert messages == [message] * shown
+
+
+@pytest.mark.parametrize(
+    ('number', 'error'), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_signal_that_arrives_in_a_destructor_is_not_lost(monkeypatch, number, error):
+    class Collected:
+        def __del__(self):
+            os.kill(os.getpid(), number)
+
+    def collect():
+        Collected()
+        time.sleep(10)
+
+    lost = []
+    monkeypatch.setattr(sys, 'unraisablehook', lost.append)
+    console.show_log()
+    start = time.monotonic()
+    with pytest.raises(error), console.exit_on_sigterm():
+        collect()
+    assert time.monotonic() - start < 8, 'the process waits for nothing'
+    assert not lost
 
 
 @pytest.mark.parametrize(
