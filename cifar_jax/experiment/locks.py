@@ -26,10 +26,7 @@ def lock(workdir: Workdir) -> Iterator[None]:
             if fcntl:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(
-                f'Another process is training in {workdir.path}: wait for it, or choose another '
-                '--workdir.'
-            ) from None
+            raise UserError(refusal(workdir)) from None
         try:
             yield
         except BaseException:
@@ -38,3 +35,10 @@ def lock(workdir: Workdir) -> Iterator[None]:
                     pathlib.Path(file.name).unlink()
                     workdir.path.rmdir()
             raise
+
+
+def refusal(workdir: Workdir) -> str:
+    """Returns the sentence that refuses a locked workdir."""
+    return (
+        f'Another process is training in {workdir.path}: wait for it, or choose another --workdir.'
+    )

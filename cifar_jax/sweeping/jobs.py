@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from cifar_jax.errors import UserError
+from cifar_jax.experiment import locks
 from cifar_jax.experiment.console import STATUS
 from cifar_jax.machine import cores
 from cifar_jax.sweeping import child, state
@@ -139,8 +140,8 @@ def poll(job: Job, split: str, stopping: bool) -> None:
         _end(job, 'stopped')
     elif command == 'evaluate':
         start(job, split)
-    elif job.state == 'training' and state.is_training(job.task.workdir):
-        job.state = 'training elsewhere'  # another process was faster
+    elif code > 0 and _last_line(job.task.log) == locks.refusal(job.task.workdir):
+        job.state = 'training elsewhere'  # another process was faster, and may have ended since
     else:
         _end(job, 'failed', _killed(-code) if code < 0 else _last_line(job.task.log))
 

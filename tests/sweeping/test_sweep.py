@@ -312,6 +312,27 @@ def test_a_run_that_trains_elsewhere_is_waited_for(tmp_path):
     assert states == ['training elsewhere', 'finished']
 
 
+def test_a_run_that_another_process_locked_first_is_tried_again_even_if_that_has_ended(tmp_path):
+    task = task_in(tmp_path)
+    processes = []
+
+    class Refused:
+        """Found the workdir locked by a process that ended before this one."""
+
+        def poll(self):
+            finished(task)
+            return 1
+
+    def launch(words, log, cores):
+        processes.append(Refused())
+        log.write_text(f'cifar_jax: {locks.refusal(task.workdir)}\n')
+        return processes[-1]
+
+    job = Job(task, launch=launch)
+    loop.run([job], [()], 'none', show.Display([job], 1))
+    assert (job.state, len(processes)) == ('finished', 1)
+
+
 def test_a_second_sweep_in_a_folder_is_refused(tmp_path):
     job = Job(task_in(tmp_path))
     with (
