@@ -3,8 +3,8 @@
     python -m cifar_jax.main --config configs/inception.py
 
 Recipe: Nesterov SGD, one-cycle rate, flips and shifted crops, label smoothing, 30 epochs.
-Expected: 92.3 % on the test images, in 1.7 hours on one core of an AMD EPYC (Zen 4), with a second run
-on the other core; 89.1 % after the 10 epochs of `:short`, in 30 minutes.
+Expected: 92.3 % on the test images, in 1.7 hours on one core of an AMD EPYC (Zen 4), with a second
+run on the other core; 89.1 % after the 10 epochs of `:short`, in 30 minutes.
 
 Variants:
   short       10 epochs, for the comparison of networks at an equal cost.

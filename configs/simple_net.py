@@ -5,8 +5,8 @@
 Recipe: Adam at 1e-3, flips and shifts of up to 10 %. S2 does not report the batch size, the length,
 the normalisation, the dropout rates and the activations: here they are 64, 30 epochs, per channel,
 and the defaults of SimpleNet.
-Expected: 58.6 % on the test images (S2 reports 48.3 %), in 1.5 hours on one core of an AMD EPYC (Zen
-4), with a second run on the other core.
+Expected: 58.6 % on the test images (S2 reports 48.3 %), in 1.5 hours on one core of an AMD EPYC
+(Zen 4), with a second run on the other core.
 
 Variants:
   ours        Nesterov SGD, a one-cycle rate, flips and shifted crops, 30 epochs; not measured yet.
